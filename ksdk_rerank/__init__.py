@@ -1,0 +1,79 @@
+"""Rerankers for retrieval-augmented generation: candidates in, best order out.
+
+    from ksdk_rerank import load_reranker
+
+    reranker = load_reranker("lexical")
+    for hit in reranker.rank("How do I rotate a key?", ["Keys rotate daily.", "Colour keys."], top_n=1):
+        print(hit.score, hit.document)
+
+The names below load on first use, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker
+    from ksdk_rerank.errors import RerankError
+    from ksdk_rerank.knowledgesdk import KnowledgeSDKClient, SearchHit, SearchResults
+    from ksdk_rerank.loading import load_reranker
+    from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+    from ksdk_rerank.rerankers.input_order import InputOrder
+    from ksdk_rerank.rerankers.lexical import LexicalReranker
+    from ksdk_rerank.results import Failure, Ranked, Ranking
+    from ksdk_rerank.timeout import Timeout
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Reranker": "base",
+    "ScoreKind": "base",
+    "Scores": "base",
+    "ScoringReranker": "base",
+    "RerankError": "errors",
+    "KnowledgeSDKClient": "knowledgesdk",
+    "SearchHit": "knowledgesdk",
+    "SearchResults": "knowledgesdk",
+    "load_reranker": "loading",
+    "CrossEncoderReranker": "rerankers.cross_encoder",
+    "InputOrder": "rerankers.input_order",
+    "LexicalReranker": "rerankers.lexical",
+    "Failure": "results",
+    "Ranked": "results",
+    "Ranking": "results",
+    "Timeout": "timeout",
+}
+
+__all__ = [
+    "CrossEncoderReranker",
+    "Failure",
+    "InputOrder",
+    "KnowledgeSDKClient",
+    "LexicalReranker",
+    "Ranked",
+    "Ranking",
+    "RerankError",
+    "Reranker",
+    "ScoreKind",
+    "Scores",
+    "ScoringReranker",
+    "SearchHit",
+    "SearchResults",
+    "Timeout",
+    "__version__",
+    "load_reranker",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,162 @@
+"""What can go wrong, as one tree.
+
+    RerankError
+    ├── MissingExtra          a package that an extra installs is not there (also an `ImportError`)
+    ├── MissingKey            no API key was given and none is in the environment
+    ├── ModelError            a local model cannot be used
+    │   ├── ModelNotFound     neither in the folder, the cache nor the hub
+    │   └── UnsupportedModel  not a cross-encoder with one logit, or not for this engine
+    └── ServiceError          a remote service did not give an answer that can be used
+        ├── BadRequest        400, 413, 422: the service refuses the input
+        ├── Unauthorized      401, 403: the key is missing, wrong or not allowed to do this
+        ├── NotFound          404 and other 4xx: wrong URL or model name
+        ├── Redirected        3xx: redirects are not followed, they would carry the key along
+        ├── SearchUnavailable KnowledgeSDK has search switched off, or the base URL is wrong
+        ├── RateLimited       429                                             (transient)
+        ├── ServerError       5xx                                             (transient)
+        ├── ConnectionFailed  no connection, or it broke                      (transient)
+        ├── TimedOut          a deadline passed (also a `TimeoutError`)       (transient)
+        └── BadReply          success, but not in the documented shape        (transient)
+
+Transient errors are those after which another attempt or another service may well succeed: `Fallback`
+moves on for them and for no others. Wrong arguments raise the built-in `ValueError` and `TypeError`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BadReply",
+    "BadRequest",
+    "ConnectionFailed",
+    "MissingExtra",
+    "MissingKey",
+    "ModelError",
+    "ModelNotFound",
+    "NotFound",
+    "RateLimited",
+    "Redirected",
+    "RerankError",
+    "SearchUnavailable",
+    "ServerError",
+    "ServiceError",
+    "TimedOut",
+    "Unauthorized",
+    "UnsupportedModel",
+]
+
+
+class RerankError(Exception):
+    """Anything that this library raises on purpose, except wrong arguments."""
+
+    transient: ClassVar[bool] = False
+    """Whether another attempt, or another reranker, may well succeed."""
+
+
+class MissingExtra(RerankError, ImportError):
+    """An optional dependency is not installed; the message holds the exact `pip install` line."""
+
+    def __init__(self, message: str, *, extra: str | None = None) -> None:
+        super().__init__(message)
+        self.extra = extra
+
+    @classmethod
+    def of(cls, extra: str, needed_by: str) -> MissingExtra:
+        """The error for `needed_by` (a class or command) when `extra` is not installed."""
+        return cls(f'{needed_by} needs an optional dependency: pip install "ksdk-rerank[{extra}]"', extra=extra)
+
+
+class MissingKey(RerankError):
+    """No API key was given, and none of the environment variables holds one."""
+
+
+class ModelError(RerankError):
+    """A local model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """The model is neither a folder here, nor in the hub's cache, nor reachable on a hub."""
+
+
+class UnsupportedModel(ModelError):
+    """The model loads but is not a cross-encoder with one logit, or not for this engine."""
+
+
+class ServiceError(RerankError):
+    """A remote service did not give an answer that can be used.
+
+    Attributes:
+        service: whom we asked, such as `"KnowledgeSDK"`.
+        status: HTTP status, or None when there was no reply.
+        request_id: the service's id of the request, for its support desk.
+        retry_after: seconds that the service asked us to wait.
+        body: the start of the reply's text, with keys masked.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        body: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.service = service
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.body = body
+
+
+class BadRequest(ServiceError):
+    """The service refuses the input; sending it again cannot help."""
+
+
+class Unauthorized(ServiceError):
+    """The key is missing, wrong, or not allowed to do this."""
+
+
+class NotFound(ServiceError):
+    """There is nothing at this URL, or the service does not know the model."""
+
+
+class Redirected(ServiceError):
+    """The service redirects, and redirects are not followed because they would carry the key along."""
+
+
+class SearchUnavailable(ServiceError):
+    """KnowledgeSDK's search is switched off, or the base URL points elsewhere."""
+
+
+class RateLimited(ServiceError):
+    """Too many requests; `retry_after` says how long to wait where the service said so."""
+
+    transient = True
+
+
+class ServerError(ServiceError):
+    """The service failed."""
+
+    transient = True
+
+
+class ConnectionFailed(ServiceError):
+    """No connection could be made, or it broke before the reply was complete."""
+
+    transient = True
+
+
+class TimedOut(ServiceError, TimeoutError):
+    """A deadline passed before the reply was complete."""
+
+    transient = True
+
+
+class BadReply(ServiceError):
+    """The service reported success, but its reply is not in the documented shape."""
+
+    transient = True
