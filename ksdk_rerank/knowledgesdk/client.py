@@ -1,0 +1,181 @@
+"""`KnowledgeSDKClient`: search a knowledge base, synchronously or asynchronously."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank._http import HttpService, Reply
+from ksdk_rerank.errors import SearchUnavailable
+from ksdk_rerank.knowledgesdk.results import SearchResults, parse_results
+from ksdk_rerank.timeout import Timeout
+
+if TYPE_CHECKING:
+    import httpx
+    from pydantic import SecretStr
+
+__all__ = ["KnowledgeSDKClient"]
+
+_BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
+_SEARCH_PATH = "/v1/search"
+_KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
+_BASE_URL_VARIABLE = "KNOWLEDGESDK_BASE_URL"
+_UNAVAILABLE = (404, 405, 410, 501)  # how a switched-off endpoint, or a wrong base URL, may answer
+
+_log = logging.getLogger("ksdk_rerank")
+
+
+class KnowledgeSDKClient:
+    """Searches a KnowledgeSDK knowledge base: the fast, broad first stage.
+
+    It may be shared between threads and event loops. Constructing it does no I/O.
+
+    Args:
+        api_key: the key, of any prefix; by default from `KNOWLEDGESDK_API_KEY` (or `KNOWLEDGE_SDK_API_KEY`,
+            `KNOWLEDGE_API_KEY`). Which data you see depends on it.
+        base_url: where the API is, with or without `/v1`; by default from `KNOWLEDGESDK_BASE_URL`, else the hosted API.
+        timeout: seconds for a whole search with its retries, or a `Timeout`.
+        retries: how many more attempts a rate limit, a server error or a broken connection gets within that time.
+            Each attempt may be metered.
+        empty_when_unavailable: give an empty result and log a warning where the service has search switched off,
+            rather than raise `SearchUnavailable`.
+        client_factory: makes the `httpx.AsyncClient` of an event loop, for proxies or certificates of your own.
+
+    Raises:
+        MissingKey: no key was given and none is in the environment.
+        ValueError: the key or the URL is malformed.
+    """
+
+    def __init__(
+        self,
+        api_key: str | SecretStr | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float | Timeout = 20.0,
+        retries: int = 2,
+        empty_when_unavailable: bool = False,
+        client_factory: Callable[[], httpx.AsyncClient] | None = None,
+    ) -> None:
+        self.url = _search_url(base_url or os.environ.get(_BASE_URL_VARIABLE) or _BASE_URL)
+        self.empty_when_unavailable = empty_when_unavailable
+        self._service = HttpService(
+            "KnowledgeSDK",
+            key=ApiKey(api_key, service="KnowledgeSDK", variables=_KEY_VARIABLES),
+            key_header=("x-api-key", ""),
+            timeout=timeout,
+            retries=retries,
+            error_of_status=dict.fromkeys(_UNAVAILABLE, SearchUnavailable),
+            client_factory=client_factory,
+        )
+
+    def search(
+        self,
+        query: str,
+        limit: int = 20,
+        *,
+        api_key_id: str | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> SearchResults:
+        """Find the candidates for `query`.
+
+        Args:
+            query: what is looked for; not blank.
+            limit: how many hits at most. KnowledgeSDK advises 20 before a reranker; 50 is the usual upper end.
+            api_key_id: the service's "API key ID filter": an id, not a key.
+            extra: further fields of the request body, sent as they are.
+
+        Returns:
+            The hits in the service's order. Items without any text are left out.
+
+        Raises:
+            ValueError: the query is blank, `limit` is less than 1, or `extra` holds `query` or `limit`.
+            SearchUnavailable: the service has no search at this URL; it was switched off for a time in May 2026.
+            ServiceError: any other failure; see `ksdk_rerank.errors`.
+        """
+        body = _body(query, limit, api_key_id, extra)
+        try:
+            return self._read(self._service.post(self.url, body), query, limit)
+        except SearchUnavailable as error:
+            return self._unavailable(error, query)
+
+    async def asearch(
+        self,
+        query: str,
+        limit: int = 20,
+        *,
+        api_key_id: str | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> SearchResults:
+        """Like `search`, on the running event loop."""
+        body = _body(query, limit, api_key_id, extra)
+        try:
+            return self._read(await self._service.apost(self.url, body), query, limit)
+        except SearchUnavailable as error:
+            return self._unavailable(error, query)
+
+    def close(self) -> None:
+        """Close the connections of synchronous calls. Those of an event loop close with it, or by `aclose`."""
+        self._service.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._service.aclose()
+
+    def _read(self, reply: Reply, query: str, limit: int) -> SearchResults:
+        try:
+            return parse_results(reply.data, query, limit)
+        except ValueError as error:
+            raise self._service.bad_reply(str(error), reply) from error
+
+    def _unavailable(self, error: SearchUnavailable, query: str) -> SearchResults:
+        error.add_note(f"asked: POST {self.url}")
+        if not self.empty_when_unavailable:
+            raise error
+        _log.warning("searching returns nothing: %s (POST %s)", error, self.url)
+        return SearchResults((), query, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"KnowledgeSDKClient({self.url!r})"
+
+
+def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, object] | None) -> Mapping[str, object]:
+    if not isinstance(query, str):
+        raise TypeError(f"query must be a string, got {type(query).__name__}")
+    if not query.strip():
+        raise ValueError(f"query is blank ({query!r}); pass what should be found")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"limit must be an integer of at least 1, got {limit!r}")
+    if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
+        raise ValueError(f"extra must not hold {', '.join(sorted(taken))}; pass that as an argument of its own")
+    body = {"query": query, "limit": limit, **(extra or {})}
+    return body if api_key_id is None else {**body, "apiKeyId": api_key_id}
+
+
+def _search_url(base_url: str) -> str:
+    """The one address of search below `base_url`, whether that ends in the host, a prefix, `/v1` or the whole path."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"base_url must be like {_BASE_URL}, got {base_url!r}")
+    path = parts.path.rstrip("/").removesuffix("/search").removesuffix("/v1").rstrip("/")
+    return parts._replace(path=path + _SEARCH_PATH).geturl()
