@@ -1,0 +1,47 @@
+"""What every test starts from: no keys in the environment, and no way out of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from pytest_socket import socket_allow_hosts
+
+pytest_plugins = ["ksdk_rerank.testing.pytest_plugin"]
+
+_SCRUBBED = ("KNOWLEDGE", "COHERE", "CO_API", "JINA", "HF_TOKEN", "LANGSMITH", "LANGCHAIN", "OPENAI")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own keys, endpoints and proxies."""
+    for name in list(os.environ):
+        if name.startswith(_SCRUBBED) or name in _PROXIES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def only_this_machine() -> None:
+    """Refuse connections to anywhere but this machine."""
+    socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Iterator[Callable[..., object]]:
+    """Call a method by its synchronous name, on the synchronous or the asynchronous side: `call(client.search, ...)`."""
+    if request.param == "sync":
+        yield lambda method, *args, **kwargs: method(*args, **kwargs)
+        return
+
+    def asynchronously(method: Callable[..., object], *args: object, **kwargs: object) -> object:
+        twin: Callable[..., Awaitable[object]] = getattr(method.__self__, f"a{method.__name__}")  # type: ignore[attr-defined]
+
+        async def main() -> object:
+            return await twin(*args, **kwargs)
+
+        return asyncio.run(main())
+
+    yield asynchronously
