@@ -1,0 +1,172 @@
+"""Search in a folder of Markdown and text files: SQLite FTS5, in memory, ranked by BM25."""
+
+import hashlib
+import re
+import sqlite3
+import threading
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path, PurePosixPath
+
+__all__ = ["Chunk", "Hit", "SearchIndex", "chunks_of"]
+
+_MARKDOWN = {".md", ".markdown"}
+_SUFFIXES = {*_MARKDOWN, ".txt"}
+_LONGEST = 1500  # characters in a chunk, unless one paragraph alone has more
+_FRONT_MATTER = re.compile(r"\A---\n.*?^---$", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$")
+_FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of one file: a section, or part of a long one. `source` is `folder/file.md#section-slug`."""
+
+    id: str
+    title: str
+    content: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that matches. `score` is BM25, higher is better, without an upper bound."""
+
+    chunk: Chunk
+    score: float
+
+
+class SearchIndex:
+    """Finds the chunks of the `.md`, `.markdown` and `.txt` files below a folder that match a query.
+
+    Files are read as UTF-8, bytes that are none replaced; hidden files and folders are left out. Threads may
+    share it. Raises `FileNotFoundError`, `NotADirectoryError`, or `ValueError` when the files hold no text.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.exists():
+            raise FileNotFoundError(f"There is no folder {folder}: pass a folder of Markdown or text files")
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file: pass the folder it is in")
+        self._chunks = [
+            chunk
+            for path in _files(folder)
+            for chunk in chunks_of(path, (folder / path).read_text("utf-8-sig", "replace"))
+        ]
+        if not self._chunks:
+            raise ValueError(f"{folder} has nothing to search: put a .md, .markdown or .txt file with text in")
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)
+        self._database.execute(
+            "CREATE VIRTUAL TABLE chunks USING fts5(title, content, tokenize = 'porter unicode61 remove_diacritics 2')"
+        )
+        self._database.executemany(
+            "INSERT INTO chunks (rowid, title, content) VALUES (?, ?, ?)",
+            ((row, chunk.title, chunk.content) for row, chunk in enumerate(self._chunks)),
+        )
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def search(self, query: str, limit: int) -> list[Hit]:
+        """The best `limit` chunks that hold any word of the query, best first, ties in file order.
+
+        Any text is a safe query; one without words finds nothing.
+        """
+        words = dict.fromkeys(re.findall(r"\w+", unicodedata.normalize("NFC", query)))
+        if not words:
+            return []
+        expression = " OR ".join(f'"{word}"' for word in words)
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT rowid, -bm25(chunks) FROM chunks WHERE chunks MATCH ? ORDER BY rank, rowid LIMIT ?",
+                (expression, min(limit, len(self))),
+            ).fetchall()
+        return [Hit(self._chunks[row], score) for row, score in rows]
+
+    def close(self) -> None:
+        """Free the index; searching it afterwards raises `sqlite3.ProgrammingError`."""
+        with self._lock:
+            self._database.close()
+
+
+def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
+    """Cut one file into chunks at its Markdown headings, and long sections at blank lines.
+
+    Follows CommonMark for `#` headings and code fences. But: no headings underlined with `===` or `---`,
+    and fences may be indented at will, as in lists. Front matter is left out; `.txt` files have no headings.
+
+        # Invoices            billing/invoices.md#due-dates, "Invoices > Due dates", "Net 30."
+        ## Due dates
+        Net 30.
+
+    The title starts with the first level-1 heading, or else the file's name; a heading without text of its
+    own is only found in the titles below it.
+    """
+    if path.suffix.lower() in _MARKDOWN:
+        sections = list(_sections(_FRONT_MATTER.sub("", text)))
+    else:
+        sections = [((), re.split(r"\n\s*\n", text))]
+    name = path.stem.replace("-", " ").replace("_", " ")
+    top = next((headings[0] for headings, _ in sections if headings and headings[0][0] == 1), (1, name))
+    slugs: set[str] = set()
+    for headings, paragraphs in sections:
+        title = " > ".join([top[1], *(heading[1] for heading in headings if heading != top)])
+        source = f"{path}#{_slug(headings[-1][1], slugs)}" if headings else str(path)
+        for part, content in enumerate(_packed(paragraphs)):
+            key = f"{source} {part}" if part else source
+            yield Chunk(f"ki_{hashlib.sha256(key.encode()).hexdigest()[:16]}", title, content, source)
+
+
+def _files(folder: Path) -> list[PurePosixPath]:
+    """The files to read, relative to the folder, in an order that is the same on every machine."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    paths = [PurePosixPath(path.relative_to(folder).as_posix()) for path in files]
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))
+
+
+def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str]]]:
+    """Each section: (level, text) of the headings that lead to it, and its paragraphs, code fences whole."""
+    headings: tuple[tuple[int, str], ...] = ()
+    paragraphs = [""]
+    fence = ""
+    for line in text.split("\n"):
+        if fence:
+            bare = line.strip()
+            if bare.startswith(fence) and not bare.strip(fence[0]):
+                fence = ""
+        elif opening := _FENCE.match(line):
+            fence = opening[1]
+        elif heading := _HEADING.match(line):
+            yield headings, paragraphs
+            level = len(heading[1])
+            headings = (*(above for above in headings if above[0] < level), (level, heading[2]))
+            paragraphs = [""]
+            continue
+        elif not line.strip():
+            paragraphs.append("")
+        paragraphs[-1] += line + "\n"
+    yield headings, paragraphs
+
+
+def _packed(paragraphs: list[str]) -> Iterator[str]:
+    """Join paragraphs into pieces of at most `_LONGEST` characters; a longer paragraph stays whole."""
+    piece = ""
+    for paragraph in (text for raw in paragraphs if (text := raw.strip("\n").rstrip())):
+        joined = f"{piece}\n\n{paragraph}" if piece else paragraph
+        if piece and len(joined) > _LONGEST:
+            yield piece
+            joined = paragraph
+        piece = joined
+    if piece:
+        yield piece
+
+
+def _slug(heading: str, taken: set[str]) -> str:
+    """The anchor GitHub gives a heading: lower case, hyphens for spaces, a number if it is taken."""
+    base = re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+    slug = next(slug for number in count() if (slug := f"{base}-{number}" if number else base) not in taken)
+    taken.add(slug)
+    return slug
