@@ -31,7 +31,7 @@ def only_this_machine() -> None:
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest) -> Iterator[Callable[..., object]]:
-    """Call a method by its synchronous name, on the synchronous or the asynchronous side: `call(client.search, ...)`."""
+    """Call a method by its synchronous name, as it is or as its asynchronous twin: `call(client.search, "q")`."""
     if request.param == "sync":
         yield lambda method, *args, **kwargs: method(*args, **kwargs)
         return

@@ -177,5 +177,5 @@ def _search_url(base_url: str) -> str:
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"base_url must be like {_BASE_URL}, got {base_url!r}")
-    path = parts.path.rstrip("/").removesuffix("/search").removesuffix("/v1").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix(_SEARCH_PATH).removesuffix("/v1").rstrip("/")
     return parts._replace(path=path + _SEARCH_PATH).geturl()
