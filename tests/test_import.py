@@ -1,0 +1,68 @@
+"""Importing the core costs next to nothing (promise 12), and its public names are what `__all__` says."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import ksdk_rerank
+
+HEAVY = ("numpy", "torch", "onnxruntime", "openvino", "tokenizers", "httpx", "cohere", "langchain_core", "llama_index")
+
+
+def modules_after(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after `statement`."""
+    code = f"import sys; {statement}; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import ksdk_rerank",
+        "from ksdk_rerank import LexicalReranker; LexicalReranker().rank('q', ['a'])",
+        "from ksdk_rerank import CrossEncoderReranker; CrossEncoderReranker()",
+        "from ksdk_rerank import load_reranker; load_reranker('cross-encoder/ms-marco-MiniLM-L-6-v2')",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:
+    assert not modules_after(statement) & set(HEAVY)
+
+
+def test_the_client_imports_no_framework() -> None:
+    loaded = modules_after("from ksdk_rerank import KnowledgeSDKClient; KnowledgeSDKClient('key')")
+    assert not loaded & {"numpy", "torch", "onnxruntime", "langchain_core", "llama_index"}
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    for name in ksdk_rerank.__all__:
+        assert getattr(ksdk_rerank, name) is not None
+        assert name in dir(ksdk_rerank)
+    assert set(ksdk_rerank.__all__) == {*ksdk_rerank._HOMES, "__version__"}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ksdk_rerank.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "module",
+    sorted(
+        module.name
+        for module in pkgutil.walk_packages(ksdk_rerank.__path__, "ksdk_rerank.")
+        if not module.name.endswith("__main__")
+    ),
+)
+def test_every_module_says_what_is_public_and_what_it_is_for(module: str) -> None:
+    if module == "ksdk_rerank.testing.pytest_plugin":
+        pytest.importorskip("pytest")
+    loaded = importlib.import_module(module)
+    assert loaded.__doc__
+    for name in getattr(loaded, "__all__", []):
+        assert getattr(loaded, name).__doc__ or not callable(getattr(loaded, name)), f"{module}.{name}"
