@@ -1,0 +1,33 @@
+"""Many users at once on one event loop, as in a web service: share one client and one reranker, await both."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from ksdk_rerank import KnowledgeSDKClient, load_reranker
+from ksdk_rerank.testing import KnowledgeSDKStandIn
+
+KNOWLEDGE_BASE = Path(__file__).parent / "knowledge_base"
+QUESTIONS = [json.loads(line) for line in (KNOWLEDGE_BASE / "questions.jsonl").read_text().splitlines()]
+
+reranker = load_reranker("lexical")
+
+
+async def handle(client: KnowledgeSDKClient, question: str) -> str | None:
+    """What a request handler does."""
+    candidates = await client.asearch(question, limit=20)
+    ranking = await reranker.arank(question, candidates.texts, top_n=3)
+    return candidates[ranking[0].index].source
+
+
+async def main() -> None:
+    with KnowledgeSDKStandIn(KNOWLEDGE_BASE) as server:
+        async with KnowledgeSDKClient(server.api_key, base_url=server.base_url) as client:
+            sources = await asyncio.gather(*(handle(client, item["question"]) for item in QUESTIONS))
+    answered = sum(
+        str(source).partition(".md")[0] in item["answers"] for item, source in zip(QUESTIONS, sources, strict=True)
+    )
+    print(f"{len(sources)} questions, {answered} with the right article first")
+
+
+asyncio.run(main())

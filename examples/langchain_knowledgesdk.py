@@ -1,0 +1,17 @@
+"""KnowledgeSDK with LangChain: search twenty candidates, keep the best three.
+
+The stand-in server makes this run offline. With KNOWLEDGESDK_API_KEY set, `KnowledgeSDKRetriever()` needs no arguments.
+"""
+
+from pathlib import Path
+
+from ksdk_rerank.testing import KnowledgeSDKStandIn
+from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, RerankedRetriever
+
+with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
+    retriever = RerankedRetriever(
+        base_retriever=KnowledgeSDKRetriever(k=20, api_key=server.api_key, base_url=server.base_url),
+        compressor=RerankCompressor("lexical", top_n=3),
+    )
+    for document in retriever.invoke("How can I replace an API key without any downtime?"):
+        print(f"{document.metadata['relevance_score']:.2f}  {document.metadata['title']}")

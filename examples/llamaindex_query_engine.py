@@ -1,0 +1,22 @@
+"""A LlamaIndex query engine over KnowledgeSDK, with a reranker among its node postprocessors.
+
+`MockLLM` stands for your language model: it repeats the prompt, cut to a few tokens.
+"""
+
+from pathlib import Path
+
+from llama_index.core.llms import MockLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+
+from ksdk_rerank.testing import KnowledgeSDKStandIn
+from llamaindex_ksdk_rerank import KnowledgeSDKRetriever, RerankPostprocessor
+
+with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
+    engine = RetrieverQueryEngine.from_args(
+        KnowledgeSDKRetriever(similarity_top_k=20, api_key=server.api_key, base_url=server.base_url),
+        llm=MockLLM(max_tokens=8),
+        node_postprocessors=[RerankPostprocessor(reranker="lexical", top_n=3)],
+    )
+    response = engine.query("How can I replace an API key without any downtime?")
+    for node in response.source_nodes:
+        print(f"{node.score:.2f}  {node.metadata['title']}")

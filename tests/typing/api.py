@@ -1,0 +1,70 @@
+"""The public API as users type it: mypy --strict reads this file, nothing runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_type
+
+from ksdk_rerank import (
+    CrossEncoderReranker,
+    InputOrder,
+    KnowledgeSDKClient,
+    LexicalReranker,
+    Ranked,
+    Ranking,
+    Reranker,
+    ScoreKind,
+    Scores,
+    ScoringReranker,
+    SearchHit,
+    SearchResults,
+    Timeout,
+    load_reranker,
+)
+
+
+def rank(reranker: Reranker) -> None:
+    ranking = reranker.rank("query", ["a", "b"], top_n=1, min_score=0.5)
+    assert_type(ranking, Ranking)
+    assert_type(ranking[0], Ranked)
+    assert_type(ranking[:2], tuple[Ranked, ...])
+    assert_type(ranking[0].score, float | None)
+    assert_type([hit.document for hit in ranking], list[str])
+
+
+async def arank(reranker: Reranker) -> None:
+    assert_type(await reranker.arank("query", ("a", "b")), Ranking)
+
+
+def build() -> None:
+    assert_type(load_reranker("lexical"), Reranker)
+    rank(LexicalReranker(k1=1.2, b=0.75))
+    rank(InputOrder())
+    rank(CrossEncoderReranker("BAAI/bge-reranker-large", backend="onnx", max_length=256))
+    with CrossEncoderReranker() as reranker:
+        assert_type(reranker, CrossEncoderReranker)
+
+
+def search(client: KnowledgeSDKClient) -> None:
+    results = client.search("query", 20, extra={"category": "Pricing"})
+    assert_type(results, SearchResults)
+    assert_type(results[0], SearchHit)
+    assert_type(results.texts, list[str])
+    KnowledgeSDKClient("key", timeout=5.0)
+    KnowledgeSDKClient("key", timeout=Timeout(connect=1.0, total=9.0))
+
+
+class Mine(ScoringReranker):
+    """A reranker of a user's own."""
+
+    score_kind = ScoreKind.UNIT
+
+    @property
+    def name(self) -> str:
+        return "mine"
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        return Scores([0.5 for _ in documents])
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        return self.score(query, documents)
