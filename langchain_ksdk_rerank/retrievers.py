@@ -1,0 +1,107 @@
+"""Retrievers: KnowledgeSDK's search, and any retriever with a reranker behind it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, RetrieverLike
+from pydantic import Field, SecretStr
+
+from ksdk_rerank import KnowledgeSDKClient, SearchHit, Timeout
+from langchain_ksdk_rerank.compressor import RerankCompressor
+
+__all__ = ["KnowledgeSDKRetriever", "RerankedRetriever"]
+
+
+class KnowledgeSDKRetriever(BaseRetriever):
+    """Finds candidates in a KnowledgeSDK knowledge base: the first stage, before a reranker.
+
+    Args:
+        k: how many documents at most; KnowledgeSDK advises 20 before a reranker. `invoke(query, k=3)` overrides it.
+        api_key: by default from the environment. Only the client keeps it: no `repr`, pickle or trace holds it.
+        base_url: by default from the environment, else the hosted API.
+        timeout: seconds for a whole search with its retries, or a `Timeout`.
+        client: a client of your own instead of these three, for its other options. You close it.
+        api_key_id: see `KnowledgeSDKClient.search`, as for `extra`. `name`, `tags` and `metadata` are LangChain's.
+
+    A document has the hit's id and text, and as metadata what else the service sent: `title`, `source` and
+    `retrieval_score` (a float, higher is better, of no fixed range) are there only where the service sent them.
+
+    Raises `MissingKey` without a key, and what `KnowledgeSDKClient.search` raises. Threads and loops may share it.
+    """
+
+    k: int = Field(strict=True, ge=1)
+    client: KnowledgeSDKClient
+    api_key_id: str | None
+    extra: Mapping[str, object] | None
+
+    def __init__(
+        self,
+        *,
+        k: int = 20,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        timeout: float | Timeout = 20.0,
+        client: KnowledgeSDKClient | None = None,
+        api_key_id: str | None = None,
+        extra: Mapping[str, object] | None = None,
+        name: str | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if client is not None and (api_key is not None or base_url is not None):
+            raise ValueError("api_key and base_url are for making a client: leave them out, or leave client out")
+        client = client or KnowledgeSDKClient(api_key, base_url=base_url, timeout=timeout)
+        values: dict[str, Any] = {"k": k, "client": client, "api_key_id": api_key_id, "extra": extra}
+        super().__init__(**values, name=name, tags=tags, metadata=metadata)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        hits = self.client.search(query, self.k if k is None else k, api_key_id=self.api_key_id, extra=self.extra)
+        return [_document(hit) for hit in hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        hits = await self.client.asearch(
+            query, self.k if k is None else k, api_key_id=self.api_key_id, extra=self.extra
+        )
+        return [_document(hit) for hit in hits]
+
+
+class RerankedRetriever(BaseRetriever, extra="forbid"):
+    """Retrieves many candidates and returns the few that answer the query best, best first.
+
+    Args:
+        base_retriever: finds the candidates, as many as it is set to; arguments of `invoke` other than `k` go to it.
+        compressor: puts them in order. Both stages are runs below this one; it raises what they raise.
+        k: how many documents at most; None leaves it to `compressor.top_n`. `invoke(query, k=3)` overrides it.
+    """
+
+    base_retriever: RetrieverLike
+    compressor: RerankCompressor
+    k: int | None = Field(default=None, strict=True, ge=1)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
+    ) -> list[Document]:
+        found = self.base_retriever.invoke(query, {"callbacks": run_manager.get_child()}, **kwargs)
+        return self._cut_to(k).compress_documents(found, query, callbacks=run_manager.get_child())
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
+    ) -> list[Document]:
+        found = await self.base_retriever.ainvoke(query, {"callbacks": run_manager.get_child()}, **kwargs)
+        return await self._cut_to(k).acompress_documents(found, query, callbacks=run_manager.get_child())
+
+    def _cut_to(self, k: int | None) -> RerankCompressor:
+        top_n = self.k if k is None else k
+        return self.compressor if top_n is None else self.compressor.model_copy(update={"top_n": top_n})
+
+
+def _document(hit: SearchHit) -> Document:
+    sent = {"title": hit.title, "source": hit.source, "retrieval_score": hit.score}
+    known = {name: value for name, value in sent.items() if value is not None}
+    return Document(page_content=hit.text, id=hit.id, metadata={**hit.metadata, **known})

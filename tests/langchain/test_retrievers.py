@@ -1,0 +1,258 @@
+"""`KnowledgeSDKRetriever` and `RerankedRetriever`, over a real server on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langchain_core")
+
+from langchain_core.documents import Document
+from langchain_core.load import dumpd, dumps
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from pydantic import SecretStr, ValidationError
+
+from ksdk_rerank import KnowledgeSDKClient
+from ksdk_rerank.errors import MissingKey, SearchUnavailable, ServerError, Unauthorized
+from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn
+from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, RerankedRetriever
+
+SECRET = "knowledgesdk_test_do_not_show_me"
+
+
+@pytest.fixture
+def retriever(server: KnowledgeSDKStandIn) -> KnowledgeSDKRetriever:
+    return KnowledgeSDKRetriever(api_key=server.api_key, base_url=server.base_url)
+
+
+def sent(server: KnowledgeSDKStandIn) -> dict[str, Any]:
+    body = server.requests[-1].json()
+    assert isinstance(body, dict)
+    return body
+
+
+async def test_documents_carry_id_text_title_source_and_score(retriever: KnowledgeSDKRetriever) -> None:
+    found = retriever.invoke("rotate an API key")
+    assert found == await retriever.ainvoke("rotate an API key")
+    best = found[0]
+    assert best.id
+    assert "the old key works for a day" in best.page_content
+    assert best.metadata["title"] == "Rotate a key"
+    assert best.metadata["source"].startswith("rotate-a-key.md")
+    assert best.metadata["category"] == "general"
+    assert type(best.metadata["retrieval_score"]) is float
+    json.dumps([document.metadata for document in found])
+
+
+async def test_what_the_service_did_not_send_is_not_in_the_metadata(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever
+) -> None:
+    with server.failing(Fault(body={"hits": [{"id": 7, "content": "A key."}]})):
+        expected = [Document("A key.", id="7", metadata={})]
+        assert retriever.invoke("key") == await retriever.ainvoke("key") == expected
+
+
+async def test_k_is_the_limit_and_a_call_can_override_it(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever
+) -> None:
+    retriever.invoke("key")
+    assert sent(server) == {"query": "key", "limit": 20}
+    assert len(retriever.invoke("key", k=2)) == 2
+    assert len(await retriever.ainvoke("key", k=3)) == 3
+    assert sent(server)["limit"] == 3
+
+
+async def test_id_of_the_key_and_extra_fields_are_sent(server: KnowledgeSDKStandIn) -> None:
+    client = KnowledgeSDKClient(server.api_key, base_url=server.base_url)
+    retriever = KnowledgeSDKRetriever(client=client, k=1, api_key_id="id_1", extra={"mode": "hybrid"})
+    retriever.invoke("key")
+    await retriever.ainvoke("key")
+    for request in server.requests:
+        assert request.json() == {"query": "key", "limit": 1, "apiKeyId": "id_1", "mode": "hybrid"}
+    assert len(server.requests) == 2
+    client.close()
+
+
+def test_key_and_address_may_come_from_the_environment(
+    server: KnowledgeSDKStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", server.api_key)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", server.base_url)
+    assert KnowledgeSDKRetriever(k=1).invoke("key")
+
+
+def test_a_missing_key_is_an_error_at_construction_that_names_the_variable() -> None:
+    with pytest.raises(MissingKey, match="set KNOWLEDGESDK_API_KEY"):
+        KnowledgeSDKRetriever()
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 2.5])
+def test_a_wrong_k_is_refused_at_construction_and_in_a_call(retriever: KnowledgeSDKRetriever, k: Any) -> None:
+    with pytest.raises(ValidationError, match="k\n"):
+        KnowledgeSDKRetriever(api_key=SECRET, k=k)
+    with pytest.raises(ValueError, match="at least 1"):
+        retriever.invoke("key", k=k)
+
+
+def test_a_client_and_what_it_is_made_from_exclude_each_other() -> None:
+    client = KnowledgeSDKClient(SECRET)
+    with pytest.raises(ValueError, match="leave client out"):
+        KnowledgeSDKRetriever(client=client, api_key=SECRET)
+    with pytest.raises(ValueError, match="leave client out"):
+        KnowledgeSDKRetriever(client=client, base_url="http://127.0.0.1:1")
+
+
+def test_the_default_timeout_is_the_clients() -> None:
+    of_client = inspect.signature(KnowledgeSDKClient).parameters["timeout"].default
+    assert inspect.signature(KnowledgeSDKRetriever).parameters["timeout"].default == of_client
+
+
+@pytest.mark.parametrize("key", [SECRET, SecretStr(SECRET)])
+def test_the_key_is_in_no_repr_dump_pickle_or_error(key: str | SecretStr) -> None:
+    retriever = KnowledgeSDKRetriever(api_key=key, tags=["first"])
+    whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical"))
+    for shown in (retriever, whole):
+        for text in (repr(shown), str(shown), json.dumps(dumpd(shown)), dumps(shown), str(shown.model_dump())):
+            assert SECRET not in text
+        assert SECRET.encode() not in pickle.dumps(shown)
+    with pytest.raises(ValidationError) as caught:
+        KnowledgeSDKRetriever(api_key=key, k=0)
+    assert SECRET not in str(caught.value) + repr(caught.value.errors())
+    with pytest.raises(ValueError, match="copy the key again") as refused:
+        KnowledgeSDKRetriever(api_key=f"{SECRET} ")
+    assert SECRET not in str(refused.value)
+
+
+def test_a_pickle_reads_the_key_of_the_place_where_it_wakes_up(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep = pickle.dumps(retriever)
+    with pytest.raises(MissingKey, match="KNOWLEDGESDK_API_KEY"):
+        pickle.loads(asleep).invoke("key")
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", server.api_key)
+    assert pickle.loads(asleep).invoke("key") == retriever.invoke("key")
+
+
+def test_a_deep_copy_works_like_the_original(retriever: KnowledgeSDKRetriever) -> None:
+    assert copy.deepcopy(retriever).invoke("key") == retriever.invoke("key")
+
+
+def test_k_can_be_configured_from_outside(retriever: KnowledgeSDKRetriever) -> None:
+    chain = retriever.configurable_fields(k=ConfigurableField(id="candidates"))
+    assert len(chain.invoke("key", {"configurable": {"candidates": 2}})) == 2
+
+
+async def test_failures_of_the_service_are_raised(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever
+) -> None:
+    for status, error in ((401, Unauthorized), (404, SearchUnavailable)):
+        with server.failing(Fault(status=status)):
+            with pytest.raises(error):
+                retriever.invoke("key")
+            with pytest.raises(error):
+                await retriever.ainvoke("key")
+    once = KnowledgeSDKClient(server.api_key, base_url=server.base_url, retries=0)
+    with server.failing(Fault(status=503)), pytest.raises(ServerError):
+        KnowledgeSDKRetriever(client=once).invoke("key")
+    once.close()
+
+
+async def test_a_search_is_a_retriever_run(retriever: KnowledgeSDKRetriever) -> None:
+    recorder = RunCollectorCallbackHandler()
+    retriever.invoke("key", {"callbacks": [recorder]}, k=1)
+    await retriever.ainvoke("key", {"callbacks": [recorder]}, k=1)
+    for run in recorder.traced_runs:
+        assert (run.run_type, run.name, run.inputs) == ("retriever", "KnowledgeSDKRetriever", {"query": "key"})
+        assert (run.extra or {})["metadata"]["ls_retriever_name"] == "knowledgesdk"
+    assert len(recorder.traced_runs) == 2
+
+
+async def test_many_searches_at_once(retriever: KnowledgeSDKRetriever) -> None:
+    queries = ["rotate", "revoke", "seat", "chart", "invoices"] * 6
+    alone = {query: retriever.invoke(query) for query in set(queries)}
+    together = await asyncio.gather(*(retriever.ainvoke(query) for query in queries))
+    assert together == [alone[query] for query in queries]
+
+
+def test_it_works_in_one_event_loop_after_another(retriever: KnowledgeSDKRetriever) -> None:
+    first, second = (asyncio.run(retriever.ainvoke("key")) for _ in range(2))
+    assert first == second
+
+
+async def test_langchains_compression_retriever_takes_both_stages(retriever: KnowledgeSDKRetriever) -> None:
+    retrievers = pytest.importorskip("langchain_classic.retrievers")
+    whole = retrievers.ContextualCompressionRetriever(
+        base_retriever=retriever, base_compressor=RerankCompressor("lexical", top_n=2)
+    )
+    found = whole.invoke("revoke a leaked key")
+    assert found == await whole.ainvoke("revoke a leaked key")
+    check_two_stages(found)
+    assert len(whole.invoke("key", k=1)) == 1
+
+
+async def test_the_reranked_retriever_takes_both_stages(retriever: KnowledgeSDKRetriever) -> None:
+    whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical", top_n=2))
+    found = whole.invoke("revoke a leaked key")
+    assert found == await whole.ainvoke("revoke a leaked key")
+    check_two_stages(found)
+
+
+def check_two_stages(found: list[Document]) -> None:
+    """Two documents, the right one first, with the score of either stage where it belongs."""
+    assert len(found) == 2
+    assert found[0].metadata["title"] == "Revoke a key"
+    assert all(0 <= document.metadata["relevance_score"] <= 1 for document in found)
+    assert all(document.metadata["retrieval_score"] is not None for document in found)
+    assert {document.metadata["reranked_by"] for document in found} == {"lexical"}
+
+
+async def test_k_decides_how_many_come_back_and_not_how_many_are_candidates(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever
+) -> None:
+    compressor = RerankCompressor("lexical", top_n=2)
+    whole = RerankedRetriever(base_retriever=retriever, compressor=compressor, k=3)
+    assert len(whole.invoke("key")) == 3
+    assert len(whole.invoke("key", k=1)) == len(await whole.ainvoke("key", k=1)) == 1
+    assert sent(server)["limit"] == 20
+    assert len(RerankedRetriever(base_retriever=retriever, compressor=compressor).invoke("key")) == 2
+    assert compressor.top_n == 2
+    with pytest.raises(ValidationError, match="k\n"):
+        RerankedRetriever(base_retriever=retriever, compressor=compressor, k=0)
+    with pytest.raises(ValueError, match="top_n must be at least 1"):
+        whole.invoke("key", k=0)
+
+
+def test_a_setting_that_belongs_elsewhere_is_refused() -> None:
+    base: RunnableLambda[str, list[Document]] = RunnableLambda(lambda query: [])
+    with pytest.raises(ValidationError, match="top_n"):
+        RerankedRetriever(base_retriever=base, compressor=RerankCompressor("lexical"), top_n=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="top_k"):
+        KnowledgeSDKRetriever(api_key=SECRET, top_k=3)  # type: ignore[call-arg]
+
+
+async def test_other_arguments_go_to_the_base_retriever() -> None:
+    class Filtered(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any, language: str = "en") -> list[Document]:
+            return [Document("A key.", id=language)]
+
+        async def _aget_relevant_documents(
+            self, query: str, *, run_manager: Any, language: str = "en"
+        ) -> list[Document]:
+            return [Document("A key.", id=language)]
+
+    whole = RerankedRetriever(base_retriever=Filtered(), compressor=RerankCompressor("lexical"))
+    assert [document.id for document in whole.invoke("key", language="fr")] == ["fr"]
+    assert [document.id for document in await whole.ainvoke("key", language="fr")] == ["fr"]
+
+
+async def test_nothing_found_stays_nothing() -> None:
+    whole = RerankedRetriever(base_retriever=RunnableLambda(lambda query: []), compressor=RerankCompressor("lexical"))
+    assert whole.invoke("key") == await whole.ainvoke("key") == []
