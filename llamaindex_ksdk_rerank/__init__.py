@@ -1,0 +1,21 @@
+"""Reranking for LlamaIndex: `RerankPostprocessor` for any `Reranker`, and `KnowledgeSDKRetriever` as first stage.
+
+    engine = RetrieverQueryEngine.from_args(
+        KnowledgeSDKRetriever(similarity_top_k=20),
+        node_postprocessors=[RerankPostprocessor(reranker="cross-encoder/ms-marco-MiniLM-L-6-v2", top_n=5)],
+    )
+
+`RetrieverQueryEngine` is in `llama_index.core.query_engine`.
+"""
+
+from ksdk_rerank.errors import MissingExtra
+
+try:
+    from llamaindex_ksdk_rerank.postprocessor import RerankPostprocessor
+    from llamaindex_ksdk_rerank.retriever import KnowledgeSDKRetriever
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "llama_index":
+        raise
+    raise MissingExtra.of("llamaindex", "llamaindex_ksdk_rerank") from error
+
+__all__ = ["KnowledgeSDKRetriever", "RerankPostprocessor"]

@@ -1,0 +1,176 @@
+"""The adapters inside LlamaIndex's own engines, as an application runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+pytest.importorskip("llama_index.core")
+
+from llama_index.core import MockEmbedding, SummaryIndex, VectorStoreIndex
+from llama_index.core.base.response.schema import Response
+from llama_index.core.chat_engine import ContextChatEngine
+from llama_index.core.chat_engine.types import AgentChatResponse
+from llama_index.core.evaluation import RetrieverEvaluator
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.llms import MockLLM
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.postprocessor import LongContextReorder, SimilarityPostprocessor
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever
+from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
+from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index_instrumentation.base import BaseEvent
+
+from ksdk_rerank import InputOrder, Ranking, Reranker
+from ksdk_rerank.errors import RateLimited
+from ksdk_rerank.testing import KnowledgeSDKStandIn
+from llamaindex_ksdk_rerank import KnowledgeSDKRetriever, RerankPostprocessor
+
+QUERY = "rotate an API key"
+ANSWER = "To rotate an API key, create a second one and revoke the first."
+NOTES = ["Colour keys rotate with the chart.", "A seat is free again at once.", ANSWER, "Webhooks are signed."]
+
+
+class Overloaded(Reranker):
+    @property
+    def name(self) -> str:
+        return "hosted:overloaded"
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        raise RateLimited("too many requests; wait 7 seconds", service="hosted", status=429, retry_after=7)
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        return self._rank(query, documents)
+
+
+@pytest.fixture
+def knowledge_base(stand_in: KnowledgeSDKStandIn) -> KnowledgeSDKRetriever:
+    return KnowledgeSDKRetriever(api_key=stand_in.api_key, base_url=stand_in.base_url)
+
+
+def nodes() -> list[TextNode]:
+    return [TextNode(id_=f"note-{number}", text=text) for number, text in enumerate(NOTES)]
+
+
+def vector_index() -> BaseRetriever:
+    """Every embedding is the same, so that only the reranker can tell the nodes apart."""
+    return VectorStoreIndex(nodes(), embed_model=MockEmbedding(embed_dim=2)).as_retriever(similarity_top_k=4)
+
+
+def list_index() -> BaseRetriever:
+    """Its nodes come without scores."""
+    return SummaryIndex(nodes()).as_retriever()
+
+
+def engine(retriever: BaseRetriever, *postprocessors: BaseNodePostprocessor) -> RetrieverQueryEngine:
+    """With `MockLLM` the answer is the prompt, so it shows what the LLM reads."""
+    return RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), node_postprocessors=list(postprocessors))
+
+
+def lexical(top_n: int | None = 1) -> RerankPostprocessor:
+    return RerankPostprocessor(reranker="lexical", top_n=top_n)
+
+
+def test_a_query_engine_answers_from_the_best_hits_of_the_knowledge_base(
+    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., Response]
+) -> None:
+    response = call(engine(knowledge_base, lexical()).query, QUERY)
+    (best,) = response.source_nodes
+    assert best.text == ANSWER
+    assert best.metadata["title"] == "Rotate an API key"
+    assert best.score == best.metadata["relevance_score"]
+    assert best.metadata["retrieval_score"] > 0
+    prompt = str(response)
+    assert f"title: Rotate an API key\nsource: rotation.md#rotate-an-api-key\n\n{ANSWER}" in prompt
+    assert "_score" not in prompt
+    assert "reranked_by" not in prompt
+
+
+@pytest.mark.parametrize("retriever", [vector_index, list_index])
+def test_a_query_engine_answers_from_the_best_nodes_of_an_index(
+    retriever: Callable[[], BaseRetriever], call: Callable[..., Response]
+) -> None:
+    response = call(engine(retriever(), lexical()).query, QUERY)
+    assert [scored.text for scored in response.source_nodes] == [ANSWER]
+    assert ANSWER in str(response)
+
+
+def test_scores_the_index_did_not_give_are_not_made_up(call: Callable[..., Response]) -> None:
+    (best,) = call(engine(list_index(), lexical()).query, QUERY).source_nodes
+    assert "retrieval_score" not in best.metadata
+
+
+def test_an_engine_copes_with_nodes_that_have_no_score(call: Callable[..., Response]) -> None:
+    unscored = RerankPostprocessor(reranker=InputOrder(), top_n=2)
+    response = call(engine(vector_index(), unscored, LongContextReorder()).query, QUERY)
+    assert [scored.score for scored in response.source_nodes] == [None, None]
+    empty = call(engine(vector_index(), unscored, SimilarityPostprocessor(similarity_cutoff=0.1)).query, QUERY)
+    assert empty.source_nodes == []
+
+
+def test_other_postprocessors_work_before_and_behind(call: Callable[..., Response]) -> None:
+    cutoff = SimilarityPostprocessor(similarity_cutoff=0.2)
+    response = call(engine(vector_index(), LongContextReorder(), lexical(None), cutoff).query, QUERY)
+    assert [scored.text for scored in response.source_nodes] == [ANSWER]
+
+
+def test_a_fusion_retriever_can_be_the_first_stage(
+    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., Response]
+) -> None:
+    fusion = QueryFusionRetriever(
+        [knowledge_base, vector_index()],
+        llm=MockLLM(),
+        mode=FUSION_MODES.RECIPROCAL_RANK,
+        num_queries=1,
+        similarity_top_k=8,
+        use_async=False,
+    )
+    response = call(engine(fusion, lexical(2)).query, QUERY)
+    assert [scored.text for scored in response.source_nodes] == [ANSWER, ANSWER]  # one from each
+    for scored in response.source_nodes:
+        assert 0 < scored.metadata["retrieval_score"] < 0.1  # the fused one: 1 / (60 + rank)
+
+
+def test_a_chat_engine_reranks_each_turn(
+    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., AgentChatResponse]
+) -> None:
+    chat = ContextChatEngine.from_defaults(
+        retriever=knowledge_base,
+        llm=MockLLM(),
+        memory=ChatMemoryBuffer.from_defaults(token_limit=1000),  # the default one leaves a database open
+        node_postprocessors=[lexical()],
+    )
+    for question, title in [(QUERY, "Rotate an API key"), ("Who has a free seat?", "Seats")]:
+        response = call(chat.chat, question)
+        assert [scored.metadata["title"] for scored in response.source_nodes] == [title]
+        assert "_score" not in str(response)
+
+
+async def test_cores_evaluator_calls_the_synchronous_method_on_its_loop() -> None:
+    evaluator = RetrieverEvaluator.from_metric_names(
+        ["mrr"], retriever=vector_index(), node_postprocessors=[lexical(None)]
+    )
+    result = await evaluator.aevaluate(QUERY, expected_ids=["note-2"])
+    assert result.metric_vals_dict == {"mrr": 1.0}
+
+
+def test_a_failure_reaches_the_caller_of_the_engine(
+    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., Response], events: list[BaseEvent]
+) -> None:
+    with pytest.raises(RateLimited, match="wait 7 seconds"):
+        call(engine(knowledge_base, RerankPostprocessor(reranker=Overloaded())).query, QUERY)
+    reported = [type(event) for event in events if isinstance(event, (ReRankStartEvent, ReRankEndEvent))]
+    assert reported == [ReRankStartEvent, ReRankEndEvent]
+
+
+async def test_many_questions_at_once_each_get_their_own_answer(knowledge_base: KnowledgeSDKRetriever) -> None:
+    queries = {QUERY: "Rotate an API key", "free seat member": "Seats", "webhook signed secret": "Webhooks"}
+    shared = engine(knowledge_base, lexical())
+    asked = list(queries) * 10
+    responses = await asyncio.gather(*(shared.aquery(query) for query in asked))
+    best: list[NodeWithScore] = [response.source_nodes[0] for response in responses]
+    assert [scored.metadata["title"] for scored in best] == [queries[query] for query in asked]

@@ -1,0 +1,546 @@
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("llama_index.core")
+
+import numpy as np
+from llama_index.core import MockEmbedding, VectorStoreIndex
+from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
+from llama_index.core.callbacks.schema import EventPayload
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageNode,
+    IndexNode,
+    MediaResource,
+    MetadataMode,
+    Node,
+    NodeRelationship,
+    NodeWithScore,
+    QueryBundle,
+    RelatedNodeInfo,
+    TextNode,
+)
+
+from ksdk_rerank import InputOrder, LexicalReranker, Ranked, Ranking, Reranker, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank.errors import RateLimited
+from llamaindex_ksdk_rerank import RerankPostprocessor
+
+if TYPE_CHECKING:
+    from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
+    from llama_index_instrumentation.base import BaseEvent
+
+Call = Callable[..., list[NodeWithScore]]
+
+QUERY = "red fox"
+SCORE_KEYS = {"relevance_score", "retrieval_score", "reranked_by"}
+
+
+class Listening(ScoringReranker):
+    """Keeps what it was given to read; prefers long texts."""
+
+    score_kind = ScoreKind.LOGIT
+
+    def __init__(self) -> None:
+        self.read: list[list[str]] = []
+
+    @property
+    def name(self) -> str:
+        return "listening"
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        self.read.append(list(documents))
+        return Scores([float(len(document)) for document in documents])
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        return self.score(query, documents)
+
+
+class Overloaded(Reranker):
+    """Fails as a hosted reranker does."""
+
+    @property
+    def name(self) -> str:
+        return "hosted:overloaded"
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        raise RateLimited("too many requests; wait 7 seconds", service="hosted", status=429, retry_after=7)
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        return self._rank(query, documents)
+
+
+class Numpy(Reranker):
+    """Somebody's reranker that lets numpy's floats out."""
+
+    @property
+    def name(self) -> str:
+        return "numpy"
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        score: float = np.float32(0.5)  # type: ignore[assignment]
+        return Ranking(tuple(Ranked(index, text, score) for index, text in enumerate(documents)), self.name)
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        return self._rank(query, documents)
+
+
+def candidate(text: str, score: float | None = None, **metadata: object) -> NodeWithScore:
+    return NodeWithScore(node=TextNode(text=text, metadata=metadata), score=score)
+
+
+def candidates() -> list[NodeWithScore]:
+    return [candidate("The dog sleeps.", 0.9), candidate("The red fox jumps.", 0.8), candidate("A red car.", 0.7)]
+
+
+def texts(nodes: Sequence[NodeWithScore]) -> list[str]:
+    return [scored.node.get_content() for scored in nodes]
+
+
+# Order and scores
+
+
+def test_the_nodes_that_answer_the_query_come_first(call: Call) -> None:
+    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=QUERY)
+    assert texts(reranked) == ["The red fox jumps.", "A red car.", "The dog sleeps."]
+
+
+def test_scores_are_those_of_the_reranker(call: Call) -> None:
+    nodes = candidates()
+    ranking = LexicalReranker().rank(QUERY, texts(nodes))
+    reranked = call(RerankPostprocessor(reranker=LexicalReranker()).postprocess_nodes, nodes, query_str=QUERY)
+    assert [scored.score for scored in reranked] == [ranked.score for ranked in ranking]
+    assert [scored.metadata["relevance_score"] for scored in reranked] == [ranked.score for ranked in ranking]
+    assert {scored.metadata["reranked_by"] for scored in reranked} == {"lexical"}
+
+
+def test_scores_are_python_floats_that_json_takes(call: Call) -> None:
+    nodes = [candidate("one"), candidate("two")]
+    # Assignment is not validated, and other postprocessors do this.
+    nodes[0].score = np.float32(0.25)  # type: ignore[assignment]
+    for scored in call(RerankPostprocessor(reranker=Numpy()).postprocess_nodes, nodes, query_str=QUERY):
+        assert type(scored.score) is float
+        assert type(scored.metadata["relevance_score"]) is float
+        assert type(scored.metadata.get("retrieval_score", 0.0)) is float
+        json.dumps(scored.to_dict())
+
+
+def test_the_retrieval_score_is_kept_where_there_was_one(call: Call) -> None:
+    nodes = [candidate("red fox", 12.5), candidate("red"), candidate("fox", 0.0)]
+    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, nodes, query_str=QUERY)
+    kept = {scored.text: scored.metadata.get("retrieval_score", "none") for scored in reranked}
+    assert kept == {"red fox": 12.5, "red": "none", "fox": 0.0}
+
+
+def test_top_n_keeps_the_best_and_none_keeps_all(call: Call) -> None:
+    best = call(RerankPostprocessor(reranker="lexical", top_n=1).postprocess_nodes, candidates(), query_str=QUERY)
+    assert texts(best) == ["The red fox jumps."]
+    every = [candidate(f"text {number}") for number in range(9)]
+    assert len(call(RerankPostprocessor(reranker="lexical").postprocess_nodes, every, query_str=QUERY)) == 5
+    everyone = RerankPostprocessor(reranker="lexical", top_n=None)
+    assert len(call(everyone.postprocess_nodes, every, query_str=QUERY)) == 9
+
+
+def test_min_score_drops_what_is_not_relevant(call: Call) -> None:
+    postprocessor = RerankPostprocessor(reranker="lexical", min_score=0.01)
+    reranked = call(postprocessor.postprocess_nodes, candidates(), query_str=QUERY)
+    assert texts(reranked) == ["The red fox jumps.", "A red car."]
+
+
+def test_input_order_invents_no_scores(call: Call) -> None:
+    postprocessor = RerankPostprocessor(reranker=InputOrder(), min_score=0.5)
+    reranked = call(postprocessor.postprocess_nodes, candidates(), query_str=QUERY)
+    assert texts(reranked) == texts(candidates())
+    assert [scored.score for scored in reranked] == [None, None, None]
+    assert [scored.metadata["relevance_score"] for scored in reranked] == [None, None, None]
+    assert [scored.metadata["retrieval_score"] for scored in reranked] == [0.9, 0.8, 0.7]
+
+
+# Nodes
+
+
+def test_what_goes_in_stays_as_it_is(call: Call) -> None:
+    nodes = [candidate("The dog sleeps.", 0.9, page=1), candidate("The red fox jumps.", 0.8, tags=["a"])]
+    nodes[0].node.excluded_llm_metadata_keys = ["page"]
+    before, same = copy.deepcopy(nodes), list(nodes)
+    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, nodes, query_str=QUERY)
+    assert nodes == before
+    assert all(now is then for now, then in zip(nodes, same, strict=True))
+    for scored in reranked:
+        scored.metadata["mine"] = True
+        scored.node.excluded_llm_metadata_keys.append("mine")
+        scored.node.excluded_embed_metadata_keys.append("mine")
+    assert nodes == before
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        TextNode(text="red fox", start_char_idx=3, embedding=[0.5]),
+        ImageNode(text="red fox", image_path="fox.png"),
+        IndexNode(text="red fox", index_id="fox", obj=["anything"]),
+        Document(text="red fox", doc_id="fox"),
+        Node(text_resource=MediaResource(text="red fox"), image_resource=MediaResource(data=b"fox")),
+    ],
+    ids=lambda node: type(node).__name__,
+)
+def test_nothing_of_a_node_is_lost(node: BaseNode, call: Call) -> None:
+    node.metadata["page"] = 7
+    node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id="the-book")
+    node.excluded_embed_metadata_keys = ["page"]
+    postprocessor = RerankPostprocessor(reranker="lexical")
+    (reranked,) = call(postprocessor.postprocess_nodes, [NodeWithScore(node=node)], query_str=QUERY)
+    copied = reranked.node
+    assert copied is not node
+    assert type(copied) is type(node)
+    assert (copied.node_id, copied.ref_doc_id, copied.embedding) == (node.node_id, "the-book", node.embedding)
+    assert copied.excluded_embed_metadata_keys == ["page", "relevance_score", "retrieval_score", "reranked_by"]
+    added = {"metadata", "excluded_embed_metadata_keys", "excluded_llm_metadata_keys"}
+    assert copied.model_dump(exclude=added) == node.model_dump(exclude=added)
+    assert {key: value for key, value in copied.metadata.items() if key not in SCORE_KEYS} == node.metadata
+
+
+def test_a_class_of_ones_own_around_the_node_is_kept(call: Call) -> None:
+    class Numbered(NodeWithScore):
+        number: int
+
+    nodes = [Numbered(node=TextNode(text="dog"), number=1), Numbered(node=TextNode(text="red fox"), number=2)]
+    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, nodes, query_str=QUERY)
+    assert [scored.number for scored in reranked if isinstance(scored, Numbered)] == [2, 1]
+
+
+def test_images_without_text_come_last_without_a_score(call: Call) -> None:
+    reader = Listening()
+    nodes = [
+        NodeWithScore(node=ImageNode(image_path="fox.png", metadata={"file_path": "fox.png"}), score=0.9),
+        NodeWithScore(node=Node(image_resource=MediaResource(data=b"fox")), score=0.8),
+        candidate("The red fox jumps.", 0.7),
+    ]
+    reranked = call(RerankPostprocessor(reranker=reader).postprocess_nodes, nodes, query_str=QUERY)
+    assert reader.read == [["The red fox jumps."]]
+    assert [scored.node_id for scored in reranked] == [nodes[2].node_id, nodes[0].node_id, nodes[1].node_id]
+    assert [scored.metadata["retrieval_score"] for scored in reranked] == [0.7, 0.9, 0.8]
+    assert [scored.score for scored in reranked[1:]] == [None, None]
+    assert [scored.metadata["relevance_score"] for scored in reranked[1:]] == [None, None]
+    strict = RerankPostprocessor(reranker=reader, min_score=0.1)
+    assert texts(call(strict.postprocess_nodes, nodes, query_str=QUERY)) == ["The red fox jumps."]
+
+
+def test_images_alone_ask_nobody(call: Call) -> None:
+    reader = Listening()
+    nodes = [NodeWithScore(node=ImageNode(image_path="fox.png"))]
+    (image,) = call(RerankPostprocessor(reranker=reader).postprocess_nodes, nodes, query_str=QUERY)
+    assert (image.score, reader.read) == (None, [])
+
+
+# What is read
+
+
+@pytest.mark.parametrize(
+    ("mode", "read"),
+    [
+        (MetadataMode.NONE, "fox"),
+        (MetadataMode.EMBED, "title: Foxes\n\nfox"),
+        (MetadataMode.LLM, "url: /foxes\n\nfox"),
+        (MetadataMode.ALL, "title: Foxes\nurl: /foxes\n\nfox"),
+    ],
+)
+def test_metadata_mode_decides_what_is_read_beside_the_text(mode: MetadataMode, read: str, call: Call) -> None:
+    reader = Listening()
+    node = TextNode(text="fox", metadata={"title": "Foxes", "url": "/foxes"})
+    node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys = ["url"], ["title"]
+    postprocessor = RerankPostprocessor(reranker=reader, metadata_mode=mode)
+    call(postprocessor.postprocess_nodes, [NodeWithScore(node=node)], query_str=QUERY)
+    assert reader.read == [[read]]
+
+
+def test_no_prompt_and_no_embedding_sees_the_scores(call: Call) -> None:
+    nodes = [candidate("red fox", 0.5, title="Foxes")]
+    (reranked,) = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, nodes, query_str=QUERY)
+    assert reranked.metadata.keys() >= SCORE_KEYS
+    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+        assert reranked.get_content(mode) == "title: Foxes\n\nred fox"
+
+
+@pytest.mark.parametrize("mode", MetadataMode)
+def test_a_second_reranker_never_reads_the_scores_of_the_first(mode: MetadataMode, call: Call) -> None:
+    reader = Listening()
+    second = RerankPostprocessor(reranker=reader, metadata_mode=mode)
+    first = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=QUERY)
+    call(second.postprocess_nodes, first, query_str=QUERY)
+    call(second.postprocess_nodes, candidates(), query_str=QUERY)
+    assert sorted(reader.read[0]) == sorted(reader.read[1]) == sorted(texts(candidates()))
+
+
+def test_a_second_reranker_keeps_the_first_stages_score(call: Call) -> None:
+    once = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=QUERY)
+    twice = call(RerankPostprocessor(reranker=Listening()).postprocess_nodes, once, query_str=QUERY)
+    kept = {scored.text: scored.metadata["retrieval_score"] for scored in twice}
+    assert kept == {"The dog sleeps.": 0.9, "The red fox jumps.": 0.8, "A red car.": 0.7}
+    assert {scored.metadata["reranked_by"] for scored in twice} == {"listening"}
+    for scored in twice:
+        assert scored.score == scored.metadata["relevance_score"]
+        assert len(scored.node.excluded_llm_metadata_keys) == len(set(scored.node.excluded_llm_metadata_keys))
+
+
+def test_the_next_query_over_the_same_index_reads_no_scores(call: Call) -> None:
+    reader = Listening()
+    postprocessor = RerankPostprocessor(reranker=reader)
+    stored = [TextNode(text="red fox"), TextNode(text="brown dog")]
+    retriever = VectorStoreIndex(stored, embed_model=MockEmbedding(embed_dim=2)).as_retriever()
+    for _ in range(2):
+        call(postprocessor.postprocess_nodes, retriever.retrieve(QUERY), query_str=QUERY)
+    assert sorted(reader.read[0]) == sorted(reader.read[1]) == ["brown dog", "red fox"]
+    assert [node.metadata for node in stored] == [{}, {}]
+
+
+def test_a_retrieval_score_that_another_postprocessor_left_in_the_store_is_not_read(call: Call) -> None:
+    reader = Listening()
+    postprocessor = RerankPostprocessor(reranker=reader)
+    nodes = [candidate("red fox", 0.5, retrieval_score=0.83)]  # as sentence-transformer's does: keep_retrieval_score
+    (reranked,) = call(postprocessor.postprocess_nodes, nodes, query_str=QUERY)
+    assert reader.read == [["red fox"]]
+    assert reranked.metadata["retrieval_score"] == 0.5
+
+
+# Calls
+
+
+async def test_the_synchronous_method_works_on_a_running_loop() -> None:
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=1)
+    assert texts(postprocessor.postprocess_nodes(candidates(), query_str=QUERY)) == ["The red fox jumps."]
+
+
+def test_a_missing_query_is_an_error_that_says_what_to_pass(call: Call) -> None:
+    for nodes in ([], candidates()):
+        with pytest.raises(ValueError, match=r"pass query_str=\.\.\. or query_bundle=\.\.\."):
+            call(RerankPostprocessor(reranker="lexical").postprocess_nodes, nodes)
+
+
+def test_a_query_bundle_is_read_by_its_text(call: Call) -> None:
+    bundle = QueryBundle(QUERY, custom_embedding_strs=["something else"])
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=1)
+    assert texts(call(postprocessor.postprocess_nodes, candidates(), bundle)) == ["The red fox jumps."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ({"top_n": 0}, "use None to get every document back"),
+        ({"top_n": -1}, "use None to get every document back"),
+        ({"top_n": True}, "valid integer"),
+        ({"min_score": 1.5}, "must be between 0 and 1"),
+        ({"reranker": "no-such-reranker"}, "use one of"),
+        ({"metadata_mode": "some"}, "'all', 'embed', 'llm' or 'none'"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(arguments: dict[str, object], advice: str) -> None:
+    with pytest.raises(ValueError, match=advice):
+        RerankPostprocessor(**{"reranker": "lexical", **arguments})  # type: ignore[arg-type]
+
+
+def test_a_name_is_built_once_and_fields_may_be_assigned_to() -> None:
+    postprocessor = RerankPostprocessor(reranker="lexical")
+    assert postprocessor._reranker() is postprocessor._reranker()
+    postprocessor.reranker, postprocessor.top_n = "input-order", 1
+    assert texts(postprocessor.postprocess_nodes(candidates(), query_str=QUERY)) == ["The dog sleeps."]
+    changed = postprocessor.model_copy(update={"reranker": LexicalReranker()})
+    assert texts(changed.postprocess_nodes(candidates(), query_str=QUERY)) == ["The red fox jumps."]
+
+
+def test_threads_may_share_one() -> None:
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=1)
+    barrier = threading.Barrier(8)
+
+    def rerank(number: int) -> list[str]:
+        barrier.wait()
+        nodes = [candidate("nothing"), candidate(f"fox {number}"), candidate("else")]
+        found = []
+        for _ in range(20):
+            found += texts(postprocessor.postprocess_nodes(nodes, query_str=f"{number}"))
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        for number, found in enumerate(threads.map(rerank, range(8))):
+            assert found == [f"fox {number}"] * 20
+
+
+# Events
+
+
+def reranks(events: list[BaseEvent]) -> list[BaseEvent]:
+    return [event for event in events if isinstance(event, (ReRankStartEvent, ReRankEndEvent))]
+
+
+def own(spans: Sequence[object]) -> list[object]:
+    return [span for span in spans if getattr(span, "id_", "").startswith("RerankPostprocessor.")]
+
+
+def test_a_call_is_reported_from_start_to_end_in_one_span(
+    call: Call, events: list[BaseEvent], spans: SimpleSpanHandler
+) -> None:
+    nodes = candidates()
+    reranked = call(RerankPostprocessor(reranker="lexical", top_n=2).postprocess_nodes, nodes, query_str=QUERY)
+    start, end = reranks(events)
+    assert isinstance(start, ReRankStartEvent)
+    assert isinstance(end, ReRankEndEvent)
+    assert isinstance(start.query, QueryBundle)
+    assert (start.query.query_str, start.top_n, start.model_name, start.nodes) == (QUERY, 2, "lexical", nodes)
+    assert end.nodes == reranked
+    (span,) = own(spans.completed_spans)
+    assert start.span_id == end.span_id == getattr(span, "id_", None)
+    assert not spans.open_spans
+    json.dumps([event.model_dump(mode="json") for event in (start, end)])
+
+
+def test_without_top_n_the_start_event_counts_the_nodes(call: Call, events: list[BaseEvent]) -> None:
+    call(RerankPostprocessor(reranker="lexical", top_n=None).postprocess_nodes, candidates(), query_str=QUERY)
+    assert [event.top_n for event in events if isinstance(event, ReRankStartEvent)] == [3]
+
+
+def test_no_nodes_give_no_nodes_and_both_events(call: Call, events: list[BaseEvent], spans: SimpleSpanHandler) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    postprocessor = RerankPostprocessor(reranker=Overloaded(), callback_manager=CallbackManager([debug]))
+    assert call(postprocessor.postprocess_nodes, [], query_str=QUERY) == []
+    start, end = reranks(events)
+    assert isinstance(start, ReRankStartEvent)
+    assert isinstance(end, ReRankEndEvent)
+    assert (start.nodes, end.nodes) == ([], [])
+    assert len(debug.get_event_pairs(CBEventType.RERANKING)) == 1
+    assert len(own(spans.completed_spans)) == 1
+
+
+def test_legacy_callbacks_get_what_core_integrations_send(call: Call) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    nodes = candidates()
+    postprocessor = RerankPostprocessor(reranker="lexical", callback_manager=CallbackManager([debug]))
+    reranked = call(postprocessor.postprocess_nodes, nodes, query_str=QUERY)
+    ((start, end),) = debug.get_event_pairs(CBEventType.RERANKING)
+    assert start.payload == {
+        EventPayload.NODES: nodes,
+        EventPayload.MODEL_NAME: "lexical",
+        EventPayload.QUERY_STR: QUERY,
+        EventPayload.TOP_K: 5,
+    }
+    assert end.payload == {EventPayload.NODES: reranked}
+
+
+def test_a_failure_is_raised_and_ends_what_it_started(
+    call: Call, events: list[BaseEvent], spans: SimpleSpanHandler
+) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    postprocessor = RerankPostprocessor(reranker=Overloaded(), callback_manager=CallbackManager([debug]))
+    with pytest.raises(RateLimited, match="wait 7 seconds") as caught:
+        call(postprocessor.postprocess_nodes, candidates(), query_str=QUERY)
+    start, end = reranks(events)
+    assert isinstance(start, ReRankStartEvent)
+    assert isinstance(end, ReRankEndEvent)
+    assert (start.model_name, end.nodes) == ("hosted:overloaded", [])
+    ((_, legacy_end),) = debug.get_event_pairs(CBEventType.RERANKING)
+    assert legacy_end.payload == {EventPayload.EXCEPTION: caught.value}
+    assert len(own(spans.dropped_spans)) == 1
+    assert not own(spans.completed_spans)
+    assert not spans.open_spans
+
+
+def test_a_blank_query_is_refused_and_ends_what_it_started(call: Call, events: list[BaseEvent]) -> None:
+    with pytest.raises(ValueError, match="pass the question"):
+        call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=" ")
+    assert [type(event) for event in reranks(events)] == [ReRankStartEvent, ReRankEndEvent]
+
+
+async def test_a_cancelled_call_ends_what_it_started(events: list[BaseEvent], spans: SimpleSpanHandler) -> None:
+    begun = asyncio.Event()
+
+    class Stuck(Overloaded):
+        async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+            begun.set()
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    postprocessor = RerankPostprocessor(reranker=Stuck(), callback_manager=CallbackManager([debug]))
+    task = asyncio.create_task(postprocessor.apostprocess_nodes(candidates(), query_str=QUERY))
+    await asyncio.wait_for(begun.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [type(event) for event in reranks(events)] == [ReRankStartEvent, ReRankEndEvent]
+    assert len(debug.get_event_pairs(CBEventType.RERANKING)[0]) == 2
+    assert len(own(spans.dropped_spans)) == 1
+
+
+# Configuration that travels
+
+
+def test_to_dict_and_back_keeps_every_setting() -> None:
+    postprocessor = RerankPostprocessor(
+        reranker="lexical", top_n=None, min_score=0.25, metadata_mode=MetadataMode.LLM
+    )
+    data = postprocessor.to_dict()
+    assert data == {
+        "class_name": "RerankPostprocessor",
+        "reranker": "lexical",
+        "top_n": None,
+        "min_score": 0.25,
+        "metadata_mode": "llm",
+    }
+    for restored in (
+        RerankPostprocessor.from_dict(data),
+        RerankPostprocessor.from_json(postprocessor.to_json()),
+        pickle.loads(pickle.dumps(postprocessor)),
+        copy.deepcopy(postprocessor),
+    ):
+        assert restored.to_dict() == data
+        assert restored.metadata_mode is MetadataMode.LLM
+        assert texts(restored.postprocess_nodes(candidates(), query_str=QUERY))[0] == "The red fox jumps."
+
+
+def test_to_dict_writes_a_reranker_as_its_name_and_nothing_it_holds() -> None:
+    class Keyed(Overloaded):
+        def __init__(self) -> None:
+            self.key = "sk-very-secret"
+
+    postprocessor = RerankPostprocessor(reranker=Keyed())
+    assert postprocessor.to_dict()["reranker"] == "hosted:overloaded"
+    assert "secret" not in postprocessor.to_json() + repr(postprocessor) + str(postprocessor)
+    restored = RerankPostprocessor.from_dict(RerankPostprocessor(reranker=LexicalReranker(k1=2.0)).to_dict())
+    assert restored.reranker == "lexical"
+
+
+def test_pickle_keeps_the_options_of_a_reranker() -> None:
+    restored = pickle.loads(pickle.dumps(RerankPostprocessor(reranker=LexicalReranker(k1=2.0), top_n=3)))
+    assert (restored.reranker.k1, restored.top_n) == (2.0, 3)
+
+
+def test_what_cannot_be_pickled_is_an_error_and_breaks_nothing() -> None:
+    class Holding(Listening):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+
+    postprocessor = RerankPostprocessor(reranker=Holding())
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError), match="pickle"):
+        pickle.dumps(postprocessor)
+    assert len(postprocessor.postprocess_nodes(candidates(), query_str=QUERY)) == 3
+
+
+def test_pickle_leaves_callbacks_behind() -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    debug.lock = threading.Lock()  # type: ignore[attr-defined]  # as handlers with a connection have
+    postprocessor = RerankPostprocessor(reranker="lexical", callback_manager=CallbackManager([debug]))
+    restored = pickle.loads(pickle.dumps(postprocessor))
+    assert restored.callback_manager.handlers == []
+    assert postprocessor.callback_manager.handlers == [debug]
+    assert len(restored.postprocess_nodes(candidates(), query_str=QUERY)) == 3

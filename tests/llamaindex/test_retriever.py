@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+pytest.importorskip("llama_index.core")
+
+from llama_index.core.schema import MetadataMode, NodeWithScore
+from llama_index.core.vector_stores.utils import node_to_metadata_dict
+
+from ksdk_rerank import KnowledgeSDKClient
+from ksdk_rerank.errors import MissingKey, SearchUnavailable, ServerError, TimedOut, Unauthorized
+from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn, LocalServer, Reply
+from llamaindex_ksdk_rerank import KnowledgeSDKRetriever
+
+Call = Callable[..., list[NodeWithScore]]
+
+KEY = "knowledgesdk_test_very_secret"
+
+HIT: Mapping[str, object] = {
+    "id": "ki_01",
+    "title": "Plans",
+    "content": "The Team plan has five seats.",
+    "category": "Pricing",
+    "source": "https://example.com/pricing",
+    "score": 12.5,
+    "metadata": {"author": {"name": "Zoë"}, "tags": ["a", "b"], "reviewed": True, "editor": None},
+}
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[..., KnowledgeSDKRetriever]]:
+    """A retriever over a server that answers every search with the given hits."""
+    hits: list[object] = []
+    with LocalServer(lambda request: Reply.json({"hits": hits, "total": len(hits), "query": "plans"})) as server:
+
+        def retriever(*answer: object) -> KnowledgeSDKRetriever:
+            hits[:] = answer
+            return KnowledgeSDKRetriever(api_key=KEY, base_url=server.url)
+
+        yield retriever
+
+
+def over(stand_in: KnowledgeSDKStandIn, similarity_top_k: int = 20) -> KnowledgeSDKRetriever:
+    return KnowledgeSDKRetriever(
+        similarity_top_k=similarity_top_k, api_key=stand_in.api_key, base_url=stand_in.base_url
+    )
+
+
+def test_hits_become_nodes_in_the_services_order(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    query = "rotate an API key"
+    with KnowledgeSDKClient(stand_in.api_key, base_url=stand_in.base_url) as client:
+        hits = client.search(query)
+    nodes = call(over(stand_in).retrieve, query)
+    assert len(nodes) > 1
+    assert [(n.node_id, n.text, n.score) for n in nodes] == [(hit.id, hit.text, hit.score) for hit in hits]
+    assert [(n.metadata["title"], n.metadata["source"]) for n in nodes] == [(hit.title, hit.source) for hit in hits]
+
+
+def test_similarity_top_k_is_how_many_are_asked_for(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    assert len(call(over(stand_in, 2).retrieve, "API key")) == 2
+    call(over(stand_in).retrieve, "API key")
+    assert [request.json() for request in stand_in.requests] == [
+        {"query": "API key", "limit": 2},
+        {"query": "API key", "limit": 20},
+    ]
+
+
+def test_the_llm_reads_title_and_source_and_the_reranker_the_title(
+    answering: Callable[..., KnowledgeSDKRetriever], call: Call
+) -> None:
+    (found,) = call(answering(HIT).retrieve, "plans")
+    text = "The Team plan has five seats."
+    assert found.get_content() == text
+    assert found.get_content(MetadataMode.EMBED) == f"title: Plans\n\n{text}"
+    assert found.get_content(MetadataMode.LLM) == f"title: Plans\nsource: https://example.com/pricing\n\n{text}"
+
+
+def test_everything_else_is_in_metadata_that_vector_stores_and_json_take(
+    answering: Callable[..., KnowledgeSDKRetriever], call: Call
+) -> None:
+    (found,) = call(answering(HIT).retrieve, "plans")
+    assert found.metadata == {
+        "title": "Plans",
+        "source": "https://example.com/pricing",
+        "author": '{"name": "Zoë"}',
+        "tags": '["a", "b"]',
+        "reviewed": True,
+        "editor": None,
+        "category": "Pricing",
+    }
+    json.dumps(node_to_metadata_dict(found.node, flat_metadata=True))
+
+
+def test_a_hit_with_little_in_it_makes_a_plain_node(
+    answering: Callable[..., KnowledgeSDKRetriever], call: Call
+) -> None:
+    (found,) = call(answering({"content": "Only text."}).retrieve, "plans")
+    assert (found.text, found.score, found.metadata) == ("Only text.", None, {})
+    assert found.node_id == call(answering({"content": "Only text."}).retrieve, "plans")[0].node_id
+
+
+def test_no_hits_are_no_nodes(answering: Callable[..., KnowledgeSDKRetriever], call: Call) -> None:
+    assert call(answering().retrieve, "plans") == []
+
+
+def test_without_a_key_constructing_says_which_variable_to_set() -> None:
+    with pytest.raises(MissingKey, match="KNOWLEDGESDK_API_KEY"):
+        KnowledgeSDKRetriever()
+
+
+def test_key_and_address_come_from_the_environment(
+    stand_in: KnowledgeSDKStandIn, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
+    assert call(KnowledgeSDKRetriever().retrieve, "rotate")
+
+
+def test_the_key_is_not_shown() -> None:
+    retriever = KnowledgeSDKRetriever(api_key=KEY)
+    assert KEY not in f"{retriever!r} {vars(retriever)} {retriever.get_prompts()}"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(status=401), Unauthorized),
+        (Fault(status=404), SearchUnavailable),
+        (Fault(status=500), ServerError),
+    ],
+)
+def test_failures_are_raised(fault: Fault, error: type[Exception], stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    with KnowledgeSDKClient(stand_in.api_key, base_url=stand_in.base_url, retries=0) as client:
+        retriever = KnowledgeSDKRetriever(client=client)
+        with stand_in.failing(fault), pytest.raises(error):
+            call(retriever.retrieve, "rotate")
+
+
+def test_the_time_out_is_in_seconds(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    retriever = KnowledgeSDKRetriever(api_key=stand_in.api_key, base_url=stand_in.base_url, timeout=0.1)
+    with stand_in.failing(Fault(delay=10)), pytest.raises(TimedOut):
+        call(retriever.retrieve, "rotate")
+
+
+async def test_a_slow_search_does_not_hold_up_the_loop(stand_in: KnowledgeSDKStandIn) -> None:
+    retriever = over(stand_in)
+    with stand_in.failing(Fault(delay=0.3)):
+        search = asyncio.create_task(retriever.aretrieve("rotate"))
+        await asyncio.sleep(0.05)
+        assert not search.done()
+        assert await search
+
+
+def test_a_blank_query_is_refused(call: Call) -> None:
+    with pytest.raises(ValueError, match="pass what should be found"):
+        call(KnowledgeSDKRetriever(api_key=KEY).retrieve, " ")
+
+
+@pytest.mark.parametrize("similarity_top_k", [0, -1, True, 2.5, "3"])
+def test_similarity_top_k_must_be_a_number_of_candidates(similarity_top_k: int) -> None:
+    with pytest.raises(ValueError, match="20 is usual"):
+        KnowledgeSDKRetriever(similarity_top_k=similarity_top_k, api_key=KEY)
+
+
+class Closable(KnowledgeSDKClient):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+        super().close()
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        await super().aclose()
+
+
+def test_a_client_of_ones_own_is_used_and_stays_open(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    with Closable(stand_in.api_key, base_url=stand_in.base_url) as client:
+        retriever = KnowledgeSDKRetriever(client=client)
+        assert call(retriever.retrieve, "rotate")
+        call(retriever.close)
+        assert client.closed == 0
+
+
+def test_what_the_retriever_opened_it_closes(
+    stand_in: KnowledgeSDKStandIn, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llamaindex_ksdk_rerank.retriever.KnowledgeSDKClient", Closable)
+    retriever = over(stand_in)
+    call(retriever.close)
+    assert getattr(retriever._client, "closed", None) == 1
+    assert call(retriever.retrieve, "rotate")
+
+
+@pytest.mark.parametrize("also", [{"api_key": KEY}, {"base_url": "https://example.com"}, {"timeout": 3.0}])
+def test_a_client_excludes_what_it_is_made_of(also: dict[str, object]) -> None:
+    client = KnowledgeSDKClient(KEY)
+    with pytest.raises(ValueError, match="pass either the client or these"):
+        KnowledgeSDKRetriever(client=client, **also)  # type: ignore[arg-type]
