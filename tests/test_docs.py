@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```python\n(?P<code>.*?)^ *```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+?) -->\s*$")
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)[^)]*\)")
 
@@ -25,7 +26,7 @@ def blocks() -> list[object]:
             name = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, block.start()) + 1}"
             excused = NOT_RUN.search(text[: block.start()])
             marks = [pytest.mark.skip(reason=excused["reason"])] if excused else []
-            found.append(pytest.param(block["code"], block["output"], id=name, marks=marks))
+            found.append(pytest.param(textwrap.dedent(block["code"]), block["output"], id=name, marks=marks))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ksdk_rerank import Timeout, _http, errors
+from ksdk_rerank import Timeout, _retry, errors
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService
 from ksdk_rerank.testing import Fault, LocalServer, Reply, Request
@@ -32,7 +32,7 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_http, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(_retry, "_backoff", lambda state: 0.01)
 
 
 def service(**options: Any) -> HttpService:
@@ -236,7 +236,7 @@ def test_the_total_deadline_holds_whatever_the_server_does(call: Call, server: L
 def test_the_total_deadline_spans_all_attempts(
     call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_http, "_backoff", lambda state: 0.2)
+    monkeypatch.setattr(_retry, "_backoff", lambda state: 0.2)
     started = time.monotonic()
     raised = fails(call, server, Fault(status=503), timeout=0.7, retries=100)
     assert type(raised) is errors.ServerError  # what went wrong is worth more than that time ran out

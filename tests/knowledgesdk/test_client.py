@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from ksdk_rerank import KnowledgeSDKClient, SearchHit, SearchResults, _http, errors
+from ksdk_rerank import KnowledgeSDKClient, SearchHit, SearchResults, _retry, errors
 from ksdk_rerank.testing import Fault, LocalServer, Reply
 
 Call = Callable[..., Any]
@@ -27,7 +27,7 @@ HIT = {
 
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_http, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(_retry, "_backoff", lambda state: 0.01)
 
 
 @pytest.fixture
