@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker
+    from ksdk_rerank.compose.cached import Cached
+    from ksdk_rerank.compose.cascade import Cascade
+    from ksdk_rerank.compose.deduplicated import Deduplicated
+    from ksdk_rerank.compose.fallback import Fallback
+    from ksdk_rerank.compose.fusion import Fusion
+    from ksdk_rerank.compose.long_documents import LongDocuments
     from ksdk_rerank.errors import RerankError
     from ksdk_rerank.knowledgesdk import KnowledgeSDKClient, SearchHit, SearchResults
     from ksdk_rerank.loading import load_reranker
+    from ksdk_rerank.rerankers.cohere import CohereReranker
     from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
     from ksdk_rerank.rerankers.input_order import InputOrder
+    from ksdk_rerank.rerankers.jina import JinaReranker
     from ksdk_rerank.rerankers.lexical import LexicalReranker
+    from ksdk_rerank.rerankers.server import InfinityReranker, TEIReranker, VLLMReranker
     from ksdk_rerank.results import Failure, Ranked, Ranking
     from ksdk_rerank.timeout import Timeout
 
@@ -32,12 +41,23 @@ _HOMES = {
     "ScoreKind": "base",
     "Scores": "base",
     "ScoringReranker": "base",
+    "Cached": "compose.cached",
+    "Cascade": "compose.cascade",
+    "Deduplicated": "compose.deduplicated",
+    "Fallback": "compose.fallback",
+    "Fusion": "compose.fusion",
+    "LongDocuments": "compose.long_documents",
     "RerankError": "errors",
     "KnowledgeSDKClient": "knowledgesdk",
     "SearchHit": "knowledgesdk",
     "SearchResults": "knowledgesdk",
     "load_reranker": "loading",
+    "CohereReranker": "rerankers.cohere",
     "CrossEncoderReranker": "rerankers.cross_encoder",
+    "InfinityReranker": "rerankers.server",
+    "JinaReranker": "rerankers.jina",
+    "TEIReranker": "rerankers.server",
+    "VLLMReranker": "rerankers.server",
     "InputOrder": "rerankers.input_order",
     "LexicalReranker": "rerankers.lexical",
     "Failure": "results",
@@ -47,11 +67,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "Cached",
+    "Cascade",
+    "CohereReranker",
     "CrossEncoderReranker",
+    "Deduplicated",
     "Failure",
+    "Fallback",
+    "Fusion",
+    "InfinityReranker",
     "InputOrder",
+    "JinaReranker",
     "KnowledgeSDKClient",
     "LexicalReranker",
+    "LongDocuments",
     "Ranked",
     "Ranking",
     "RerankError",
@@ -61,7 +90,9 @@ __all__ = [
     "ScoringReranker",
     "SearchHit",
     "SearchResults",
+    "TEIReranker",
     "Timeout",
+    "VLLMReranker",
     "__version__",
     "load_reranker",
 ]

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
+from ksdk_rerank._call import Call
+from ksdk_rerank._tracing import traced
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
@@ -92,8 +93,11 @@ class Reranker(ABC):
             ValueError: the query is blank, `top_n` is less than 1, or `min_score` is outside [0, 1].
             RerankError: the model or service failed; see `ksdk_rerank.errors`.
         """
-        call = _Call.checked(query, documents, top_n, min_score)
-        return call.finish(self._rank(call.query, call.texts) if call.texts else Ranking((), self.name))
+        call = Call.checked(query, documents, top_n, min_score)
+        with traced(self.name, call.query, len(call.documents), call.top_n) as tell:
+            ranking = call.finish(self._rank(call.query, texts) if (texts := call.texts) else Ranking((), self.name))
+            tell(ranking)
+        return ranking
 
     async def arank(
         self,
@@ -104,9 +108,13 @@ class Reranker(ABC):
         min_score: float | None = None,
     ) -> Ranking:
         """Like `rank`, without blocking the event loop; a cancelled call leaves the model's queue."""
-        call = _Call.checked(query, documents, top_n, min_score)
-        ranking = await self._arank(call.query, call.texts) if call.texts else Ranking((), self.name)
-        return call.finish(ranking)
+        call = Call.checked(query, documents, top_n, min_score)
+        with traced(self.name, call.query, len(call.documents), call.top_n) as tell:
+            ranking = call.finish(
+                await self._arank(call.query, texts) if (texts := call.texts) else Ranking((), self.name)
+            )
+            tell(ranking)
+        return ranking
 
     @abstractmethod
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
@@ -150,7 +158,7 @@ class Reranker(ABC):
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        said = [f"{k}={v!r}" for k, v in self.parameters().items() if v is not defaults[k].default]
+        said = [f"{k}={v!r}" for k, v in self.parameters().items() if v != defaults[k].default]
         return f"{type(self).__name__}({', '.join(said)})"
 
 
@@ -160,7 +168,11 @@ class ScoringReranker(Reranker):
     Subclasses set `score_kind` and implement `name`, `score` and `ascore`.
     """
 
-    score_kind: ClassVar[ScoreKind]
+    score_kind: ScoreKind
+
+    pointwise: bool = False
+    """Whether a score depends on the query and that document alone, so that it can be remembered (`Cached`). Leave it
+    False where the other candidates have any part in it."""
 
     @abstractmethod
     def score(self, query: str, documents: Sequence[str]) -> Scores:
@@ -186,89 +198,6 @@ class ScoringReranker(Reranker):
             usage=scores.usage,
             truncated=scores.truncated,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """The checked arguments of one `rank`."""
-
-    query: str
-    documents: Sequence[str]
-    positions: Sequence[int]  # of the documents that are not blank
-    top_n: int | None
-    min_score: float | None
-
-    @classmethod
-    def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> _Call:
-        if not isinstance(query, str):
-            raise TypeError(f"query must be a string, got {type(query).__name__}")
-        if not query.strip():
-            raise ValueError(f"query is blank ({query!r}); pass the question that the documents should answer")
-        if isinstance(documents, (str, bytes)):
-            raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
-        documents = list(documents)
-        for index, document in enumerate(documents):
-            if not isinstance(document, str):
-                raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")
-        if top_n is not None:
-            top_n = _checked_top_n(top_n)
-        if min_score is not None:
-            min_score = _checked_min_score(min_score)
-        positions = [index for index, document in enumerate(documents) if document.strip()]
-        return cls(_encodable(query), documents, positions, top_n, min_score)
-
-    @property
-    def texts(self) -> list[str]:
-        """What the model reads: the documents that are not blank, in characters that can be encoded."""
-        return [_encodable(self.documents[position]) for position in self.positions]
-
-    def finish(self, ranking: Ranking) -> Ranking:
-        """`ranking` over `texts` becomes one over `documents`, cut to what the caller asked for."""
-        if sorted([*ranking.indices, *ranking.duplicates]) != list(range(len(self.positions))):
-            raise BadReply(
-                f"{ranking.reranked_by} ranked {len(ranking)} of {len(self.positions)} documents, or some twice",
-                service=ranking.reranked_by,
-            )
-        positions = [self.positions[ranked.index] for ranked in ranking]
-        results = [
-            replace(ranked, index=position, document=self.documents[position])
-            for ranked, position in zip(ranking, positions, strict=True)
-        ]
-        has_scores = any(ranked.score is not None for ranked in results)
-        not_blank = set(self.positions)
-        results += [Ranked(index, document) for index, document in enumerate(self.documents) if index not in not_blank]
-        if self.min_score is not None and has_scores:
-            results = [r for r in results if r.score is not None and r.score >= self.min_score]
-        duplicates = {self.positions[copy]: self.positions[kept] for copy, kept in ranking.duplicates.items()}
-        return replace(ranking, results=tuple(results[: self.top_n]), duplicates=duplicates)
-
-
-def _encodable(text: str) -> str:
-    """`text` with halves of surrogate pairs, which no tokenizer and no JSON body can carry, joined or replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _checked_top_n(top_n: int) -> int:
-    if isinstance(top_n, bool):
-        raise TypeError(f"top_n must be an integer or None, got {top_n!r}")
-    top_n = operator.index(top_n)
-    if top_n < 1:
-        raise ValueError(f"top_n must be at least 1, got {top_n}; use None to get every document back")
-    return top_n
-
-
-def _checked_min_score(min_score: float) -> float:
-    value = float(min_score)
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(
-            f"min_score must be between 0 and 1, got {min_score!r}; it is compared with Ranked.score, not with"
-            " raw_score"
-        )
-    return value
 
 
 def _checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:

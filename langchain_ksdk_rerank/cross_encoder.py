@@ -28,7 +28,7 @@ class LangChainCrossEncoder(ScoringReranker):
 
     def __init__(self, model: CrossEncoder, *, score_kind: ScoreKind = ScoreKind.LOGIT) -> None:
         self.model = model
-        self.score_kind = score_kind  # type: ignore[misc]  # here it is known of an instance only
+        self.score_kind = score_kind
         self._worker = Worker("ksdk-rerank-langchain")
 
     @property

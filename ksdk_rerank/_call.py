@@ -1,0 +1,95 @@
+"""One call of `Reranker.rank`: its arguments checked, and its ranking brought back to what the caller passed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ksdk_rerank.errors import BadReply
+from ksdk_rerank.results import Ranked, Ranking
+
+__all__ = ["Call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The checked arguments of one call."""
+
+    query: str
+    documents: Sequence[str]
+    positions: Sequence[int]  # of the documents that are not blank
+    top_n: int | None
+    min_score: float | None
+
+    @classmethod
+    def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Call:
+        if not isinstance(query, str):
+            raise TypeError(f"query must be a string, got {type(query).__name__}")
+        if not query.strip():
+            raise ValueError(f"query is blank ({query!r}); pass the question that the documents should answer")
+        if isinstance(documents, (str, bytes)):
+            raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
+        documents = list(documents)
+        for index, document in enumerate(documents):
+            if not isinstance(document, str):
+                raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")
+        if top_n is not None:
+            top_n = _checked_top_n(top_n)
+        if min_score is not None:
+            min_score = _checked_min_score(min_score)
+        positions = [index for index, document in enumerate(documents) if document.strip()]
+        return cls(_encodable(query), documents, positions, top_n, min_score)
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model reads: the documents that are not blank, in characters that can be encoded."""
+        return [_encodable(self.documents[position]) for position in self.positions]
+
+    def finish(self, ranking: Ranking) -> Ranking:
+        """`ranking` over `texts` becomes one over `documents`, cut to what the caller asked for."""
+        if sorted([*ranking.indices, *ranking.duplicates]) != list(range(len(self.positions))):
+            raise BadReply(
+                f"{ranking.reranked_by} ranked {len(ranking)} of {len(self.positions)} documents, or some twice",
+                service=ranking.reranked_by,
+            )
+        positions = [self.positions[ranked.index] for ranked in ranking]
+        results = [
+            replace(ranked, index=position, document=self.documents[position])
+            for ranked, position in zip(ranking, positions, strict=True)
+        ]
+        has_scores = any(ranked.score is not None for ranked in results)
+        not_blank = set(self.positions)
+        results += [Ranked(index, document) for index, document in enumerate(self.documents) if index not in not_blank]
+        if self.min_score is not None and has_scores:
+            results = [r for r in results if r.score is not None and r.score >= self.min_score]
+        duplicates = {self.positions[copy]: self.positions[kept] for copy, kept in ranking.duplicates.items()}
+        return replace(ranking, results=tuple(results[: self.top_n]), duplicates=duplicates)
+
+
+def _encodable(text: str) -> str:
+    """`text` with halves of surrogate pairs, which no tokenizer and no JSON body can carry, joined or replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _checked_top_n(top_n: int) -> int:
+    if isinstance(top_n, bool):
+        raise TypeError(f"top_n must be an integer or None, got {top_n!r}")
+    top_n = operator.index(top_n)
+    if top_n < 1:
+        raise ValueError(f"top_n must be at least 1, got {top_n}; use None to get every document back")
+    return top_n
+
+
+def _checked_min_score(min_score: float) -> float:
+    value = float(min_score)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"min_score must be between 0 and 1, got {min_score!r}; it is compared with Ranked.score, not with"
+            " raw_score"
+        )
+    return value

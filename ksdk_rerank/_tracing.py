@@ -1,0 +1,80 @@
+"""One OpenTelemetry span a call where the application has OpenTelemetry, and nothing where it has not.
+
+Follows the proposal of a `rerank` operation for the GenAI semantic conventions
+(https://github.com/open-telemetry/semantic-conventions-genai/issues/253, read 2026-11-23). But: the highest and the
+lowest score stand for the list of scores, and what the conventions have no name for is under `ksdk_rerank.`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ksdk_rerank.results import Ranking
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+__all__ = ["traced"]
+
+_CAPTURE_TEXT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the GenAI instrumentations' common switch
+
+
+@contextmanager
+def traced(model: str, query: str, candidates: int, top_n: int | None) -> Iterator[Callable[[Ranking], None]]:
+    """A span around one call; what it yields takes the call's ranking. No text is recorded unless asked for."""
+    tracer = _tracer()
+    if tracer is None:
+        yield _nothing
+        return
+    from opentelemetry.trace import StatusCode
+
+    attributes: dict[str, str | int] = {
+        "gen_ai.operation.name": "rerank",
+        "gen_ai.request.model": model,
+        "gen_ai.rerank.candidate.count": candidates,
+    }
+    if top_n is not None:
+        attributes["gen_ai.rerank.top_n"] = top_n
+    if os.environ.get(_CAPTURE_TEXT, "").lower() in ("true", "1"):
+        attributes["gen_ai.rerank.query.text"] = query
+    with tracer.start_as_current_span(
+        f"rerank {model}", attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield lambda ranking: span.set_attributes(_outcome(ranking))
+        except BaseException as error:  # its message may quote a text, so only its class is told
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(StatusCode.ERROR)
+            raise
+
+
+@cache
+def _tracer() -> Tracer | None:
+    try:
+        from opentelemetry.trace import get_tracer
+    except ImportError:
+        return None
+    return get_tracer("ksdk_rerank")
+
+
+def _nothing(ranking: Ranking) -> None:
+    """What is told of a ranking without OpenTelemetry."""
+
+
+def _outcome(ranking: Ranking) -> dict[str, str | int | float]:
+    scores = [ranked.score for ranked in ranking if ranked.score is not None]
+    outcome: dict[str, str | int | float] = {
+        "gen_ai.response.model": ranking.reranked_by,
+        "ksdk_rerank.results": len(ranking),
+        "ksdk_rerank.truncated": ranking.truncated,
+        **{f"gen_ai.usage.{unit}": amount for unit, amount in ranking.usage.items()},
+    }
+    if scores:
+        outcome |= {"ksdk_rerank.score.highest": max(scores), "ksdk_rerank.score.lowest": min(scores)}
+    if ranking.failures:
+        outcome["ksdk_rerank.failures"] = "; ".join(f"{f.reranker}: {f.error}" for f in ranking.failures)
+    return outcome
