@@ -1,0 +1,145 @@
+"""What the defaults of `Cascade` (`keep`), `Fusion` (`k`) and `LongDocuments` (`window`, `stride`) are worth.
+
+    python benchmarks/compose.py --data FOLDER [--second NAME ...] [--queries N]
+
+`FOLDER` holds the unpacked collections `scifact` and `squad-dev` in BEIR's layout. Only questions that defaults may be
+tuned on are asked: SciFact's train split, with the 100 best of BM25 over its collection as candidates, and SQuAD's
+dev questions with their fixed 50. Names are those of `ksdk_rerank.load_reranker`.
+
+- keep: how often the first stage has the judged document among its best, which no second stage can better; with
+  `--second`, MRR@10 and the seconds a query of each cascade.
+- k: MRR@10 of the fusion of the first stage, the candidates' own order and every `--second`.
+- window: MRR@10 of each `--second` over windows of SciFact's abstracts. Nothing is said of it without one, as
+  `LexicalReranker` has no window that a document could fail to fit.
+
+Needs `pip install bm25s`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bm25s  # type: ignore[import-untyped]
+
+from ksdk_rerank import InputOrder, Reranker, load_reranker
+from ksdk_rerank.compose.cascade import Cascade
+from ksdk_rerank.compose.fusion import Fusion
+from ksdk_rerank.compose.long_documents import LongDocuments
+
+KEEPS = (5, 10, 20, 30, 50)
+KS = (0, 1, 10, 30, 60, 100, 1000)
+WINDOWS = ((None, None), (256, 128), (256, 256), (128, 64), (128, 128), (64, 32))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query, its candidates in first-stage order, and which of them are judged relevant."""
+
+    query: str
+    candidates: list[str]
+    relevant: set[int]
+
+
+def squad_dev(folder: Path) -> list[Question]:
+    with gzip.open(folder / "run.bm25.sample1000.top50.trec.gz", "rt") as file:
+        run = defaultdict(list)
+        for line in file:
+            query, _, document, *_ = line.split()
+            run[query].append(document)
+    return list(_questions(folder, "queries.jsonl", "qrels.tsv", run))
+
+
+def scifact_train(folder: Path) -> list[Question]:
+    corpus = [(one["_id"], _text(one)) for one in _jsonl(folder / "corpus.jsonl")]
+    index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
+    index.index(bm25s.tokenize([text for _, text in corpus], show_progress=False), show_progress=False)
+    queries = [(one["_id"], one["text"]) for one in _jsonl(folder / "queries.train.jsonl")]
+    found = index.retrieve(
+        bm25s.tokenize([text for _, text in queries], show_progress=False), k=100, show_progress=False
+    )
+    run = {
+        query: [corpus[place][0] for place in places]
+        for (query, _), places in zip(queries, found.documents, strict=True)
+    }
+    return list(_questions(folder, "queries.train.jsonl", "qrels.train.tsv", run))
+
+
+def _questions(folder: Path, queries: str, judgements: str, run: dict[str, list[str]]) -> Iterator[Question]:
+    texts = {one["_id"]: _text(one) for one in _jsonl(folder / "corpus.jsonl")}
+    relevant = defaultdict(set)
+    for line in (folder / judgements).read_text().splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            relevant[query].add(document)
+    for one in _jsonl(folder / queries):
+        shown = run.get(one["_id"], [])
+        places = {place for place, document in enumerate(shown) if document in relevant[one["_id"]]}
+        if places:  # what is not among the candidates, no reranker can find
+            yield Question(one["text"], [texts[document] for document in shown], places)
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, str]]:
+    with path.open() as file:
+        yield from map(json.loads, file)
+
+
+def _text(one: dict[str, str]) -> str:
+    return f"{one.get('title') or ''} {one['text']}".strip()
+
+
+def measured(reranker: Reranker, questions: Sequence[Question]) -> str:
+    """MRR@10, and the seconds a query."""
+    started = time.perf_counter()
+    total = 0.0
+    for question in questions:
+        indices = reranker.rank(question.query, question.candidates, top_n=10).indices
+        total += next((1 / rank for rank, index in enumerate(indices, 1) if index in question.relevant), 0.0)
+    seconds = (time.perf_counter() - started) / len(questions)
+    return f"MRR@10 {total / len(questions):.4f}, {seconds:.3f} s a query, {reranker.name}"
+
+
+def kept(reranker: Reranker, questions: Sequence[Question]) -> str:
+    """The share of questions whose document is among the best so many."""
+    orders = [reranker.rank(question.query, question.candidates).indices for question in questions]
+    pairs = list(zip(questions, orders, strict=True))
+    counts = {keep: sum(bool(question.relevant & set(order[:keep])) for question, order in pairs) for keep in KEEPS}
+    return "  ".join(f"{keep}: {count / len(questions):.3f}" for keep, count in counts.items())
+
+
+def report(name: str, questions: Sequence[Question], first: Reranker, seconds: Sequence[Reranker]) -> None:
+    print(f"\n{name}: {len(questions)} questions whose document is among {len(questions[0].candidates)} candidates")
+    for stage in (InputOrder(), first):
+        print(f"  has it among the best of {stage.name:12} {kept(stage, questions)}")
+        print(f"  alone          {measured(stage, questions)}")
+    for second in seconds:
+        for keep in (*KEEPS, 1000):
+            print(f"  Cascade keep={keep:<5} {measured(Cascade(first, second, keep=keep), questions)}")
+        for window, stride in WINDOWS if name.startswith("scifact") else ():
+            windows = LongDocuments(Cascade(first, second, keep=50), window=window, stride=stride)
+            print(f"  LongDocuments {window=} {stride=} {measured(windows, questions)}")
+    for k in KS:
+        print(f"  Fusion k={k:<5} {measured(Fusion([InputOrder(), first, *seconds], k=k), questions)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with scifact/ and squad-dev/")
+    parser.add_argument("--first", default="lexical", help="the cheap stage")
+    parser.add_argument("--second", nargs="*", default=[], help="dear stages")
+    parser.add_argument("--queries", type=int, default=300, help="questions of each collection, every n-th")
+    arguments = parser.parse_args()
+    for name, read in (("scifact train", scifact_train), ("squad-dev", squad_dev)):
+        questions = read(arguments.data / name.split()[0])
+        questions = questions[:: max(1, len(questions) // arguments.queries)]
+        report(name, questions, load_reranker(arguments.first), [load_reranker(one) for one in arguments.second])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rerankers made of rerankers, one a file."""

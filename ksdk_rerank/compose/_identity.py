@@ -1,0 +1,64 @@
+"""What tells one reranker from another, and one question from another, without a text in clear."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Mapping, Sequence, Set
+from enum import Enum
+
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.compose._wrapper import Wrapper
+
+__all__ = ["digest", "identity"]
+
+_KEYS = {"api_key", "token"}
+"""Arguments that a reranker does not tell, and that change no ranking."""
+
+
+def digest(*parts: str) -> str:
+    """A BLAKE2 hash of `parts`; where one ends and the next begins makes a difference."""
+    state = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        text = part.encode()
+        state.update(len(text).to_bytes(8, "big") + text)
+    return state.hexdigest()
+
+
+def identity(reranker: Reranker, unknown: str) -> str:
+    """What tells `reranker` from others: its class, name and parameters; `unknown` for what has no written form."""
+    return json.dumps(_written(reranker, unknown))
+
+
+def _written(value: object, unknown: str) -> list[object]:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return [type(value).__name__, repr(value)]
+    if isinstance(value, Enum):
+        return [_qualified(type(value)), value.name]
+    if isinstance(value, os.PathLike):
+        return ["path", os.fspath(value)]
+    if isinstance(value, Reranker):
+        parameters = value.identifying_parameters() if isinstance(value, Wrapper) else value.parameters()
+        kept_back = {*inspect.signature(type(value)).parameters} - {*value.parameters(), *_KEYS}
+        said: list[object] = [_qualified(type(value)), value.name, _written(parameters, unknown)]
+        return [*said, unknown] if kept_back else said
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return [_qualified(type(value)), _written(fields, unknown)]
+    if isinstance(value, Mapping):
+        return [
+            "mapping",
+            *sorted(([str(key), _written(item, unknown)] for key, item in value.items()), key=json.dumps),
+        ]
+    if isinstance(value, Set):
+        return ["set", *sorted((_written(item, unknown) for item in value), key=json.dumps)]
+    if isinstance(value, Sequence):
+        return ["sequence", *(_written(item, unknown) for item in value)]
+    return [_qualified(type(value)), unknown]
+
+
+def _qualified(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,68 @@
+"""What rerankers made of rerankers have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.results import Ranking
+
+__all__ = ["Wrapper", "resolved", "summed"]
+
+
+class Wrapper(Reranker):
+    """A reranker made of others: closing it closes them all, and it is pickled as its constructor's arguments."""
+
+    @property
+    @abstractmethod
+    def _members(self) -> Sequence[Reranker]:
+        """The rerankers it is made of."""
+
+    def _release(self) -> None:
+        """Give back what the wrapper itself holds."""
+
+    def identifying_parameters(self) -> dict[str, object]:
+        """Those of `parameters` that can change a ranking; a cache tells rerankers apart by them."""
+        return self.parameters()
+
+    def close(self) -> None:
+        """Close every member, whichever of them fails to. Using the reranker again takes again what it needs."""
+        with ExitStack() as stack:
+            for member in self._members:
+                stack.callback(member.close)
+            self._release()
+
+    async def aclose(self) -> None:
+        """Like `close`, and also closes the connections of the running event loop."""
+        async with AsyncExitStack() as stack:
+            for member in self._members:
+                stack.push_async_callback(member.aclose)
+            self._release()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _built, (type(self), self.parameters())
+
+
+def _built(kind: type[Wrapper], parameters: Mapping[str, object]) -> Wrapper:
+    return kind(**parameters)
+
+
+def summed(rankings: Iterable[Ranking]) -> dict[str, float]:
+    """The usage of several calls as that of one: units of the same name are added."""
+    total: dict[str, float] = {}
+    for ranking in rankings:
+        for unit, amount in ranking.usage.items():
+            total[unit] = total.get(unit, 0) + amount
+    return total
+
+
+def resolved(duplicates: Mapping[int, int]) -> dict[int, int]:
+    """`duplicates` without chains: a copy of something left out itself repeats what that one repeats."""
+    kept = {}
+    for copy, original in duplicates.items():
+        while original in duplicates:
+            original = duplicates[original]
+        kept[copy] = original
+    return kept

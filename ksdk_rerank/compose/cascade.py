@@ -1,0 +1,88 @@
+"""`Cascade`: a cheap reranker over everything, a dear one over the best of it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ksdk_rerank.base import Reranker, ScoringReranker
+from ksdk_rerank.compose._wrapper import Wrapper, resolved, summed
+from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.results import Ranked, Ranking
+
+__all__ = ["Cascade"]
+
+
+class Cascade(Wrapper):
+    """Orders all documents with `first`, then the best `keep` of them again with `second`.
+
+        Cascade("lexical", "cross-encoder/ms-marco-MiniLM-L-6-v2", keep=20)
+
+    Args:
+        first: a cheap reranker, or its name.
+        second: a better one, or its name.
+        keep: how many of the first stage's best go on to the second, whose time grows with it. What the first stage
+            misses is lost: where the right document is among 100 BM25 candidates for SciFact's train questions, or
+            among 50 for SQuAD's dev questions, "lexical" has it in its best 20 for 91 and 97 % of them, in its best 30
+            for 93 and 98 %. The candidates' own order, `InputOrder()` as the first stage, has it in the best 20 for 93
+            and 98 % (`benchmarks/compose.py`, 2026-11-23).
+
+    The best `keep` come first, with the scores of `second`. Below them the others keep the order of `first` and have
+    no score: two models' scores are on two scales, and one column must not mix them. `min_score` therefore returns
+    none of the others. The second stage gets its documents in input order, so ties stay in it.
+
+    A leaf as the first stage is not asked at all about `keep` documents or fewer, as its order could not matter. Any
+    other first stage is, since it may leave duplicates out.
+
+    `usage` is the sum of both stages; `truncated` is the larger of their counts, because both cut the same documents;
+    `failures` and `duplicates` are those of both. If a stage fails, its error is raised. Safe to share between threads
+    and event loops where its stages are.
+    """
+
+    def __init__(self, first: str | Reranker, second: str | Reranker, *, keep: int = 20) -> None:
+        self.first = load_reranker(first)
+        self.second = load_reranker(second)
+        self.keep = operator.index(keep)
+        if self.keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}; it is how many documents the second stage reads")
+
+    @property
+    def name(self) -> str:
+        return f"cascade({self.first.name}, {self.second.name})"
+
+    @property
+    def _members(self) -> Sequence[Reranker]:
+        return (self.first, self.second)
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        first = self._unread(documents) or self.first.rank(query, documents)
+        head = self._head(first)
+        return self._joined(first, head, self.second.rank(query, [documents[index] for index in head]))
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        first = self._unread(documents) or await self.first.arank(query, documents)
+        head = self._head(first)
+        return self._joined(first, head, await self.second.arank(query, [documents[index] for index in head]))
+
+    def _unread(self, documents: Sequence[str]) -> Ranking | None:
+        """The first stage's part where it need not be asked."""
+        if len(documents) > self.keep or not isinstance(self.first, ScoringReranker):
+            return None
+        return Ranking(tuple(Ranked(index, text) for index, text in enumerate(documents)), self.first.name)
+
+    def _head(self, first: Ranking) -> list[int]:
+        return sorted(first.indices[: self.keep])
+
+    def _joined(self, first: Ranking, head: Sequence[int], second: Ranking) -> Ranking:
+        best = [replace(ranked, index=head[ranked.index]) for ranked in second]
+        rest = [Ranked(ranked.index, ranked.document) for ranked in first[self.keep :]]
+        copies = {head[copy]: head[kept] for copy, kept in second.duplicates.items()}
+        return Ranking(
+            (*best, *rest),
+            reranked_by=f"cascade({first.reranked_by}, {second.reranked_by})",
+            usage=summed((first, second)),
+            truncated=max(first.truncated, second.truncated),
+            failures=(*first.failures, *second.failures),
+            duplicates=resolved({**first.duplicates, **copies}),
+        )

@@ -1,0 +1,104 @@
+"""`Fallback`: the next reranker when one cannot answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.compose._wrapper import Wrapper
+from ksdk_rerank.errors import RerankError
+from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.results import Failure, Ranking
+
+__all__ = ["Fallback"]
+
+_Failed = list[tuple[Reranker, RerankError]]
+
+_log = logging.getLogger("ksdk_rerank")
+
+
+class Fallback(Wrapper):
+    """Asks the first reranker, and the next one only where that fails through no fault of the caller.
+
+        Fallback([CohereReranker(), "cross-encoder/ms-marco-MiniLM-L-6-v2", "input-order"])
+
+    Args:
+        rerankers: rerankers or their names, the preferred one first. With `"input-order"` as the last, an outage costs
+            the order and never the documents.
+
+    It moves on for time-outs, rate limits, connection and server errors, and replies out of shape: those with
+    `transient` set. A wrong key, a wrong model or bad input is raised at once, whoever comes next; so is whatever is
+    not a `RerankError`. A cancelled call moves on to nobody.
+
+    The ranking is that of the reranker that answered: `reranked_by` is its name, `failures` says why the others did
+    not, and one warning of a line goes to the logger `ksdk_rerank`. Scores are the answering reranker's own, on its own
+    scale; `min_score` is not applied where it has none. If every reranker fails, the last one's error is raised, with
+    the others' as notes.
+
+    Each reranker has its own deadline, so a call can take as long as all of them together: give the first ones short
+    time-outs.
+    Safe to share between threads and event loops where its rerankers are.
+    """
+
+    def __init__(self, rerankers: Sequence[str | Reranker]) -> None:
+        if isinstance(rerankers, (str, Reranker)):
+            raise TypeError(f"rerankers must be a list, got one {type(rerankers).__name__}; wrap it in a list")
+        self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
+        if not self.rerankers:
+            raise ValueError("rerankers is empty; name at least one, and last the one that cannot fail")
+
+    @property
+    def name(self) -> str:
+        return f"fallback({', '.join(reranker.name for reranker in self.rerankers)})"
+
+    @property
+    def _members(self) -> Sequence[Reranker]:
+        return self.rerankers
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        failed: _Failed = []
+        for reranker in self.rerankers:
+            try:
+                return _answered(reranker.rank(query, documents), failed)
+            except RerankError as error:
+                _moved_on(reranker, error, failed)
+        raise _exhausted(failed)
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        failed: _Failed = []
+        for reranker in self.rerankers:
+            try:
+                return _answered(await reranker.arank(query, documents), failed)
+            except RerankError as error:
+                _moved_on(reranker, error, failed)
+        raise _exhausted(failed)
+
+
+def _moved_on(reranker: Reranker, error: RerankError, failed: _Failed) -> None:
+    """Note a failure, or raise it where the next reranker must not hide it."""
+    if not error.transient:
+        raise error
+    failed.append((reranker, error))
+
+
+def _answered(ranking: Ranking, failed: _Failed) -> Ranking:
+    if not failed:
+        return ranking
+    why = ", ".join(f"{reranker.name} failed ({_brief(error)})" for reranker, error in failed)
+    _log.warning("%s; %s answered instead", why, ranking.reranked_by)
+    failures = [Failure(reranker.name, type(error).__name__, str(error)) for reranker, error in failed]
+    return replace(ranking, failures=(*failures, *ranking.failures))
+
+
+def _brief(error: RerankError) -> str:
+    """The error's class and status: its message may quote the reply, and with it a document."""
+    status = getattr(error, "status", None)
+    return type(error).__name__ if status is None else f"{type(error).__name__}, status {status}"
+
+
+def _exhausted(failed: _Failed) -> RerankError:
+    for reranker, error in failed[:-1]:
+        failed[-1][1].add_note(f"before that, {reranker.name} failed: {type(error).__name__}: {error}")
+    return failed[-1][1]

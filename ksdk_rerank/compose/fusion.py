@@ -1,0 +1,121 @@
+"""`Fusion`: the opinions of several rerankers, as one order.
+
+Follows Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning
+methods" (SIGIR 2009, https://doi.org/10.1145/1571941.1572114), where k = 60 was found in a pilot and then fixed. But:
+members may have weights.
+
+Worked example, k = 60, two members over documents 0, 1 and 2:
+
+    the first says 1, 0, 2 and the second says 1, 2, 0
+    raw_score of 1 = 1/61 + 1/61 = 0.032787, of 0 = 1/62 + 1/63 = 0.032002, of 2 = 1/63 + 1/62, the same
+    score = raw_score / (1/61 + 1/61): 1.0, 0.976062, 0.976062; the order is 1, 0, 2
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.compose._wrapper import Wrapper, summed
+from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.results import Ranked, Ranking
+
+__all__ = ["Fusion"]
+
+
+class Fusion(Wrapper):
+    """Merges the orders of several rerankers by reciprocal rank fusion: what most of them place high comes first.
+
+        Fusion(["lexical", "cross-encoder/ms-marco-MiniLM-L-6-v2", InputOrder()])
+
+    Only ranks count, so members with scores of any kind, or of none, can be merged. With `InputOrder()` as a member
+    the first stage keeps its say.
+
+    Args:
+        rerankers: the members, or their names; at least one.
+        method: `"rrf"`, the only one.
+        k: the higher, the less the first ranks stand out from those after them; 0 and up. 60 is the paper's; from 0
+            to 1000 the MRR@10 of "lexical" with `InputOrder()` varies by 0.001 on SciFact's train questions and 0.009
+            on SQuAD's dev questions (`benchmarks/compose.py`, 2026-11-23), so nothing here speaks for another.
+        weights: how much each member counts, above 0; None counts all alike.
+
+    `raw_score` is the sum of weight / (k + rank) over the members, with ranks from 1; `score` is that sum over the
+    highest possible, which is rank 1 everywhere. It says how much the members agree that a document is good *among
+    these candidates*. It is no probability of relevance, and even the best of a poor lot is near 1: set `min_score` on
+    a member, or on a reranker after the fusion, instead.
+
+    A document that a member leaves out as a duplicate gets nothing from that member; one that all leave out is left
+    out. Asynchronous calls ask all members at the same time, synchronous ones one after another. The first error of a
+    member is raised and ends the calls to the others; wrap a member in a `Fallback` to carry on without it.
+
+    `usage` is the sum over the members; `truncated` is the largest of their counts, as all cut the same long documents
+    and a sum would count them twice; `failures` are those of all. Safe to share between threads and event loops where
+    its members are.
+    """
+
+    def __init__(
+        self,
+        rerankers: Sequence[str | Reranker],
+        *,
+        method: Literal["rrf"] = "rrf",
+        k: float = 60,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        if isinstance(rerankers, str) or not rerankers:
+            raise ValueError(f"rerankers must be a list of at least one reranker or name, got {rerankers!r}")
+        if method != "rrf":
+            raise ValueError(f"method must be 'rrf', got {method!r}")
+        if not (math.isfinite(k) and k >= 0):
+            raise ValueError(f"k must be a finite number of at least 0, got {k!r}")
+        if weights is not None and len(weights) != len(rerankers):
+            raise ValueError(f"{len(weights)} weights for {len(rerankers)} rerankers; give each one weight")
+        if weights is not None and not all(math.isfinite(weight) and weight > 0 for weight in weights):
+            raise ValueError(f"weights must be finite and above 0, got {list(weights)}; leave out what shall not count")
+        self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
+        self.method = method
+        self.k = k
+        self.weights = None if weights is None else tuple(weights)
+
+    @property
+    def name(self) -> str:
+        return f"fusion({', '.join(member.name for member in self.rerankers)})"
+
+    @property
+    def _members(self) -> Sequence[Reranker]:
+        return self.rerankers
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        return self._fused(documents, [member.rank(query, documents) for member in self.rerankers])
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        calls = [asyncio.ensure_future(member.arank(query, documents)) for member in self.rerankers]
+        try:
+            return self._fused(documents, await asyncio.gather(*calls))
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)  # none may outlive this one
+
+    def _fused(self, documents: Sequence[str], rankings: Sequence[Ranking]) -> Ranking:
+        weights = self.weights or (1.0,) * len(rankings)
+        parts: dict[int, list[float]] = {}
+        for weight, ranking in zip(weights, rankings, strict=True):
+            for rank, ranked in enumerate(ranking, start=1):
+                parts.setdefault(ranked.index, []).append(weight / (self.k + rank))
+        # fsum rounds once, so that the order of the members cannot break a tie
+        raw = {index: math.fsum(parts[index]) for index in sorted(parts)}
+        highest = math.fsum(weight / (self.k + 1) for weight in weights)
+        return Ranking(
+            tuple(
+                Ranked(index, documents[index], min(1.0, raw[index] / highest), raw[index])
+                for index in sorted(raw, key=lambda index: -raw[index])
+            ),
+            reranked_by=f"fusion({', '.join(ranking.reranked_by for ranking in rankings)})",
+            usage=summed(rankings),
+            truncated=max(ranking.truncated for ranking in rankings),
+            failures=tuple(failure for ranking in rankings for failure in ranking.failures),
+            duplicates={copy: kept for copy, kept in sorted(rankings[0].duplicates.items()) if copy not in raw},
+        )

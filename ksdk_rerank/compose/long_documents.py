@@ -1,0 +1,148 @@
+"""`LongDocuments`: documents longer than the model's window, read in windows.
+
+Follows Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling" (SIGIR 2019,
+https://doi.org/10.1145/3331184.3331303): a document is as good as its best window (MaxP), and each window begins half
+a window after the one before. But: windows begin and end with sentences and are as long as the model can read, and
+only documents that are longer are split. The mean of the best three follows Yilmaz et al., "Cross-Domain Modeling of
+Sentence-Level Evidence for Document Retrieval" (EMNLP 2019, https://doi.org/10.18653/v1/D19-1352), without weights.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Literal
+
+from ksdk_rerank._worker import Worker
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, estimated_tokens, windows
+from ksdk_rerank.compose._wrapper import Wrapper
+from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.results import Ranked, Ranking
+
+__all__ = ["CountsTokens", "LongDocuments"]
+
+_WINDOW = 384
+"""Tokens, where the model's are not known: three quarters of 512, to leave room for a query and a poor estimate."""
+
+_SHORTEST = 16
+"""Tokens: what is read at a time even where a query leaves less room, which the model then reports or refuses."""
+
+
+class LongDocuments(Wrapper):
+    """Splits documents that are longer than the model's window into overlapping windows, and ranks them by those.
+
+    Args:
+        reranker: what reads the windows, or its name. The windows of all documents go to it in one call.
+        window: tokens a window has at most, at least 1. None is what the model has room for beside the query where it
+            can say so, else 384. A window never has more tokens than that room.
+        stride: tokens from the beginning of one window to the beginning of the next, up to `window`: the smaller, the
+            more they overlap. None is half the window, as in the paper.
+        pool: `"max"` takes the score of the best window; `"mean"` the mean `score` of the best `k`.
+        k: how many windows count for `"mean"`, or all where a document has fewer.
+
+    Tokens are the model's own where a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does; else
+    they are estimated as one for each Chinese or Japanese character and one for every four others. Windows begin and
+    end with sentences: at `.`, `!`, `?` before a space, at their Chinese and Japanese forms, and at line ends. A
+    sentence that is longer than a window is cut between words.
+
+    `Ranked.span` is where the best window is. A document that fits is passed on as it is and has no span; where all
+    fit, nothing is added to the call. With `"max"` both scores are the best window's; with `"mean"` both are the mean,
+    in [0, 1], whatever the model's raw scores are. Windows without a score count only where a document has no other.
+    A window left out as a duplicate counts as what it repeats; a document is left out when all of its windows are.
+
+    `truncated` counts windows that were cut all the same, at most as many as documents. Everything else is the inner
+    ranking's. Safe to share between threads and event loops where the inner one is; asynchronous calls split and count
+    on a thread of their own.
+    """
+
+    def __init__(
+        self,
+        reranker: str | Reranker,
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        pool: Literal["max", "mean"] = "max",
+        k: int = 3,
+    ) -> None:
+        self.reranker = load_reranker(reranker)
+        self.window = None if window is None else operator.index(window)
+        self.stride = None if stride is None else operator.index(stride)
+        self.pool = pool
+        self.k = operator.index(k)
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be at least 1 token, got {window}; None takes what the model reads")
+        if self.stride is not None and not 1 <= self.stride <= (self.window or self.stride):
+            raise ValueError(f"stride must be from 1 to window ({self.window}) tokens, got {stride}")
+        if pool not in ("max", "mean"):
+            raise ValueError(f"pool must be 'max' or 'mean', got {pool!r}")
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {k}; it is how many windows the mean is of")
+        self._worker = Worker("ksdk-rerank-long-documents")
+
+    @property
+    def name(self) -> str:
+        return f"long-documents({self.reranker.name})"
+
+    @property
+    def _members(self) -> Sequence[Reranker]:
+        return (self.reranker,)
+
+    def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+        split = self._split(query, documents)
+        return self._pooled(documents, split, self.reranker.rank(query, [window.text for window in split]))
+
+    async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        split = await self._worker.arun(lambda: self._split(query, documents))
+        return self._pooled(documents, split, await self.reranker.arank(query, [window.text for window in split]))
+
+    def _split(self, query: str, documents: Sequence[str]) -> list[Window]:
+        leaf = counting_leaf(self.reranker)
+        limit = self.window or _WINDOW
+        if leaf is not None:
+            room = leaf.document_room(query)
+            limit = max(_SHORTEST, min(self.window or room, room))
+        stride = min(self.stride or max(1, limit // 2), limit)
+        return windows(documents, limit, stride, leaf.count_tokens if leaf else estimated_tokens)
+
+    def _pooled(self, documents: Sequence[str], split: Sequence[Window], inner: Ranking) -> Ranking:
+        read = {ranked.index: (place, ranked) for place, ranked in enumerate(inner)}
+        for copy, kept in inner.duplicates.items():
+            read[copy] = read[kept]
+        own: dict[int, list[int]] = {}
+        for number, window in enumerate(split):
+            own.setdefault(window.document, []).append(number)
+        results, duplicates = [], {}
+        for index, numbers in own.items():
+            if all(number in inner.duplicates for number in numbers):
+                duplicates[index] = split[inner.duplicates[numbers[0]]].document
+                continue
+            best = min(numbers, key=lambda number: (read[number][0], number))
+            place, ranked = read[best]
+            score, raw_score = ranked.score, ranked.raw_score
+            if self.pool == "mean" and score is not None:
+                score = raw_score = self._mean([read[number][1].score for number in numbers])
+            span = split[best].span if best in inner.duplicates else split[best].within(ranked.span)
+            results.append((place, Ranked(index, documents[index], score, raw_score, span)))
+        return Ranking(
+            tuple(ranked for _, ranked in sorted(results, key=_order)),
+            reranked_by=f"long-documents({inner.reranked_by})",
+            usage=inner.usage,
+            truncated=min(inner.truncated, len(documents)),
+            failures=inner.failures,
+            duplicates=duplicates,
+        )
+
+    def _mean(self, scores: Sequence[float | None]) -> float:
+        best = sorted((score for score in scores if score is not None), reverse=True)[: self.k]
+        return math.fsum(best) / len(best)
+
+    def _release(self) -> None:
+        self._worker.close()
+
+
+def _order(found: tuple[int, Ranked]) -> tuple[bool, float, int]:
+    """By raw score with ties in input order, then those without one in the order of their best windows."""
+    place, ranked = found
+    return (True, place, ranked.index) if ranked.raw_score is None else (False, -ranked.raw_score, ranked.index)

@@ -1,0 +1,52 @@
+"""What `RerankerContract` checks of rankings, with messages that say what is wrong without pytest's rewriting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+from ksdk_rerank.results import Ranked, Ranking
+
+__all__ = ["ForbiddenExecutor", "by_scores", "check_close", "check_complete", "check_same"]
+
+
+class ForbiddenExecutor(ThreadPoolExecutor):
+    """The event loop's default executor, which belongs to the application."""
+
+    def submit(self, *args: object, **kwargs: object) -> NoReturn:
+        raise AssertionError("the event loop's default executor was used; applications need it for other things")
+
+
+def by_scores(ranking: Ranking) -> tuple[list[Ranked], list[Ranked]]:
+    """The results with a raw score and those without."""
+    scored = [ranked for ranked in ranking if ranked.raw_score is not None]
+    return scored, [ranked for ranked in ranking if ranked.raw_score is None]
+
+
+def check_complete(ranking: Ranking, documents: Sequence[str]) -> None:
+    """Each document is in the ranking, or a duplicate of one that is; no index is out of range or there twice."""
+    places = [*ranking.indices, *ranking.duplicates]
+    assert all(type(index) is int for index in places), f"an index is not an int: {places}"
+    assert sorted(places) == list(range(len(documents))), f"indices {sorted(places)} for {len(documents)} documents"
+    for ranked in ranking:
+        assert ranked.document == documents[ranked.index], f"{ranked.index} came back with another text: {ranked}"
+    for copied, kept in ranking.duplicates.items():
+        assert kept in ranking.indices, f"documents[{copied}] is said to repeat {kept}, which was left out as well"
+
+
+def check_same(one: Ranking, other: Ranking, tolerance: float) -> None:
+    """The same documents in the same order with the same scores."""
+    assert one.indices == other.indices, f"orders differ: {one} and {other}"
+    for a, b in zip(one, other, strict=True):
+        check_close(a.score, b.score, tolerance)
+        check_close(a.raw_score, b.raw_score, tolerance)
+        assert a.span == b.span, f"spans differ: {a} and {b}"
+
+
+def check_close(one: float | None, other: float | None, tolerance: float) -> None:
+    """Two scores are the same but for rounding."""
+    assert (one is None) == (other is None), f"{one} and {other}"
+    if one is not None and other is not None:
+        assert math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance), f"{one} and {other}"

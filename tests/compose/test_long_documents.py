@@ -1,0 +1,305 @@
+"""`LongDocuments`: windows in, one score a document out."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ksdk_rerank import InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank.compose._windows import CountsTokens, Window, estimated_tokens, windows
+from ksdk_rerank.compose.cached import Cached
+from ksdk_rerank.compose.cascade import Cascade
+from ksdk_rerank.compose.deduplicated import Deduplicated
+from ksdk_rerank.compose.fusion import Fusion
+from ksdk_rerank.compose.long_documents import LongDocuments
+
+Call = Callable[..., Any]
+
+
+class Counting(ScoringReranker):
+    """Says how often the query is in the text as a word, of `room` words that it reads; a token is a word."""
+
+    score_kind = ScoreKind.UNIT
+
+    def __init__(self, room: int = 10_000) -> None:
+        self.room = room
+        self.asked: list[list[str]] = []
+        self.counted = 0
+
+    @property
+    def name(self) -> str:
+        return "counting"
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        self.asked.append(list(documents))
+        read = [document.split()[: self.room] for document in documents]
+        raw = [sum(query in word for word in words) / 10 for words in read]
+        return Scores(raw, truncated=sum(len(document.split()) > self.room for document in documents))
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        return self.score(query, documents)
+
+
+class Tokenizing(Counting):
+    """Also counts tokens."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        self.counted += len(texts)
+        return [len(text.split()) for text in texts]
+
+    def document_room(self, query: str) -> int:
+        return self.room - len(query.split())
+
+
+def words(texts: Sequence[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+# What a window is
+
+
+def test_the_worked_example_of_the_windows_holds() -> None:
+    sentences = [f"{letter} w w w." for letter in "ABCD"]
+    found = windows([" ".join(sentences)], limit=10, stride=5, count=words)
+    assert [window.text for window in found] == ["A w w w. B w w w.", "B w w w. C w w w.", "C w w w. D w w w."]
+    assert [window.span for window in found] == [(0, 17), (9, 26), (18, 35)]
+
+
+def test_a_document_that_fits_is_its_own_only_window() -> None:
+    text = "  One. Two. Three.  "
+    assert windows([text, "Four."], limit=3, stride=1, count=words) == [Window(0, text, None), Window(1, "Four.", None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Is it? Yes! Go.", ["Is it?", "Yes!", "Go."]),
+        ('He said "No." Then left.', ['He said "No."', "Then left."]),
+        ("Version 1.2 is out. See a.b for more.", ["Version 1.2 is out.", "See a.b for more."]),
+        ("# Title\n\nText\nmore", ["# Title", "Text", "more"]),
+        ("これはペンです。「はい。」と言った｡終", ["これはペンです。", "「はい。」", "と言った｡", "終"]),
+    ],
+)
+def test_windows_break_between_sentences(text: str, expected: list[str]) -> None:
+    found = windows([text], limit=1, stride=1, count=lambda texts: [1 for _ in texts])
+    assert [window.text for window in found] == expected
+    assert [text[slice(*window.span)] for window in found if window.span] == expected
+
+
+def test_a_sentence_longer_than_a_window_is_cut_between_words() -> None:
+    text = " ".join(f"w{number}" for number in range(100))
+    found = windows([text], limit=12, stride=6, count=words)
+    assert all(len(window.text.split()) <= 12 for window in found)
+    assert {word for window in found for word in window.text.split()} == set(text.split())
+    assert all(set(a.text.split()) & set(b.text.split()) for a, b in pairwise(found))
+
+
+def test_a_text_without_any_break_is_cut_where_it_must_be() -> None:
+    text = "x" * 10_000
+    found = windows([text], limit=100, stride=50, count=estimated_tokens)
+    assert all(len(window.text) <= 400 for window in found)
+    assert found[-1].span is not None
+    assert found[-1].span[1] == 10_000
+
+
+def test_tokens_are_estimated_by_script() -> None:
+    # 16 letters and spaces / 4 = 4; five ideographs = 5; 2 + ceil(3 / 4) = 3
+    assert estimated_tokens(["four words it is", "東京都庁舎", "東京abc", ""]) == [4, 5, 3, 0]
+
+
+@given(
+    texts=st.lists(st.text(alphabet="ab .!?\n。東 ", max_size=120), max_size=4),
+    limit=st.integers(1, 20),
+    stride=st.integers(1, 20),
+)
+@settings(max_examples=150, deadline=None)
+def test_windows_cover_every_character_that_is_not_white_space(texts: list[str], limit: int, stride: int) -> None:
+    for count in (words, estimated_tokens):
+        found = windows(texts, limit, min(stride, limit), count)
+        for index, text in enumerate(texts):
+            own = [window for window in found if window.document == index]
+            if len(own) == 1 and own[0].span is None:
+                assert own[0].text == text
+                continue
+            covered: set[int] = set()
+            for window in own:
+                assert window.span is not None
+                assert text[slice(*window.span)] == window.text
+                assert window.text == window.text.strip() != ""
+                covered.update(range(*window.span))
+            assert all(text[place].isspace() for place in set(range(len(text))) - covered)
+
+
+def test_a_megabyte_is_split_in_a_moment() -> None:
+    started = time.monotonic()
+    found = windows(
+        ["A sentence of some words. " * 40_000, "y" * 1_000_000, "." * 1_000_000, ". " * 50_000],
+        384,
+        192,
+        estimated_tokens,
+    )
+    assert time.monotonic() - started < 5
+    assert len(found) > 2_000
+
+
+# What becomes of the scores
+
+LONG = "Nothing here at all. Still nothing at all. A fox and a fox. Nothing again here now."
+ONE = "Only one fox is in this one."
+
+
+def test_a_document_is_as_good_as_its_best_window_and_says_where_it_is(call: Call) -> None:
+    leaf = Counting()
+    # about 5 tokens a sentence: windows of one sentence each, as two are 10 and more
+    ranking = call(LongDocuments(leaf, window=8).rank, "fox", [ONE, LONG])
+    assert ranking.results == (
+        Ranked(1, LONG, 0.2, 0.2, (43, 59)),
+        Ranked(0, ONE, 0.1, 0.1, None),
+    )
+    assert LONG[43:59] == "A fox and a fox."
+    assert len(leaf.asked) == 1, "the windows of all documents go in one call"
+    assert leaf.asked[0][0] == ONE
+
+
+def test_the_mean_is_of_the_best_windows_and_both_scores_are_it(call: Call) -> None:
+    text = "A fox. A fox fox. No one. A fox fox fox."
+    # scores of the windows: 0.1, 0.2, 0, 0.3; the best two: 0.25; of ONE its only one: 0.1
+    ranking = call(LongDocuments(Counting(), window=4, stride=1, pool="mean", k=2).rank, "fox", ["One fox.", text])
+    best = ranking[0]
+    assert (best.index, best.raw_score, best.score) == (1, pytest.approx(0.25), pytest.approx(0.25))
+    assert text[slice(*best.span)].endswith("A fox fox fox.")
+    assert (ranking[1].index, ranking[1].score, ranking[1].span) == (0, pytest.approx(0.1), None)
+
+
+def test_ties_stay_in_input_order(call: Call) -> None:
+    documents = [LONG, "fox fox", LONG + " " + ONE]
+    for pool in ("max", "mean"):
+        reranker = LongDocuments(Counting(), window=8, pool=pool, k=1)
+        assert call(reranker.rank, "fox", documents).indices == (0, 1, 2)
+
+
+def test_without_scores_documents_are_ordered_by_their_best_windows(call: Call) -> None:
+    ranking = call(LongDocuments(InputOrder(), window=8).rank, "fox", [LONG, ONE])
+    assert ranking.indices == (0, 1)
+    assert [ranked.score for ranked in ranking] == [None, None]
+
+
+def test_windows_that_a_cascade_leaves_unscored_count_only_where_there_is_no_other(call: Call) -> None:
+    documents = [LONG, "No such animal. None at all. None of them.", ONE]
+    for pool in ("max", "mean"):
+        inner = Cascade("lexical", Counting(), keep=2)
+        ranking = call(LongDocuments(inner, window=8, pool=pool).rank, "fox", documents)
+        assert ranking.indices == (0, 2, 1)
+        assert [ranked.score for ranked in ranking] == [pytest.approx(0.2), pytest.approx(0.1), None]
+
+
+def test_a_window_left_out_counts_as_the_one_it_repeats(call: Call) -> None:
+    shared = "A fox and a fox."
+    documents = [f"First of all this. {shared}", f"Second there is this. {shared}", shared]
+    ranking = call(LongDocuments(Deduplicated(Counting()), window=6).rank, "fox", documents)
+    # the last has no other window, so nothing is left of it
+    assert [(ranked.index, ranked.score) for ranked in ranking] == [(0, 0.2), (1, 0.2)]
+    assert ranking.duplicates == {2: 0}
+    assert [documents[ranked.index][slice(*ranked.span)] for ranked in ranking] == [shared, shared]
+
+
+def test_spans_of_nested_windows_are_positions_in_the_document(call: Call) -> None:
+    inner = LongDocuments(Counting(), window=8)
+    ranking = call(LongDocuments(inner, window=14).rank, "fox", [LONG, ONE])
+    assert LONG[slice(*ranking[0].span)] == "A fox and a fox."
+
+
+# In whose tokens
+
+
+def test_windows_are_counted_in_the_tokens_of_the_leaf_and_fit_beside_the_query(call: Call) -> None:
+    text = " ".join(f"w{number} w w w w w w w w." for number in range(20))
+    leaf = Tokenizing(room=30)
+    ranking = call(LongDocuments(leaf).rank, "three word query", [text])
+    assert max(words(leaf.asked[0])) == 27  # 30 less the query's 3: three sentences of 9
+    assert ranking.truncated == 0
+    leaf = Tokenizing(room=30)
+    call(LongDocuments(leaf, window=18).rank, "query", [text])
+    assert max(words(leaf.asked[0])) == 18
+    leaf = Tokenizing(room=30)
+    call(LongDocuments(leaf, window=1_000).rank, "query", [text])
+    assert max(words(leaf.asked[0])) == 27
+
+
+def test_the_counting_leaf_is_found_inside_other_wrappers() -> None:
+    text = " ".join(f"w{number} w w w w w w w w." for number in range(20))
+    for wrapped in (
+        lambda leaf: Cached(leaf),
+        lambda leaf: Fusion([InputOrder(), leaf]),
+        lambda leaf: Cascade("lexical", Deduplicated(leaf), keep=50),
+    ):
+        leaf = Tokenizing(room=30)
+        LongDocuments(wrapped(leaf)).rank("query", [text])
+        assert max(words(leaf.asked[0])) == 27
+
+
+def test_short_documents_are_not_counted_and_change_nothing(call: Call) -> None:
+    leaf = Tokenizing(room=512)
+    wrapped = call(LongDocuments(leaf).rank, "fox", [ONE, LONG])
+    assert wrapped.results == call(leaf.rank, "fox", [ONE, LONG]).results
+    assert leaf.counted == 0
+    assert leaf.asked == [[ONE, LONG], [ONE, LONG]]
+
+
+def test_what_is_cut_all_the_same_is_counted_by_document(call: Call) -> None:
+    ranking = call(LongDocuments(Counting(room=2), window=8).rank, "fox", [LONG])
+    assert ranking.truncated == 1  # four windows, one document
+
+
+def test_a_query_that_leaves_no_room_is_for_the_model_to_refuse(call: Call) -> None:
+    leaf = Tokenizing(room=5)
+    ranking = call(LongDocuments(leaf).rank, "a query of more than five", ["fox " * 100])
+    assert len(ranking) == 1
+    assert len(leaf.asked[0]) < 20
+
+
+def test_protocol_is_recognised_by_its_methods() -> None:
+    assert isinstance(Tokenizing(), CountsTokens)
+    assert not isinstance(Counting(), CountsTokens)
+
+
+async def test_async_calls_count_on_a_thread_of_their_own() -> None:
+    class Where(Tokenizing):
+        def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            threads.append(threading.current_thread().name)
+            return super().count_tokens(texts)
+
+    threads: list[str] = []
+    await LongDocuments(Where(room=30)).arank("query", ["w w w w w. " * 100])
+    assert threads
+    assert all(name.startswith("ksdk-rerank-long-documents") for name in threads)
+
+
+def test_pickling_keeps_the_arguments_only() -> None:
+    reranker = LongDocuments("lexical", window=50, stride=20, pool="mean", k=2)
+    assert repr(pickle.loads(pickle.dumps(reranker))) == repr(reranker)
+    assert re.fullmatch(r"LongDocuments\(reranker=.*, window=50, stride=20, pool='mean', k=2\)", repr(reranker))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "at least 1 token"),
+        ({"window": 10, "stride": 11}, "from 1 to window"),
+        ({"stride": 0}, "from 1 to window"),
+        ({"pool": "sum"}, "'max' or 'mean'"),
+        ({"pool": "mean", "k": 0}, "at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LongDocuments("lexical", **options)
