@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from pytest_socket import socket_allow_hosts
 
-pytest_plugins = ["ksdk_rerank.testing.pytest_plugin"]
+pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "tiny_models"]
 
 _SCRUBBED = ("KNOWLEDGE", "COHERE", "CO_API", "JINA", "HF_TOKEN", "LANGSMITH", "LANGCHAIN", "OPENAI")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

@@ -37,7 +37,7 @@ def candidates(knowledgesdk_stand_in: Callable[..., Any]) -> list[str]:
 def reranker(request: pytest.FixtureRequest) -> Reranker:
     if request.param == "lexical":
         return LexicalReranker()
-    return CrossEncoderReranker(str(request.getfixturevalue("tiny_model")), backend="onnx")
+    return CrossEncoderReranker(str(request.getfixturevalue("tiny_bert")), backend="onnx")
 
 
 class Found(BaseRetriever):

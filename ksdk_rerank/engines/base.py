@@ -1,0 +1,47 @@
+"""What an engine is, and the settings that choose and configure one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+    from ksdk_rerank.engines.batching import Batch
+
+__all__ = ["Backend", "Dtype", "Engine", "Settings"]
+
+Backend = Literal["onnx", "torch"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which model to load, and how. Equal settings share their weights; see `CrossEncoderReranker` for each."""
+
+    model: str
+    backend: Backend | None = None
+    device: str | None = None
+    dtype: Dtype = "auto"
+    max_length: int = 512
+    revision: str | None = None
+    cache_folder: str | None = None
+    local_files_only: bool = False
+    trust_remote_code: bool = False
+    token: str | None = field(default=None, repr=False)
+
+
+class Engine(ABC):
+    """Weights in memory. It is used by one thread at a time."""
+
+    backend: ClassVar[str]
+    tokenizer: Tokenizer
+    """The model's tokenizer, this engine's own: nobody else may change its truncation or padding."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> NDArray[np.floating]:
+        """The logits of a batch, before any activation: one a row, in float32 or float64."""

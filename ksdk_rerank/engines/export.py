@@ -1,0 +1,217 @@
+"""`export`: ONNX files, fp32 and int8, from any cross-encoder, for the `onnx` engine.
+
+Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older one is to be removed) and
+onnxruntime's dynamic quantization (`onnxruntime.quantization.quantize_dynamic`, 1.32): weights become int8 for each
+output channel, activations while running. But: nothing is calibrated, and no graph is fused, which onnxruntime does by
+itself when it loads one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.errors import MissingExtra, ModelError
+
+if TYPE_CHECKING:
+    from ksdk_rerank.engines.files import Files
+    from ksdk_rerank.engines.torch import TorchEngine
+
+__all__ = ["ExportReport", "export"]
+
+_NEEDS = ("sentence_transformers", "onnx", "onnxscript", "onnxruntime")
+_TOLERANCE = 1e-4
+"""Of logits between torch and the fp32 file. Both calculate in float32 and differ by about 1e-6."""
+_LARGEST_FILE = 1_900_000_000
+"""Bytes of weights in one file. Protobuf ends at 2 GiB (`onnx.checker.MAXIMUM_PROTOBUF`); more goes beside it."""
+
+_QUERY = "how do I rotate an API key"
+_DOCUMENTS = (
+    "To rotate an API key, create a second one, move your services over, then revoke the first.",
+    "Invoices are sent on the first day of each month.",
+    "key",
+    "Members with the role of owner see every project. " * 12,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What `export` wrote.
+
+    Attributes:
+        folder: where it is; `CrossEncoderReranker(folder)` loads it.
+        files: bytes of each file, by its path in the folder.
+        max_difference: the largest difference of a logit between torch and the fp32 file, over a few pairs.
+        max_difference_int8: the same for the int8 file. It says how far scores move, not whether the order does;
+            measure that with your own questions.
+    """
+
+    folder: Path
+    files: Mapping[str, int]
+    max_difference: float
+    max_difference_int8: float
+
+
+def export(
+    model: str,
+    folder: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_folder: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    trust_remote_code: bool = False,
+    token: str | None = None,
+    opset: int = 18,
+) -> ExportReport:
+    """Write `model` to `folder` as ONNX files that run without torch, and check them against torch.
+
+    Args:
+        model: a folder or a hub id, as for `CrossEncoderReranker`.
+        folder: where to write; it must be empty or not exist. It appears complete or not at all.
+        revision: as for `CrossEncoderReranker`.
+        cache_folder: likewise.
+        local_files_only: likewise.
+        trust_remote_code: likewise.
+        token: likewise.
+        opset: version of ONNX's operators; 18 is what torch's exporter itself is written for.
+
+    Raises:
+        FileExistsError: `folder` is not empty.
+        MissingExtra: `ksdk-rerank[torch]` is not installed.
+        ModelError: the model cannot be loaded or exported, or its fp32 file disagrees with torch.
+    """
+    target = Path(folder).expanduser().absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is not an empty folder; choose another, or empty it")
+    if not all(find_spec(package) for package in _NEEDS):
+        raise MissingExtra.of("torch", "export")
+
+    from ksdk_rerank.engines.files import locate
+    from ksdk_rerank.engines.head import check_head, read_json
+    from ksdk_rerank.engines.torch import TorchEngine
+
+    settings = Settings(
+        model=os.fspath(model),
+        backend="torch",
+        device="cpu",
+        revision=revision,
+        cache_folder=None if cache_folder is None else os.fspath(cache_folder),
+        local_files_only=local_files_only,
+        trust_remote_code=trust_remote_code,
+        token=token,
+    )
+    files = locate(settings)
+    check_head(read_json(files.find("config.json")), settings.model)
+    engine = TorchEngine(files, settings)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        written = Path(temporary, "model")
+        (written / "onnx").mkdir(parents=True)
+        _write_settings(files, engine, written)
+        _write_onnx(engine, written / "onnx", opset)
+        fp32, int8 = _differences(engine, written, settings.model)
+        sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in _files(written)}
+        if target.exists():
+            target.rmdir()
+        written.rename(target)
+    return ExportReport(target, sizes, fp32, int8)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write_settings(files: Files, engine: TorchEngine, folder: Path) -> None:
+    engine.tokenizer.save(str(folder / "tokenizer.json"))
+    for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
+        path = files.find(name)
+        if path is not None:
+            shutil.copyfile(path, folder / name)
+
+
+def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    names, module = engine.exportable()
+    # Two pairs of unequal length, so that neither size nor the mask looks like a constant.
+    example = torch.zeros((2, 7), dtype=torch.int64)
+    inputs = {name: example.clone() for name in names}
+    inputs["input_ids"] += 5
+    inputs["attention_mask"][0], inputs["attention_mask"][1, :4] = 1, 1
+    sizes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1)}
+    large = sum(weight.nbytes for weight in module.parameters()) > _LARGEST_FILE
+    try:
+        with _silence():
+            torch.onnx.export(
+                module,
+                (),
+                folder / "model.onnx",
+                kwargs=inputs,
+                input_names=list(names),
+                output_names=["logits"],
+                opset_version=opset,
+                dynamic_shapes=dict.fromkeys(names, sizes),
+                dynamo=True,
+                external_data=large,
+                verbose=False,
+            )
+            quantize_dynamic(
+                folder / "model.onnx",
+                folder / "model_int8.onnx",
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=large,
+            )
+    except Exception as error:  # the exporter's own errors, of many classes
+        raise ModelError(
+            f"torch {torch.__version__} cannot export this model to ONNX ({type(error).__name__}: {error}); use it"
+            ' with backend="torch"'
+        ) from error
+
+
+def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, float]:
+    """How far the fp32 and the int8 file are from torch; `ModelError` where it is too far."""
+    from ksdk_rerank.engines.files import locate
+    from ksdk_rerank.engines.loading import model_of
+    from ksdk_rerank.engines.onnx import OnnxEngine
+
+    settings = Settings(str(folder))
+    files = locate(settings)
+    expected = model_of(engine, files, settings).score(_QUERY, _DOCUMENTS).raw
+    differences = []
+    for name in ("onnx/model.onnx", "onnx/model_int8.onnx"):
+        exported = OnnxEngine(name, files, settings)
+        raw = model_of(exported, files, settings).score(_QUERY, _DOCUMENTS).raw
+        differences.append(max(abs(a - b) for a, b in zip(raw, expected, strict=True)))
+    fp32, int8 = differences
+    if not fp32 <= _TOLERANCE:  # also where it is NaN
+        raise ModelError(
+            f"the exported {model} is off by {fp32:.1e} from torch, more than {_TOLERANCE}, so nothing was written;"
+            ' use it with backend="torch"'
+        )
+    return fp32, int8
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what the exporter and the quantizer print, warn and log to themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

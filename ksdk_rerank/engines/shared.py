@@ -1,0 +1,88 @@
+"""One copy of the weights for each process and configuration, however many rerankers use it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ksdk_rerank._worker import Worker
+from ksdk_rerank.base import Scores
+from ksdk_rerank.engines.base import Settings
+
+if TYPE_CHECKING:
+    from ksdk_rerank.engines.encoding import PairEncoder
+    from ksdk_rerank.engines.scoring import Model
+
+__all__ = ["SharedModel", "acquire", "release"]
+
+
+class SharedModel:
+    """A model and the thread that alone loads it, uses it and lets it go.
+
+    `score`, `backend`, `encoder` and `unload` are work for `worker`: since it does one thing after another, a model is
+    loaded once however many calls wait for it, and never let go of while in use.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.worker = Worker("ksdk-rerank-model")
+        self.holders: weakref.WeakSet[object] = weakref.WeakSet()
+        self._settings = settings
+        self._model: Model | None = None
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        return self._loaded().score(query, documents)
+
+    def backend(self) -> str:
+        return self._loaded().engine.backend
+
+    def encoder(self) -> PairEncoder:
+        return self._loaded().encoder
+
+    def unload(self) -> None:
+        self._model = None
+
+    def _loaded(self) -> Model:
+        if self._model is None:
+            from ksdk_rerank.engines.loading import load
+
+            self._model = load(self._settings)
+        return self._model
+
+
+# The process id is part of the key because neither onnxruntime's nor torch's threads exist in a forked child: there the
+# model is loaded anew, and what the child inherited is left alone.
+_models: dict[tuple[int, Settings], SharedModel] = {}
+_lock = threading.Lock()
+
+
+def acquire(settings: Settings, holder: object) -> SharedModel:
+    """The model for `settings`, which now stays in memory at least until `holder` releases it."""
+    with _lock:
+        shared = _models.setdefault((os.getpid(), settings), SharedModel(settings))
+        shared.holders.add(holder)
+        return shared
+
+
+def release(settings: Settings, holder: object) -> SharedModel | None:
+    """`holder` needs the model no longer. Where nobody else does, it is handed back, for its `worker` to `unload`.
+
+    A holder that is garbage-collected without this leaves the model in memory, for the next one.
+    """
+    with _lock:
+        shared = _models.get((os.getpid(), settings))
+        if shared is None or holder not in shared.holders:
+            return None
+        shared.holders.discard(holder)
+        return None if shared.holders else _models.pop((os.getpid(), settings))
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it at that moment, and does not exist here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

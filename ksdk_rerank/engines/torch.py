@@ -1,0 +1,107 @@
+"""`TorchEngine`: any cross-encoder that sentence-transformers can load, on any device that torch knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder
+from tokenizers import Tokenizer
+from transformers.utils import logging as transformers_logging
+
+from ksdk_rerank.engines.base import Engine, Settings
+from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.files import Files
+from ksdk_rerank.errors import ModelError, UnsupportedModel
+
+__all__ = ["TorchEngine"]
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class TorchEngine(Engine):
+    """sentence-transformers loads the model; its own tokenization, sorting and activation are not used.
+
+    Raises:
+        ModelError: the device is not there, or the weights cannot be loaded.
+        UnsupportedModel: the tokenizer is not a fast one.
+    """
+
+    backend: ClassVar[str] = "torch"
+
+    def __init__(self, files: Files, settings: Settings) -> None:
+        if settings.device is not None and settings.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelError(
+                f"device={settings.device!r}, but torch {torch.__version__} finds no CUDA device; install a torch"
+                ' build with CUDA and a driver for it, or pass device="cpu"'
+            )
+        # These arguments are spelt alike from sentence-transformers 5.0 to 6.2.
+        try:
+            with _no_progress_bars():
+                encoder = CrossEncoder(
+                    files.location,
+                    device=settings.device,
+                    cache_folder=settings.cache_folder,
+                    trust_remote_code=settings.trust_remote_code,
+                    revision=files.revision,
+                    local_files_only=files.offline,
+                    token=settings.token,
+                )
+        except Exception as error:  # of transformers, safetensors, the hub and torch
+            raise ModelError(
+                f"sentence-transformers cannot load {settings.model} ({error}); check its files, and pass"
+                " trust_remote_code=True only if it brings code of its own that you have read and trust"
+            ) from error
+        tokenizer = encoder.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, Tokenizer):
+            raise UnsupportedModel(
+                f"{settings.model} has the slow tokenizer {type(tokenizer).__name__}; save it with a fast one"
+                " (tokenizer.json), or use another model"
+            )
+        self.tokenizer = Tokenizer.from_str(backend.to_str())  # a copy of our own
+        self._inputs = [name for name in _INPUTS if name in tokenizer.model_input_names]
+        inner: Any = encoder.model
+        self._model = inner.to(_dtype(settings.dtype, inner)).eval()
+
+    def forward(self, batch: Batch) -> NDArray[np.floating]:
+        arrays = dict(zip(_INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
+        inputs = {name: torch.from_numpy(arrays[name]).to(self._model.device) for name in self._inputs}
+        with torch.inference_mode():
+            logits = self._model(**inputs, return_dict=True).logits
+        result: NDArray[np.floating] = logits.float().reshape(len(batch.ids)).cpu().numpy()
+        return result
+
+    def exportable(self) -> tuple[list[str], Any]:
+        """For `export`: the names of the inputs, and the `torch.nn.Module` that takes them."""
+        return self._inputs, self._model
+
+
+def _dtype(name: str, model: Any) -> torch.dtype:
+    """What to calculate in.
+
+    `"auto"` is float32 on a processor, where 16 bits are slow and can overflow; on a GPU it is bfloat16 for a model
+    that was saved so, else float16, which has 3 more bits to tell close scores apart.
+    """
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if model.device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if model.dtype == torch.bfloat16 else torch.float16
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    if not transformers_logging.is_progress_bar_enabled():
+        yield
+        return
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()

@@ -1,0 +1,161 @@
+"""`CrossEncoderReranker`: a cross-encoder on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Self, get_args
+
+from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
+from ksdk_rerank.engines.base import Backend, Dtype, Settings
+from ksdk_rerank.engines.shared import SharedModel, acquire, release
+
+__all__ = ["CrossEncoderReranker"]
+
+
+class CrossEncoderReranker(ScoringReranker):
+    """A cross-encoder on this machine: it reads the query and a document together, which is slow and good.
+
+    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch) or `"ksdk-rerank[torch]"` (any model, GPUs). The
+    model is loaded at the first call, once for each process and configuration: rerankers with equal arguments share
+    its weights, and a thread that does nothing else. `close` lets the weights go once no other reranker uses them.
+
+    Args:
+        model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
+        backend: `"onnx"` or `"torch"`. None takes onnx where it is installed and the model offers an ONNX file,
+            else torch; on a device other than the CPU it is the other way round.
+        device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with onnx; with torch it is the best
+            there is.
+        dtype: what is calculated in. `"auto"` with onnx is int8 where the model offers an int8 file and the processor
+            is made for it (Arm, or x86 with VNNI), else float32; with torch it is float32 on a CPU and a 16-bit type
+            on a GPU. `"int8"` needs onnx, `"float16"` and `"bfloat16"` need torch.
+        max_length: tokens of query and document together, special ones included; fewer where the model reads fewer.
+            Longer documents are cut, and `Ranking.truncated` counts them; the query never is.
+        revision: a branch, tag or commit on the hub. Pin a commit to get the same weights for ever.
+        cache_folder: where the hub's files are kept; None is the hub's own cache.
+        local_files_only: use what is in the cache, and ask no hub.
+        trust_remote_code: run Python code that comes with the model. It needs torch; read the code before.
+        token: for gated and private models. It is never shown nor pickled; None uses `HF_TOKEN`.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit, or two do not go together.
+
+    `raw_score` is the model's logit, `score` its sigmoid. Calls may come from any thread and any event loop. The first
+    may raise `MissingExtra`, `ModelNotFound` or `UnsupportedModel`; a query that alone fills the model's window is a
+    `ValueError`.
+    """
+
+    score_kind = ScoreKind.LOGIT
+    pointwise = True
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "cross-encoder/ms-marco-MiniLM-L-6-v2",
+        *,
+        backend: Backend | None = None,
+        device: str | None = None,
+        dtype: Dtype = "auto",
+        max_length: int = 512,
+        revision: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        trust_remote_code: bool = False,
+        token: str | None = None,
+    ) -> None:
+        self._settings = _checked(
+            Settings(
+                model=os.fspath(model),
+                backend=backend,
+                device=device,
+                dtype=dtype,
+                max_length=max_length,
+                revision=revision,
+                cache_folder=None if cache_folder is None else os.fspath(cache_folder),
+                local_files_only=local_files_only,
+                trust_remote_code=trust_remote_code,
+                token=token,
+            )
+        )
+
+    @property
+    def name(self) -> str:
+        return self._settings.model
+
+    @property
+    def engine(self) -> str:
+        """Which engine runs the model, `"onnx"` or `"torch"`. Loads the model where it is not loaded yet."""
+        shared = self._shared()
+        return shared.worker.run(shared.backend)
+
+    def parameters(self) -> dict[str, object]:
+        return {name: value for name, value in asdict(self._settings).items() if name != "token"}
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, without special ones. Loads the model where it is not loaded yet."""
+        shared = self._shared()
+        return shared.worker.run(lambda: shared.encoder().count_tokens(texts))
+
+    def document_room(self, query: str) -> int:
+        """How many tokens of a document are read beside `query`; 0 or less where the query leaves no room."""
+        shared = self._shared()
+        return shared.worker.run(lambda: shared.encoder().document_room(query))
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        shared = self._shared()
+        return shared.worker.run(lambda: shared.score(query, documents))
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        shared = self._shared()
+        return await shared.worker.arun(lambda: shared.score(query, documents))
+
+    def close(self) -> None:
+        """Let the weights go, once calls that wait are done and unless another reranker uses them."""
+        shared = release(self._settings, self)
+        if shared is not None:
+            shared.worker.run(shared.unload)
+            shared.worker.close()
+
+    async def aclose(self) -> None:
+        """Like `close`, without blocking the event loop."""
+        shared = release(self._settings, self)
+        if shared is not None:
+            await shared.worker.arun(shared.unload)
+            shared.worker.close()
+
+    def _shared(self) -> SharedModel:
+        return acquire(self._settings, self)
+
+    def __getstate__(self) -> Settings:
+        return replace(self._settings, token=None)
+
+    def __setstate__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __copy__(self) -> Self:
+        copy = type(self).__new__(type(self))
+        copy.__setstate__(self._settings)  # in this process the token may go along
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self.__copy__()
+
+
+def _checked(settings: Settings) -> Settings:
+    if not settings.model.strip():
+        raise ValueError("model is blank; pass a folder or a hub id such as cross-encoder/ms-marco-MiniLM-L-6-v2")
+    if settings.backend not in (None, *get_args(Backend)):
+        raise ValueError(f'backend must be "onnx", "torch" or None, got {settings.backend!r}')
+    if settings.dtype not in get_args(Dtype):
+        raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {settings.dtype!r}")
+    if isinstance(settings.max_length, bool) or not isinstance(settings.max_length, int):
+        raise TypeError(f"max_length must be a number of tokens, got {settings.max_length!r}")
+    if settings.max_length < 1:
+        raise ValueError(f"max_length must be at least 1 token, got {settings.max_length}")
+    if settings.backend == "onnx" and settings.trust_remote_code:
+        raise ValueError('an ONNX file brings no code; leave trust_remote_code out, or pass backend="torch"')
+    if settings.backend == "onnx" and settings.dtype in ("float16", "bfloat16"):
+        raise ValueError(f'dtype={settings.dtype!r} needs backend="torch"; onnx runs float32 and int8')
+    if settings.dtype == "int8" and (settings.backend == "torch" or settings.trust_remote_code):
+        raise ValueError('dtype="int8" needs backend="onnx", which runs no code of the model\'s own')
+    return settings

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ksdk_rerank.engines.batching import pad, split
+
+
+def test_the_example_in_the_docstring_holds() -> None:
+    assert list(split([3, 10, 4, 9], budget=20)) == [[1, 3], [2, 0]]
+
+
+@pytest.mark.parametrize("budget", [1, 20, 64, 1000])
+def test_every_pair_is_in_one_batch_and_no_batch_exceeds_the_budget(budget: int) -> None:
+    lengths = [int(length) for length in np.random.default_rng(0).integers(1, 64, 300)]
+    batches = list(split(lengths, budget))
+    assert sorted(position for batch in batches for position in batch) == list(range(300))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[position] for position in batch) <= budget
+
+
+def test_batches_come_longest_first_and_equal_lengths_in_input_order() -> None:
+    assert list(split([5, 7, 5, 7], budget=14)) == [[1, 3], [0, 2]]
+
+
+def test_no_pairs_make_no_batch() -> None:
+    assert list(split([], budget=10)) == []
+
+
+def test_padding_goes_to_the_right_and_is_masked() -> None:
+    batch = pad([np.array([[2, 9, 3], [0, 0, 1]], np.int32), np.array([[2], [1]], np.int32)], pad_id=7)
+    assert batch.ids.tolist() == [[2, 9, 3], [2, 7, 7]]
+    assert batch.types.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert batch.mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert {batch.ids.dtype, batch.types.dtype, batch.mask.dtype} == {np.dtype(np.int64)}

@@ -1,0 +1,188 @@
+"""The hub is a real server on this machine. huggingface_hub reads its address when imported: each call is a process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.files import locate
+from ksdk_rerank.errors import ModelNotFound
+from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+from ksdk_rerank.testing.local_server import LocalServer, Reply, Request
+
+COMMIT, TAGGED = "a" * 40, "b" * 40
+PROGRAM = """if True:
+    import json, sys, time
+    from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+    reranker = CrossEncoderReranker(**json.loads(sys.argv[1]))
+    start = time.monotonic()
+    try:
+        answer = {"scores": list(reranker.score("the key", ["key", "invoice"]).raw), "engine": reranker.engine}
+    except Exception as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    print(json.dumps({**answer, "seconds": time.monotonic() - start}))
+"""
+WAYS_OUT = ("the model's folder", "HF_ENDPOINT", "local_files_only=True", "lexical")
+
+Load = Callable[..., dict[str, object]]
+
+
+class Hub(LocalServer):
+    """`HEAD` and `GET /<repo>/resolve/<revision>/<file>` as huggingface.co answers them, and little else."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+
+    def answer(self, request: Request) -> Reply:
+        repository, _, rest = request.path.lstrip("/").partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        if request.path.startswith("/api/models/tiny/reranker/tree/"):  # transformers: a folder that is not there
+            return self.refuse(404, "EntryNotFound")
+        if repository == "tiny/gated":
+            return self.refuse(403, "GatedRepo")
+        if repository != "tiny/reranker":
+            return self.refuse(401 if request.path.startswith("/tiny") else 404, "RepoNotFound")
+        commit = {"main": COMMIT, "v1": TAGGED, COMMIT: COMMIT, TAGGED: TAGGED}.get(revision)
+        if commit is None:
+            return self.refuse(404, "RevisionNotFound")
+        path = self.folder / name
+        if not path.is_file():
+            return self.refuse(404, "EntryNotFound", {"x-repo-commit": commit})
+        body = path.read_bytes()
+        etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        return Reply(headers={"x-repo-commit": commit, "etag": etag, "accept-ranges": "bytes"}, body=body)
+
+    def asked(self, *methods: str) -> set[str]:
+        """Which files, as `<revision>/<file>`; huggingface_hub may ask for other things of its own accord."""
+        paths = [request.path for request in self.requests if request.method in methods]
+        return {path.partition("/resolve/")[2] for path in paths if "/resolve/" in path}
+
+    def refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> Reply:
+        return Reply.json({}, status=status, headers={"x-error-code": code, **(headers or {})})
+
+
+@pytest.fixture
+def hub(tiny_bert: str) -> Iterator[Hub]:
+    with Hub(tiny_bert) as hub:
+        yield hub
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Load a model in a process of its own whose hub is at `endpoint`."""
+
+    def load(endpoint: str, model: str = "tiny/reranker", **arguments: object) -> dict[str, object]:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(tmp_path / "hf"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps({"model": model, **arguments})],
+            env=environment,
+            timeout=120,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answer: dict[str, object] = json.loads(done.stdout)
+        assert "it/s" not in done.stderr  # no progress bars
+        return answer
+
+    return load
+
+
+def test_a_model_comes_from_the_hub_and_then_from_the_cache(
+    hub: Hub, load: Load, tmp_path: Path, tiny_bert: str
+) -> None:
+    expected = CrossEncoderReranker(tiny_bert, backend="onnx").score("the key", ["key", "invoice"]).raw
+    first = load(hub.url, backend="onnx", cache_folder=str(tmp_path / "cache"))
+    assert first["scores"] == pytest.approx(expected)
+    files = ("tokenizer.json", "tokenizer_config.json", "onnx/model.onnx")
+    assert hub.asked("GET") == {"main/config.json", *(f"{COMMIT}/{name}" for name in files)}
+    hub.requests.clear()
+    again = load(hub.url, backend="onnx", cache_folder=str(tmp_path / "cache"))
+    assert again["scores"] == first["scores"]
+    assert hub.asked("HEAD", "GET") == {"main/config.json"}  # only whether the branch has moved
+    hub.stop()
+    for arguments in ({"local_files_only": True}, {}):  # asked for, and forced by the silent hub
+        offline = load("http://127.0.0.1:9", backend="onnx", cache_folder=str(tmp_path / "cache"), **arguments)
+        assert offline["scores"] == first["scores"]
+    missing = load("http://127.0.0.1:9", local_files_only=True)  # in the hub's own cache there is nothing
+    assert missing["error"] == "ModelNotFound"
+    assert "not in the cache, and local_files_only is set" in str(missing["message"])
+
+
+def test_a_revision_is_fetched_by_name_and_a_commit_is_asked_for_once(hub: Hub, load: Load) -> None:
+    load(hub.url, backend="onnx", revision="v1")
+    assert f"{TAGGED}/onnx/model.onnx" in hub.asked("GET")
+    hub.requests.clear()
+    assert "scores" in load(hub.url, backend="onnx", revision=TAGGED)
+    assert hub.asked("HEAD", "GET") == set()
+
+
+def test_torch_loads_the_same_repository(hub: Hub, load: Load, tiny_bert: str) -> None:
+    pytest.importorskip("sentence_transformers")
+    expected = CrossEncoderReranker(tiny_bert, backend="onnx").score("the key", ["key", "invoice"]).raw
+    assert load(hub.url, backend="torch")["scores"] == pytest.approx(expected, abs=1e-4)
+    hub.stop()
+    assert load("http://127.0.0.1:9", backend="torch")["scores"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "tiny/missing"}, "the hub has no model tiny/missing"),
+        ({"model": "tiny/gated"}, "tiny/gated is gated: accept its terms"),
+        ({"revision": "v2"}, "the hub has no tiny/reranker at revision 'v2'"),
+    ],
+    ids=["missing", "gated", "revision"],
+)
+def test_what_the_hub_refuses_is_said_with_ways_out(
+    hub: Hub, load: Load, arguments: dict[str, object], message: str
+) -> None:
+    answer = load(hub.url, **arguments)
+    assert answer["error"] == "ModelNotFound"
+    assert message in str(answer["message"])
+    assert all(way in str(answer["message"]) for way in WAYS_OUT)
+
+
+def test_without_a_network_the_error_comes_within_seconds_and_says_what_to_do(load: Load) -> None:
+    answer = load("http://127.0.0.1:9")
+    assert answer["error"] == "ModelNotFound"
+    assert "config.json of tiny/reranker could not be fetched (Connect" in str(answer["message"])
+    assert all(way in str(answer["message"]) for way in WAYS_OUT)
+    assert float(str(answer["seconds"])) < 5
+
+
+def test_a_file_that_the_hub_withholds_is_an_error_and_not_another_file(hub: Hub, load: Load) -> None:
+    answer = hub.answer
+
+    def withhold(request: Request) -> Reply:
+        return Reply.error(403, "no") if request.path.endswith("_int8.onnx") else answer(request)
+
+    hub.answer = withhold  # type: ignore[method-assign]
+    got = load(hub.url, backend="onnx", dtype="int8")
+    assert got["error"] == "ModelNotFound"
+    assert "onnx/model_int8.onnx of tiny/reranker could not be fetched" in str(got["message"])
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "a/b/c", "C:\\models\\x"])
+def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(ModelNotFound, match=r"there is no folder .*load_reranker\('lexical'\)"):
+        locate(Settings(name))
+
+
+def test_a_folder_without_a_config_holds_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"holds no config\.json"):
+        locate(Settings(str(tmp_path)))

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from ksdk_rerank.engines import onnx as engine
+from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.files import locate
+from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+
+QUERY = "how do i rotate an api key"
+
+# From `BertForSequenceClassification` and `XLMRobertaForSequenceClassification` of transformers 5.23.0 on torch 2.13.0
+# with the same weights; test_torch.py keeps them true.
+GOLDEN = {
+    "bert": {"how do i rotate a key": 1.531469, "invoice": 1.136464, "then revoke the key": 0.299321},
+    "xlm-roberta": {"how do i rotate a key": 1.813476, "invoice": 0.745048, "then revoke the key": 2.089729},
+}
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_logits_are_those_of_transformers(request: pytest.FixtureRequest, kind: str) -> None:
+    reranker = CrossEncoderReranker(request.getfixturevalue("tiny_" + kind.replace("-", "_")), backend="onnx")
+    ranking = reranker.rank(QUERY, list(GOLDEN[kind]))
+    assert {ranked.document: ranked.raw_score for ranked in ranking} == pytest.approx(GOLDEN[kind], abs=1e-4)
+
+
+def test_a_score_does_not_depend_on_the_other_documents(tiny_model: str, documents: list[str]) -> None:
+    reranker = CrossEncoderReranker(tiny_model, backend="onnx")
+    together = reranker.score(QUERY, documents).raw
+    alone = [reranker.score(QUERY, [document]).raw[0] for document in documents]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_equal_documents_get_equal_scores_and_one_without_tokens_gets_one(
+    tiny_model: str, documents: list[str]
+) -> None:
+    ranking = CrossEncoderReranker(tiny_model).rank(QUERY, documents)
+    scores = {ranked.index: ranked.raw_score for ranked in ranking}
+    assert scores[37] == scores[38]
+    assert scores[39] is not None
+
+
+def test_results_are_plain_python_numbers_that_json_takes(tiny_bert: str) -> None:
+    ranking = CrossEncoderReranker(tiny_bert).rank(QUERY, ["invoice", "the key"])
+    assert json.loads(json.dumps([(r.index, r.score, r.raw_score) for r in ranking]))
+
+
+def test_cut_documents_are_counted_each_time_they_occur(tiny_bert: str) -> None:
+    long = "the weather is nice " * 30
+    assert CrossEncoderReranker(tiny_bert).rank(QUERY, [long, "key", long]).truncated == 2
+
+
+def test_max_length_cuts_sooner(tiny_bert: str) -> None:
+    document = "revoke the key and then create one"
+    assert CrossEncoderReranker(tiny_bert).rank(QUERY, [document]).truncated == 0
+    assert CrossEncoderReranker(tiny_bert, max_length=14).rank(QUERY, [document]).truncated == 1
+
+
+def test_the_longest_input_fits_the_positions(tiny_model: str) -> None:
+    ranking = CrossEncoderReranker(tiny_model, max_length=10_000).rank(QUERY, ["key " * 500])
+    assert ranking[0].raw_score is not None
+
+
+def test_a_query_too_long_for_the_model_is_a_value_error(tiny_bert: str) -> None:
+    with pytest.raises(ValueError, match=r"query has 70 tokens and .* reads 64.*shorten the query"):
+        CrossEncoderReranker(tiny_bert).rank("key " * 70, ["invoice"])
+
+
+def test_weights_that_are_not_numbers_are_a_bad_reply(make_model) -> None:
+    folder = make_model(nan=True)
+    with pytest.raises(BadReply, match="not a finite number"):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_a_classifier_is_refused_before_its_weights_are_read(make_model) -> None:
+    folder = make_model(labels=3)
+    (folder / "onnx/model.onnx").write_bytes(b"")
+    with pytest.raises(UnsupportedModel, match=rf"{folder} is a classifier with 3 labels"):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_an_embedding_model_is_refused(make_model) -> None:
+    folder = make_model(config={"architectures": ["BertModel"]})
+    with pytest.raises(UnsupportedModel, match="embedding models"):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model) -> None:
+    folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
+    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit a pair"):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
+    folder = make_model()
+    graph = onnx.load(folder / "onnx/model.onnx")
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
+    onnx.save(graph, folder / "onnx/model.onnx")
+    with pytest.raises(UnsupportedModel, match=r"wants the inputs pixel_values.*backend=\"torch\""):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_a_damaged_file_is_an_error_that_names_it(make_model) -> None:
+    folder = make_model()
+    (folder / "onnx/model.onnx").write_bytes(b"no graph")
+    with pytest.raises(UnsupportedModel, match=r"cannot load .*model\.onnx.*export the model again"):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_a_model_file_beside_its_config_is_found(make_model) -> None:
+    folder = make_model(onnx_file="model.onnx")
+    assert CrossEncoderReranker(str(folder), backend="onnx").engine == "onnx"
+
+
+def test_weights_beside_the_graph_are_read(make_model, tiny_bert: str) -> None:
+    folder = make_model()
+    path = folder / "onnx/model.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
+    assert (folder / "onnx/model.onnx_data").stat().st_size > path.stat().st_size
+    expected = CrossEncoderReranker(tiny_bert).score(QUERY, ["invoice"]).raw
+    assert CrossEncoderReranker(str(folder)).score(QUERY, ["invoice"]).raw == pytest.approx(expected, abs=1e-4)
+
+
+def test_weights_beside_the_graph_are_missed_when_they_are_not_there(make_model) -> None:
+    folder = make_model()
+    path = folder / "onnx/model.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
+    (folder / "onnx/model.onnx_data").unlink()
+    with pytest.raises(ModelNotFound, match=r"keeps its weights in model\.onnx_data, which is missing"):
+        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_and_not_the_cpu(tiny_bert: str) -> None:
+    with pytest.raises(MissingExtra, match="pip install onnxruntime-gpu"):
+        CrossEncoderReranker(tiny_bert, backend="onnx", device="cuda:0").rank(QUERY, ["invoice"])
+    with pytest.raises(ModelError, match=r"not on 'mps'; pass backend=\"torch\""):
+        CrossEncoderReranker(tiny_bert, backend="onnx", device="mps").rank(QUERY, ["invoice"])
+
+
+def test_int8_scores_are_close_to_fp32_scores(make_model, documents: list[str]) -> None:
+    folder = make_model()
+    quantize_dynamic(
+        folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx", per_channel=True, weight_type=QuantType.QInt8
+    )
+    fp32 = CrossEncoderReranker(str(folder), dtype="float32").score(QUERY, documents).raw
+    int8 = CrossEncoderReranker(str(folder), dtype="int8").score(QUERY, documents).raw
+    assert fp32 != int8
+    assert np.corrcoef(fp32, int8)[0, 1] > 0.98
+
+
+@pytest.fixture
+def offer(tmp_path: Path):
+    """Which file `find_model` takes on a processor from a model that offers `names`."""
+
+    def offer(monkeypatch: pytest.MonkeyPatch, kind: str, *names: str, **settings: object) -> str | None:
+        (tmp_path / "onnx").mkdir()
+        for name in ("config.json", "tokenizer.json", *names):
+            (tmp_path / name).touch()
+        monkeypatch.setattr(engine, "_processor", lambda: kind)
+        wanted = Settings(str(tmp_path), **settings)  # type: ignore[arg-type]
+        return engine.find_model(locate(wanted), wanted)
+
+    return offer
+
+
+OFFICIAL = (
+    "onnx/model.onnx",
+    "onnx/model_qint8_arm64.onnx",
+    "onnx/model_qint8_avx512.onnx",
+    "onnx/model_qint8_avx512_vnni.onnx",
+    "onnx/model_quint8_avx2.onnx",
+)
+OURS = ("onnx/model.onnx", "onnx/model_int8.onnx")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "names", "expected"),
+    [
+        ("vnni", "auto", OFFICIAL, "onnx/model_qint8_avx512_vnni.onnx"),
+        ("arm", "auto", OFFICIAL, "onnx/model_qint8_arm64.onnx"),
+        ("other", "auto", OFFICIAL, "onnx/model.onnx"),
+        ("other", "int8", OFFICIAL, "onnx/model_quint8_avx2.onnx"),
+        ("vnni", "float32", OFFICIAL, "onnx/model.onnx"),
+        ("vnni", "auto", OURS, "onnx/model_int8.onnx"),
+        ("other", "auto", OURS, "onnx/model.onnx"),
+        ("vnni", "auto", ("onnx/model.onnx",), "onnx/model.onnx"),
+        ("vnni", "int8", ("onnx/model.onnx",), None),
+        ("vnni", "auto", ("model.onnx",), "model.onnx"),
+        ("vnni", "auto", (), None),
+    ],
+)
+def test_the_file_follows_from_the_processor_and_the_dtype(
+    monkeypatch: pytest.MonkeyPatch, offer, kind: str, dtype: str, names: tuple[str, ...], expected: str | None
+) -> None:
+    assert offer(monkeypatch, kind, *names, dtype=dtype) == expected
+
+
+def test_auto_takes_no_int8_file_for_a_gpu(monkeypatch: pytest.MonkeyPatch, offer) -> None:
+    assert offer(monkeypatch, "vnni", *OFFICIAL, device="cuda") == "onnx/model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "expected"),
+    [
+        ("x86_64", "flags : fpu avx512_vnni", "vnni"),
+        ("x86_64", "flags : fpu avx_vnni", "vnni"),
+        ("x86_64", "flags : fpu avx2", "other"),
+        ("AMD64", None, "other"),
+        ("arm64", None, "arm"),
+        ("aarch64", "Features : fp asimd", "arm"),
+    ],
+)
+def test_the_processor_is_known_by_its_flags(
+    monkeypatch: pytest.MonkeyPatch, machine: str, cpuinfo: str | None, expected: str
+) -> None:
+    def read_text(path: Path, **options: object) -> str:
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return cpuinfo
+
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert engine._processor() == expected

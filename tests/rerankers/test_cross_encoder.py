@@ -1,0 +1,88 @@
+"""What holds without a model; tests/engines has the rest."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ksdk_rerank.base import ScoreKind
+from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+
+SECRET = "hf_do_not_show_me"
+
+
+def test_the_name_is_the_model() -> None:
+    assert CrossEncoderReranker().name == "cross-encoder/ms-marco-MiniLM-L-6-v2"
+    assert CrossEncoderReranker("BAAI/bge-reranker-large").name == "BAAI/bge-reranker-large"
+    assert CrossEncoderReranker.score_kind is ScoreKind.LOGIT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": " "}, ValueError, "model is blank"),
+        ({"backend": "tensorflow"}, ValueError, "backend must be"),
+        ({"dtype": "int4"}, ValueError, "dtype must be one of auto, float32"),
+        ({"max_length": 0}, ValueError, "at least 1 token"),
+        ({"max_length": True}, TypeError, "number of tokens"),
+        ({"max_length": 512.0}, TypeError, "number of tokens"),
+        ({"backend": "onnx", "trust_remote_code": True}, ValueError, 'brings no code; .*backend="torch"'),
+        ({"backend": "onnx", "dtype": "float16"}, ValueError, 'needs backend="torch"'),
+        ({"backend": "torch", "dtype": "int8"}, ValueError, 'needs backend="onnx"'),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_at_once(
+    arguments: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        CrossEncoderReranker(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_folder_may_be_a_path() -> None:
+    assert CrossEncoderReranker(Path("models") / "mine").name == os.path.join("models", "mine")
+
+
+def test_the_token_is_neither_shown_nor_pickled() -> None:
+    reranker = CrossEncoderReranker("tiny/gated", token=SECRET)
+    assert SECRET not in repr(reranker)
+    assert SECRET not in repr(reranker._settings)
+    assert SECRET.encode() not in pickle.dumps(reranker)
+
+
+@pytest.mark.parametrize("carry", [copy.copy, copy.deepcopy])
+def test_copies_in_this_process_keep_every_argument(carry) -> None:
+    reranker = CrossEncoderReranker("tiny/gated", token=SECRET, max_length=64, revision="v1")
+    assert carry(reranker)._settings == reranker._settings
+
+
+def test_a_pickle_keeps_every_argument_but_the_token() -> None:
+    reranker = CrossEncoderReranker("a/b", backend="torch", device="cuda:1", max_length=64, cache_folder="/models")
+    assert pickle.loads(pickle.dumps(reranker))._settings == reranker._settings
+
+
+def test_no_documents_load_no_model() -> None:
+    assert len(CrossEncoderReranker("no/such-model").rank("key", [])) == 0
+    assert len(CrossEncoderReranker("no/such-model").rank("key", ["", " "])) == 2
+
+
+def test_closing_what_was_never_used_does_nothing() -> None:
+    CrossEncoderReranker("no/such-model").close()
+
+
+def test_importing_and_constructing_loads_nothing_heavy() -> None:
+    program = """if True:
+        import sys
+        from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+        CrossEncoderReranker()
+        heavy = {"numpy", "torch", "onnxruntime", "tokenizers", "huggingface_hub", "transformers"}
+        sys.exit(", ".join(heavy & set(sys.modules)) or 0)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
