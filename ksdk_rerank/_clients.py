@@ -1,12 +1,13 @@
-"""Connections: one `httpx.AsyncClient` an event loop, because connections cannot move between loops."""
+"""Connections: kept for one event loop each, because they cannot move between loops."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from ssl import SSLContext
 
@@ -16,54 +17,84 @@ from ksdk_rerank import __version__
 
 __all__ = ["ClientsByLoop", "default_client"]
 
-_Opened = dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]]
+_CONNECTIONS = 50  # of one service on one loop; further requests wait their turn (benchmarks/http_overhead.py)
+_IDLE = 30.0  # seconds after which a connection that nobody needs is closed
 
 _closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks only weakly
 
 
-class ClientsByLoop:
-    """The clients of one service, each made at first use.
+@dataclass(slots=True)
+class _Loop:
+    """One loop's clients. `idle` has the one used last at its end."""
 
-    A client is closed when its loop shuts down, by way of an asynchronous generator that the loop knows of:
+    closing: AsyncGenerator[None]
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
+    clients: set[httpx.AsyncClient] = field(default_factory=set)
+    idle: list[tuple[httpx.AsyncClient, float]] = field(default_factory=list)
+
+
+_Loops = dict[asyncio.AbstractEventLoop, _Loop]
+
+
+class ClientsByLoop:
+    """The clients of one service, made as they are needed: one for each request that is under way at a time.
+
+    A client serves one request after another, so it has one connection, and the pool inside httpx is not used as one:
+    it walks through all its connections, for every one that is idle, whenever a request comes or goes, which blocks
+    the loop for seconds where there are a hundred (httpcore 1.0, `_assign_requests_to_connections`; measured by
+    benchmarks/http_overhead.py).
+
+    Clients are closed when their loop shuts down, by way of an asynchronous generator that the loop knows of:
     `asyncio.run` and its kin close those before they close the loop. Dropping the service closes them, too.
     """
 
     def __init__(self) -> None:
-        self._opened: _Opened = {}
-        weakref.finalize(self, _close_all, self._opened).atexit = False
+        self._loops: _Loops = {}
+        weakref.finalize(self, _close_all, self._loops).atexit = False
 
     def __len__(self) -> int:
-        return len(self._opened)
+        return len(self._loops)
 
-    async def of_running_loop(self, factory: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
-        """The running loop's client; `factory` makes it at the first call."""
+    @asynccontextmanager
+    async def turn(self, factory: Callable[[], httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of the running loop, for one request. `factory` makes it where none is idle."""
         loop = asyncio.get_running_loop()
-        if loop not in self._opened:
-            for other in [other for other in self._opened if other.is_closed()]:
-                del self._opened[other]
-            client = factory()
-            closing = _close_at_end(self._opened, loop, client)
-            self._opened[loop] = (client, closing)
-            await anext(closing)
-        return self._opened[loop][0]
+        here = self._loops.get(loop) or await self._of(loop)
+        async with here.turns:
+            if len(here.idle) > 1 and loop.time() - here.idle[0][1] > _IDLE:
+                unneeded, _ = here.idle.pop(0)
+                here.clients.discard(unneeded)
+                await unneeded.aclose()
+            client = here.idle.pop()[0] if here.idle else factory()
+            here.clients.add(client)
+            try:
+                yield client
+            finally:
+                here.idle.append((client, loop.time()))
+
+    async def _of(self, loop: asyncio.AbstractEventLoop) -> _Loop:
+        for other in [other for other in list(self._loops) if other.is_closed()]:  # threads add theirs meanwhile
+            self._loops.pop(other, None)
+        here = self._loops[loop] = _Loop(_close_at_end(self._loops, loop))
+        await anext(here.closing)
+        return here
 
     async def close(self) -> None:
-        """Close the running loop's client."""
-        if opened := self._opened.get(asyncio.get_running_loop()):
-            await opened[1].aclose()
+        """Close the running loop's clients."""
+        if here := self._loops.get(asyncio.get_running_loop()):
+            await here.closing.aclose()
 
 
-async def _close_at_end(
-    opened: _Opened, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient
-) -> AsyncGenerator[None]:
+async def _close_at_end(loops: _Loops, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        opened.pop(loop, None)
-        await client.aclose()
+        here = loops.pop(loop)
+        for client in here.clients:
+            await client.aclose()
 
 
-def _close_all(opened: _Opened) -> None:
+def _close_all(loops: _Loops) -> None:
     async def close(closing: AsyncGenerator[None]) -> None:
         await closing.aclose()
 
@@ -72,9 +103,9 @@ def _close_all(opened: _Opened) -> None:
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 
-    for loop, (_, closing) in list(opened.items()):
-        with suppress(RuntimeError):  # that loop is closed, and its client with it
-            loop.call_soon_threadsafe(start, closing)
+    for loop, here in list(loops.items()):
+        with suppress(RuntimeError):  # that loop is closed, and its clients with it
+            loop.call_soon_threadsafe(start, here.closing)
 
 
 def default_client() -> httpx.AsyncClient:
@@ -82,7 +113,7 @@ def default_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         verify=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         headers={"User-Agent": f"ksdk-rerank/{__version__}"},
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0),
+        limits=httpx.Limits(keepalive_expiry=_IDLE),
     )
 
 

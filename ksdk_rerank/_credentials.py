@@ -47,6 +47,10 @@ class ApiKey:
         """`text` with every occurrence of the key masked; services like to quote what they refuse."""
         return text if self._secret is None else text.replace(self._secret.get_secret_value(), "**********")
 
+    def masked_bytes(self, content: bytes) -> bytes:
+        """Like `masked`, for a body as it came."""
+        return content if self._secret is None else content.replace(self._secret.get_secret_value().encode(), b"*" * 10)
+
     def _from_environment(self) -> SecretStr | None:
         for variable in self._variables:
             if value := os.environ.get(variable):

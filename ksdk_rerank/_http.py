@@ -8,68 +8,58 @@ bounded, and every failure becomes one of our errors.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
-import math
-import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
-from tenacity.wait import wait_random_exponential
 
 from ksdk_rerank import errors
 from ksdk_rerank._background import run_in_background
 from ksdk_rerank._clients import ClientsByLoop, default_client
 from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank._failures import (
+    ADVICE,
+    ERROR_OF_STATUS,
+    error_of,
+    explanation,
+    request_id_of,
+    retry_after_of,
+    start_of,
+)
+from ksdk_rerank._pacing import pause_if_busy
+from ksdk_rerank._retry import transient_errors_retried
 from ksdk_rerank.timeout import Timeout
 
 __all__ = ["HttpService", "Reply"]
 
+T = TypeVar("T")
+
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _BODY_SHOWN = 500  # characters of a reply's text that an error carries
-
-_ERROR_OF_STATUS: Mapping[int, type[errors.ServiceError]] = {
-    400: errors.BadRequest,
-    401: errors.Unauthorized,
-    403: errors.Unauthorized,
-    408: errors.TimedOut,
-    413: errors.BadRequest,
-    422: errors.BadRequest,
-    429: errors.RateLimited,
-    498: errors.Unauthorized,
-}
-_ADVICE: Mapping[type[errors.ServiceError], str] = {
-    errors.BadRequest: "the service refuses the input; correct it, sending it again cannot help",
-    errors.Unauthorized: "check the API key and what it is allowed to do",
-    errors.NotFound: "check base_url and the model's name",
-    errors.Redirected: "set base_url to the address it redirects to, redirects would carry the key along",
-    errors.SearchUnavailable: "search may be switched off on the server, or base_url may point elsewhere",
-    errors.RateLimited: "send fewer requests, or give the call a longer timeout so that it can wait its turn",
-    errors.ServerError: "try again later, or put the reranker into a Fallback",
-    errors.ConnectionFailed: "check the address and the network",
-    errors.TimedOut: "give the call a longer timeout, or send less",
-    errors.BadReply: "check that base_url points to this service and not to a proxy or a web page",
-}
+_REQUESTS_AT_ONCE = 8  # of one call that is split; the rest wait, so that one call does not starve the others
+_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful reply: the decoded JSON and the service's id of the request."""
+    """A successful reply: the decoded JSON, the service's id of the request, and the body as it came."""
 
     status: int
     data: object
     request_id: str | None
+    content: bytes = field(default=b"", repr=False)
 
 
 class HttpService:
     """One remote service, asked by POST with a JSON body.
 
-    It may be shared between threads and event loops: each loop has a client of its own, whose connections are kept
-    alive and closed with the loop. Synchronous calls share one background loop.
+    It may be shared between threads and event loops: each loop has connections of its own, which are kept alive and
+    closed with the loop. Synchronous calls share one background loop.
 
     Args:
         service: its name, for messages.
@@ -79,8 +69,8 @@ class HttpService:
         timeout: the deadlines of one call.
         retries: how many more attempts a transient failure gets, within the total deadline.
         error_of_status: error classes for statuses that mean something special with this service.
-        client_factory: makes the `httpx.AsyncClient` of an event loop, for users with proxies, certificates or
-            transports of their own. We close what it makes.
+        client_factory: makes an `httpx.AsyncClient`, for users with proxies, certificates or transports of their own.
+            It is called once for each request that is under way at a time. We close what it makes.
     """
 
     def __init__(
@@ -100,8 +90,8 @@ class HttpService:
         self.timeout = Timeout.of(timeout)
         self.retries = retries
         self._key = key
-        self._key_header = key_header
-        self._error_of_status = {**_ERROR_OF_STATUS, **(error_of_status or {})}
+        self._auth = None if key is None else _KeyHeader(key, *key_header)
+        self._error_of_status = {**ERROR_OF_STATUS, **(error_of_status or {})}
         self._client_factory = client_factory or default_client
         self._clients = ClientsByLoop()
 
@@ -112,17 +102,42 @@ class HttpService:
     async def apost(self, url: str, body: Mapping[str, object]) -> Reply:
         """Like `post`, on the running event loop."""
         content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode(errors="replace")
+        return await self.asend(url, content, _HEADERS)
+
+    async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """Like `apost`, for a body that is encoded already. The key is added to `headers` here."""
+        async with self._deadline() as deadline:
+            retrying = transient_errors_retried(self.retries, deadline)
+            return await retrying(self._attempt, url, content, headers)
+
+    async def together(self, requests: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """The results of a call that is split into several `requests`, in their order.
+
+        Some run at a time, the total deadline covers them all, and the first to fail ends the others.
+        """
+        at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+
+        async def in_turn(request: Coroutine[Any, Any, T]) -> T:
+            async with at_once:
+                return await request
+
+        async with self._deadline():
+            tasks = [asyncio.ensure_future(in_turn(request)) for request in requests]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                for request in requests:
+                    request.close()  # one that has not begun would warn that it was never awaited
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[float]:
         started = time.monotonic()
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_worth_another_attempt),
-            wait=_wait,
-            stop=stop_after_attempt(self.retries + 1) | stop_before_delay(self.timeout.total),
-            sleep=asyncio.sleep,
-            reraise=True,
-        )
         try:
             async with asyncio.timeout(self.timeout.total):
-                return await retrying(self._attempt, url, content)
+                yield self.timeout.total
         except TimeoutError as error:
             if isinstance(error, errors.TimedOut):
                 raise
@@ -138,17 +153,22 @@ class HttpService:
         """Close the connections of the running event loop."""
         await self._clients.close()
 
-    async def _attempt(self, url: str, content: bytes) -> Reply:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if self._key is not None:
-            header, prefix = self._key_header
-            headers[header] = prefix + self._key.get_secret_value()
+    async def _attempt(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect, pool=self.timeout.total)
         try:
-            client = await self._clients.of_running_loop(self._client_factory)
-            async with client.stream(
-                "POST", url, content=content, headers=headers, timeout=timeout, follow_redirects=False
-            ) as response:
+            async with (
+                self._clients.turn(self._client_factory) as client,
+                client.stream(
+                    "POST",
+                    url,
+                    content=content,
+                    headers=headers,
+                    auth=self._auth,
+                    timeout=timeout,
+                    follow_redirects=False,
+                ) as response,
+            ):
+                await pause_if_busy()
                 return self._reply(response, await self._content(response))
         except httpx.ConnectTimeout as error:
             raise self._error(errors.TimedOut, f"no connection within {self.timeout.connect:g} s") from error
@@ -169,30 +189,30 @@ class HttpService:
                 break
             if len(content) > _MAX_REPLY_BYTES:
                 raise self._error(errors.BadReply, f"sent more than {_MAX_REPLY_BYTES // 2**20} MiB", response=response)
-        return bytes(content)
+        return bytes(content) if self._key is None else self._key.masked_bytes(bytes(content))
 
     def _reply(self, response: httpx.Response, content: bytes) -> Reply:
         status = response.status_code
         if not response.is_success:
-            error_class = self._error_of_status.get(status) or _error_of(status)
-            text = content[: 4 * _BODY_SHOWN].decode(errors="replace")
-            raise self._error(error_class, _said(content) or response.reason_phrase, response=response, body=text)
+            error_class = self._error_of_status.get(status) or error_of(status)
+            said = self._masked(explanation(content))[:_BODY_SHOWN]
+            raise self._error(error_class, said or response.reason_phrase, response=response, body=start_of(content))
         try:
-            return Reply(status, json.loads(content), _request_id(response))
-        except ValueError as error:
-            text = content[: 4 * _BODY_SHOWN].decode(errors="replace")
+            return Reply(status, json.loads(content), request_id_of(response), content)
+        except (ValueError, RecursionError) as error:
+            text = start_of(content)
             what = f"sent a body that is not JSON ({len(content)} bytes)" if content else "sent an empty body"
             raise self._error(errors.BadReply, what, response=response, body=text) from error
 
     def bad_reply(self, what: str, reply: Reply) -> errors.BadReply:
         """The error for a reply that is JSON but not of the documented shape; `what` says how."""
-        message = f"{self.service} answered {reply.status}, but {what}; {_ADVICE[errors.BadReply]}"
+        message = f"{self.service} answered {reply.status}, but {what}; {ADVICE[errors.BadReply]}"
         return errors.BadReply(
             self._masked(message),
             service=self.service,
             status=reply.status,
             request_id=reply.request_id,
-            body=self._masked(json.dumps(reply.data)[:_BODY_SHOWN]),
+            body=self._masked(start_of(reply.content))[:_BODY_SHOWN],
         )
 
     def _error(
@@ -204,15 +224,15 @@ class HttpService:
         body: str = "",
     ) -> errors.ServiceError:
         status = None if response is None else response.status_code
-        request_id = None if response is None else _request_id(response)
-        retry_after = None if response is None else _retry_after(response.headers)
+        request_id = None if response is None else request_id_of(response)
+        retry_after = None if response is None else retry_after_of(response.headers)
         said = f" answered {status}: {what}" if status is not None else f": {what}"
         notes = [
             f"request id {request_id}" if request_id else "",
             f"asks to wait {retry_after:g} s" if retry_after is not None else "",
         ]
         noted = ", ".join(note for note in notes if note)
-        message = f"{self.service}{said}{f' ({noted})' if noted else ''}; {_ADVICE[error_class]}"
+        message = f"{self.service}{said}{f' ({noted})' if noted else ''}; {ADVICE[error_class]}"
         return error_class(
             self._masked(message),
             service=self.service,
@@ -232,60 +252,14 @@ class HttpService:
         self.__dict__.update(state, _clients=ClientsByLoop())
 
 
-def _error_of(status: int) -> type[errors.ServiceError]:
-    if 300 <= status < 400:
-        return errors.Redirected
-    return errors.ServerError if status >= 500 and status != 501 else errors.NotFound
+class _KeyHeader(httpx.Auth):
+    """Adds the key where the request leaves, so that no frame of ours holds it in a variable."""
 
+    def __init__(self, key: ApiKey, header: str, prefix: str) -> None:
+        self._key = key
+        self._header = header
+        self._prefix = prefix
 
-def _worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, errors.ServiceError) and error.transient and not isinstance(error, errors.BadReply)
-
-
-_backoff = wait_random_exponential(multiplier=0.3, max=8.0)  # "full jitter": anywhere from 0 to the bound
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, errors.ServiceError) and error.retry_after is not None:
-        return error.retry_after + random.uniform(0.0, 0.1)  # never sooner than asked, and not all at once
-    return _backoff(state)
-
-
-def _retry_after(headers: httpx.Headers) -> float | None:
-    """`Retry-After` in seconds: a number of seconds or an HTTP date (RFC 9110, section 10.2.3)."""
-    value = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _request_id(response: httpx.Response) -> str | None:
-    headers: Mapping[str, str] = response.headers
-    return headers.get("x-request-id") or headers.get("request-id")
-
-
-def _said(content: bytes) -> str:
-    """What the service said was wrong: a field of its JSON, or its text where that is not a web page."""
-    text = content[:_MAX_ERROR_BYTES].decode(errors="replace").strip()
-    try:
-        said = _message(json.loads(text))
-    except ValueError:
-        said = "" if text.startswith("<") else text
-    return " ".join(said.split())[:_BODY_SHOWN]
-
-
-def _message(data: object) -> str:
-    if isinstance(data, dict):
-        for field in ("message", "error", "detail", "msg"):
-            if field in data and (said := _message(data[field])):
-                return said
-        return ""
-    if isinstance(data, list):
-        return "; ".join(filter(None, map(_message, data[:3])))
-    return data if isinstance(data, str) else ""
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers[self._header] = self._prefix + self._key.get_secret_value()
+        yield request

@@ -8,19 +8,32 @@ from ksdk_rerank.base import Reranker
 
 __all__ = ["load_reranker"]
 
-_NAMES = "lexical, input-order, a hub id such as cross-encoder/ms-marco-MiniLM-L-6-v2, or a folder"
+_NAMES = (
+    "lexical, input-order, cohere:MODEL, jina:MODEL, tei:URL, vllm:URL#MODEL, infinity:URL#MODEL, a hub id such as"
+    " cross-encoder/ms-marco-MiniLM-L-6-v2, or a folder"
+)
 
 
 def load_reranker(name: str | Reranker) -> Reranker:
     """Build the reranker that `name` stands for; a `Reranker` is handed back as it is.
 
     Args:
-        name: `"lexical"`, `"input-order"`, or a local cross-encoder: a hub id such as
-            `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder. For any option beside the name, use the class.
+        name: one of
+
+            - `"lexical"`, `"input-order"`
+            - `"cohere:rerank-v3.5"`, `"jina:jina-reranker-v2-base-multilingual"`: the key is in the environment
+            - `"tei:http://localhost:8080"`, `"vllm:http://localhost:8000"`, `"infinity:http://localhost:7997"`: no key.
+              Where the server has several models, name one behind the URL:
+              `"vllm:http://localhost:8000#BAAI/bge-reranker-v2-m3"`
+            - a local cross-encoder: a hub id such as `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder
+
+            For any option beside the name, use the class.
 
     Raises:
-        ValueError: no reranker goes by that name.
+        ValueError: no reranker goes by that name, or the URL is malformed.
         TypeError: `name` is neither a string nor a `Reranker`.
+        MissingKey: a hosted reranker's key is not in the environment.
+        MissingExtra: the reranker's package is not installed.
 
     Nothing is loaded or downloaded before the first `rank`.
     """
@@ -36,8 +49,32 @@ def load_reranker(name: str | Reranker) -> Reranker:
         from ksdk_rerank.rerankers.input_order import InputOrder
 
         return InputOrder()
+    kind, colon, rest = name.partition(":")
+    if colon and kind in ("cohere", "jina", "tei", "vllm", "infinity"):
+        return _service(kind, rest)
     if "/" in name or os.path.isdir(name):
         from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
         return CrossEncoderReranker(name)
     raise ValueError(f"no reranker is called {name!r}; use one of: {_NAMES}")
+
+
+def _service(kind: str, rest: str) -> Reranker:
+    url, _, model = rest.partition("#")
+    if kind in ("cohere", "jina"):
+        if not rest:
+            raise ValueError(f"{kind}: names no model; write {kind}:MODEL")
+        if kind == "cohere":
+            from ksdk_rerank.rerankers.cohere import CohereReranker
+
+            return CohereReranker(rest)
+        from ksdk_rerank.rerankers.jina import JinaReranker
+
+        return JinaReranker(rest)
+    from ksdk_rerank.rerankers.server import InfinityReranker, TEIReranker, VLLMReranker
+
+    if kind == "tei":
+        return TEIReranker(url, model=model or None)
+    if kind == "vllm":
+        return VLLMReranker(url, model=model or None)
+    return InfinityReranker(url, model=model or None)

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^ *```python\n(?P<code>.*?)^ *```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^ *```python\n(?P<code>.*?)^ *```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+?) -->\s*$")
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)[^)]*\)")
 

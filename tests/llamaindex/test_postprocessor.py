@@ -485,9 +485,7 @@ async def test_a_cancelled_call_ends_what_it_started(events: list[BaseEvent], sp
 
 
 def test_to_dict_and_back_keeps_every_setting() -> None:
-    postprocessor = RerankPostprocessor(
-        reranker="lexical", top_n=None, min_score=0.25, metadata_mode=MetadataMode.LLM
-    )
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=None, min_score=0.25, metadata_mode=MetadataMode.LLM)
     data = postprocessor.to_dict()
     assert data == {
         "class_name": "RerankPostprocessor",

@@ -1,0 +1,41 @@
+"""The one retry policy: which errors get another attempt, when, and how long that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_random_exponential
+
+from ksdk_rerank import errors
+
+__all__ = ["transient_errors_retried"]
+
+
+def transient_errors_retried(retries: int, deadline: float) -> AsyncRetrying:
+    """Runs an attempt up to `retries` times more, with jitter, and never waits past `deadline` seconds from now.
+
+    `Retry-After` is waited for where that ends before the deadline; otherwise its error is raised at once.
+    """
+    return AsyncRetrying(
+        retry=retry_if_exception(_worth_another_attempt),
+        wait=_wait,
+        stop=stop_after_attempt(retries + 1) | stop_before_delay(deadline),
+        sleep=asyncio.sleep,
+        reraise=True,
+    )
+
+
+def _worth_another_attempt(error: BaseException) -> bool:
+    return isinstance(error, errors.ServiceError) and error.transient and not isinstance(error, errors.BadReply)
+
+
+_backoff = wait_random_exponential(multiplier=0.3, max=8.0)  # "full jitter": anywhere from 0 to the bound
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, errors.ServiceError) and error.retry_after is not None:
+        return error.retry_after + random.uniform(0.0, 0.1)  # never sooner than asked, and not all at once
+    return _backoff(state)

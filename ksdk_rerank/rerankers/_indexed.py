@@ -1,0 +1,64 @@
+"""Reading results that say by index which document they are about, as every rerank API returns them."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+
+__all__ = ["scores_by_index", "usage_of"]
+
+
+def scores_by_index(results: object, count: int, *, field: str = "relevance_score") -> list[float]:
+    """The scores of `count` documents in input order, out of results in any order.
+
+    Each result is an object with an integer `index` from 0 to `count - 1` and a finite number in `field`. There must
+    be exactly one for each document: a score that might belong to another document is worse than an error.
+
+    Raises:
+        ValueError: the results are anything else; the message says which one and how.
+    """
+    if not isinstance(results, list):
+        raise ValueError(f"its results are {_kind(results)}, not a list")
+    scores: dict[int, float] = {}
+    for place, result in enumerate(results):
+        if not isinstance(result, dict):
+            raise ValueError(f"result {place} is {_kind(result)}, not an object")
+        index = result.get("index")
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise ValueError(f"result {place} has the index {reprlib.repr(index)}, not an integer")
+        if not 0 <= index < count:
+            raise ValueError(f"result {place} has the index {reprlib.repr(index)}, but {count} documents were sent")
+        if index in scores:
+            raise ValueError(f"two results have the index {index}")
+        scores[index] = _finite(result.get(field), f"result {place} has the {field}")
+    if len(scores) < count:
+        lost = next(index for index in range(count) if index not in scores)
+        raise ValueError(f"only {len(scores)} of {count} documents have a result; that of index {lost} is missing")
+    return [scores[index] for index in range(count)]
+
+
+def usage_of(counts: object) -> dict[str, float]:
+    """The numbers in `counts`. What a call cost is worth knowing, but never worth failing for."""
+    if not isinstance(counts, dict):
+        return {}
+    return {
+        str(unit): float(number)
+        for unit, number in counts.items()
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) < 2**53
+    }
+
+
+def _finite(value: object, subject: str) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"{subject} {reprlib.repr(value)}, not a finite number")
+
+
+def _kind(value: object) -> str:
+    kinds = {type(None): "null", dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return kinds.get(type(value), "a number")

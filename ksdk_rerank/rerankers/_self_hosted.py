@@ -1,0 +1,68 @@
+"""What the rerankers on servers of your own share: the address, the optional key, and the kind of score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank._http import HttpService
+from ksdk_rerank.base import ScoreKind
+from ksdk_rerank.errors import ServiceError
+from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, checked_url, rerank_url
+from ksdk_rerank.timeout import Timeout
+
+if TYPE_CHECKING:
+    import httpx
+    from pydantic import SecretStr
+
+__all__ = ["SelfHostedReranker"]
+
+
+class SelfHostedReranker(HttpReranker):
+    """A server at an address of the user's, which may want a key. Subclasses say how it differs from the others."""
+
+    _service_name: ClassVar[str]
+    _key_variable: ClassVar[str]
+    _below_host: ClassVar[str] = "/rerank"
+    _drops_version: ClassVar[bool] = False
+    _error_of_status: ClassVar[Mapping[int, type[ServiceError]]] = {}
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None,
+        api_key: str | SecretStr | None,
+        raw_scores: bool,
+        max_documents_per_request: int | None,
+        timeout: float | Timeout,
+        retries: int,
+        client_factory: Callable[[], httpx.AsyncClient] | None,
+    ) -> None:
+        self.url = url
+        self.model = model
+        self.raw_scores = raw_scores
+        self.score_kind = ScoreKind.LOGIT if raw_scores else ScoreKind.UNIT
+        self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
+        self.timeout = timeout
+        self.retries = retries
+        self.client_factory = client_factory
+        self._address = checked_url(url).netloc
+        self._url = rerank_url(url, below_host=self._below_host, drops_version=self._drops_version)
+        service = f"{self._service_name} at {self._address}"
+        self._service = HttpService(
+            service,
+            key=None if api_key is None else ApiKey(api_key, service=service, variables=(self._key_variable,)),
+            timeout=timeout,
+            retries=retries,
+            error_of_status=self._error_of_status,
+            client_factory=client_factory,
+        )
+
+    @property
+    def name(self) -> str:
+        return f"{self._service_name.lower()}:{self.model or self._address}"
+
+    def _body(self, **fields: object) -> dict[str, object]:
+        """`fields` and the model's name, without those that are None: no server is sent a null."""
+        return {name: value for name, value in {"model": self.model, **fields}.items() if value is not None}

@@ -1,0 +1,84 @@
+"""`JinaReranker`: Jina's hosted rerankers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank._http import HttpService
+from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, rerank_url
+from ksdk_rerank.timeout import Timeout
+
+if TYPE_CHECKING:
+    import httpx
+    from pydantic import SecretStr
+
+__all__ = ["JinaReranker"]
+
+_BASE_URL = "https://api.jina.ai/v1"  # https://jina.ai/reranker, read 2026-11-23
+_KEY_VARIABLES = ("JINA_API_KEY", "JINAAI_API_KEY")
+
+
+class JinaReranker(HttpReranker):
+    """Jina's hosted rerankers, over HTTP (https://jina.ai/reranker, read 2026-11-23).
+
+    It may be shared between threads and event loops. Constructing it does no I/O.
+
+    Args:
+        model: such as `"jina-reranker-v2-base-multilingual"`, `"jina-reranker-v3"` or `"jina-reranker-m0"`.
+        api_key: the key; by default from `JINA_API_KEY` or `JINAAI_API_KEY`.
+        base_url: where the API is: a host, a versioned root or the whole address of `rerank`.
+        max_documents_per_request: more documents than this are sent as several requests, side by side. Jina documents
+            no limit, so None, the default, never splits. A listwise model is not split whatever this says.
+        timeout: seconds for the whole call with its retries, or a `Timeout`.
+        retries: how many more attempts a rate limit, a server error or a broken connection gets within that time.
+        client_factory: makes an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once for
+            each request that is under way at a time, and what it makes is closed.
+
+    Raises:
+        MissingKey: no key was given and none is in the environment.
+        ValueError: the key, the URL or a number is malformed.
+
+    `raw_score` is Jina's `relevance_score`. The cross-encoders (v2, m0) give [0, 1]. v3 gives a cosine, which is
+    negative for what is off the subject (https://huggingface.co/jinaai/jina-reranker-v3, read 2026-11-23): the order
+    is by the cosine, and `score` is 0 where it is negative. `usage` holds the tokens billed.
+
+    v3 reads all documents of a request together (it is listwise): a score depends on the others in the request, and
+    comparing scores across calls means less than with a cross-encoder.
+    """
+
+    def __init__(
+        self,
+        model: str = "jina-reranker-v2-base-multilingual",
+        *,
+        api_key: str | SecretStr | None = None,
+        base_url: str = _BASE_URL,
+        max_documents_per_request: int | None = None,
+        timeout: float | Timeout = 30.0,
+        retries: int = 2,
+        client_factory: Callable[[], httpx.AsyncClient] | None = None,
+    ) -> None:
+        self.model = model
+        self.base_url = base_url
+        self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
+        self.timeout = timeout
+        self.retries = retries
+        self.client_factory = client_factory
+        self.pointwise = "reranker-v3" not in model
+        self._url = rerank_url(base_url, below_host="/v1/rerank")
+        self._service = HttpService(
+            "Jina",
+            key=ApiKey(api_key, service="Jina", variables=_KEY_VARIABLES),
+            timeout=timeout,
+            retries=retries,
+            client_factory=client_factory,
+        )
+
+    @property
+    def name(self) -> str:
+        return f"jina:{self.model}"
+
+    def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
+        # top_n is left out: all documents are returned then.
+        return {"model": self.model, "query": query, "documents": list(documents), "return_documents": False}

@@ -1,0 +1,143 @@
+"""`CohereReranker` through the real SDK against a local server that speaks Cohere's API."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ksdk_rerank import CohereReranker, ScoreKind, errors, load_reranker
+from ksdk_rerank.testing import Fault
+from ksdk_rerank.testing.contract import RerankerContract
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def cohere(provider_named: Callable[[str], Any]) -> Any:
+    return provider_named("cohere")
+
+
+class TestContract(RerankerContract):
+    secrets = ("test-key",)
+
+    @pytest.fixture
+    def reranker(self, cohere: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CohereReranker]:
+        monkeypatch.setenv("CO_API_KEY", "test-key")  # for the copy out of a pickle
+        with cohere.reranker() as leaf:
+            yield leaf
+
+
+def test_the_request_and_the_reply_are_the_documented_ones(call: Call, cohere: Any) -> None:
+    wire = cohere.wire
+    with cohere.reranker() as leaf, cohere.server.failing(Fault(body=wire["reply"])):
+        ranking = call(leaf.rank, wire["request"]["query"], wire["request"]["documents"])
+    (request,) = cohere.server.requests
+    assert (request.method, request.path) == ("POST", wire["path"])
+    assert request.json() == wire["request"]
+    assert request.headers["authorization"] == "Bearer test-key"
+    assert request.headers["x-client-name"] == "ksdk-rerank"
+    assert [(r.index, r.raw_score, r.score) for r in ranking] == [
+        (1, 0.9412, 0.9412),
+        (2, 0.3175, 0.3175),
+        (0, 0.0023, 0.0023),
+    ]
+    assert ranking.usage == wire["usage"]
+    assert ranking.reranked_by == "cohere:rerank-v3.5"
+    assert leaf.score_kind is ScoreKind.UNIT
+
+
+def test_what_is_not_asked_for_is_not_sent_as_null(call: Call, cohere: Any) -> None:
+    with cohere.reranker(max_tokens_per_doc=512) as leaf:
+        call(leaf.rank, "q", ["0.5 a"], top_n=1)
+    assert cohere.server.requests[0].json() == {
+        "model": "rerank-v3.5",
+        "query": "q",
+        "documents": ["0.5 a"],
+        "max_tokens_per_doc": 512,
+    }
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_the_sdk_s_own_retries_are_off(call: Call, cohere: Any, retries: int) -> None:
+    failing = cohere.server.failing(Fault(status=503, headers={"retry-after": "0"}))
+    with cohere.reranker(retries=retries) as leaf, failing, pytest.raises(errors.ServerError):
+        call(leaf.rank, "q", ["a"])
+    assert len(cohere.server.requests) == retries + 1
+
+
+def test_a_thousand_documents_go_in_one_request_and_more_in_two(call: Call, cohere: Any) -> None:
+    documents = [f"{index / 2000} text" for index in range(1200)]
+    with cohere.reranker() as leaf:
+        ranking = call(leaf.rank, "q", documents)
+    assert sorted(len(request.json()["documents"]) for request in cohere.server.requests) == [200, 1000]
+    assert ranking.indices == tuple(range(1199, -1, -1))
+    assert ranking.usage == {"search_units": 2.0}
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v2/", "/v2/rerank", "/v1/rerank/", "/rerank"])
+def test_every_way_to_write_the_address_leads_to_the_same_one(cohere: Any, path: str) -> None:
+    with cohere.reranker(cohere.server.url + path) as leaf:
+        leaf.rank("q", ["a"])
+    assert [request.path for request in cohere.server.requests] == ["/v2/rerank"]
+
+
+def test_a_prefix_in_the_address_stays(cohere: Any) -> None:
+    with cohere.reranker(cohere.server.url + "/gateway/v2") as leaf, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CO_API_URL", "http://127.0.0.1:9")  # an address that is given wins
+        leaf.rank("q", ["a"])
+    assert [request.path for request in cohere.server.requests] == ["/gateway/v2/rerank"]
+
+
+def test_the_address_and_the_key_may_come_from_the_sdk_s_variables(
+    cohere: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CO_API_URL", cohere.server.url)
+    monkeypatch.setenv("COHERE_API_KEY", "second")
+    load_reranker("cohere:rerank-v3.5").rank("q", ["a"])
+    monkeypatch.setenv("CO_API_KEY", "first")
+    load_reranker("cohere:rerank-english-v3.0").rank("q", ["a"])
+    assert [request.headers["authorization"] for request in cohere.server.requests] == ["Bearer second", "Bearer first"]
+    assert [request.json()["model"] for request in cohere.server.requests] == ["rerank-v3.5", "rerank-english-v3.0"]
+
+
+def test_without_a_key_the_message_names_both_variables() -> None:
+    with pytest.raises(errors.MissingKey, match=r"set CO_API_KEY \(COHERE_API_KEY also work\)"):
+        CohereReranker()
+
+
+def test_without_the_sdk_the_message_is_the_line_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cohere", None)
+    with pytest.raises(errors.MissingExtra, match=r'pip install "ksdk-rerank\[cohere\]"'):
+        CohereReranker(api_key="test-key")
+
+
+@pytest.mark.parametrize("option", [{"max_tokens_per_doc": 0}, {"max_documents_per_request": True}, {"timeout": 0}])
+def test_numbers_that_make_no_sense_are_refused_at_once(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        CohereReranker(api_key="test-key", **option)
+
+
+def test_a_copy_from_a_pickle_takes_the_key_of_where_it_wakes_up(cohere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = cohere.reranker(model="rerank-multilingual-v3.0", max_tokens_per_doc=9)
+    copies = [copy.deepcopy(leaf), pickle.loads(pickle.dumps(leaf))]
+    monkeypatch.setenv("CO_API_KEY", "of-the-other-process")
+    for one in copies:
+        assert one.parameters() == leaf.parameters()
+        one.rank("q", ["a"])
+    sent = [request.headers["authorization"] for request in cohere.server.requests]
+    assert sent == ["Bearer test-key", "Bearer of-the-other-process"]
+
+
+def test_it_works_in_one_event_loop_after_another_and_after_close(cohere: Any) -> None:
+    leaf = cohere.reranker()
+    for _ in range(2):
+        asyncio.run(leaf.arank("q", ["a"]))
+        leaf.rank("q", ["a"])
+        leaf.close()
+    assert len(cohere.server.requests) == 4

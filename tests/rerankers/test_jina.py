@@ -1,0 +1,101 @@
+"""`JinaReranker` against a local server that speaks Jina's API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ksdk_rerank import JinaReranker, errors, load_reranker
+from ksdk_rerank.testing import Fault
+from ksdk_rerank.testing.contract import RerankerContract
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def jina(provider_named: Callable[[str], Any]) -> Any:
+    return provider_named("jina")
+
+
+class TestContract(RerankerContract):
+    secrets = ("test-key",)
+
+    @pytest.fixture
+    def reranker(self, jina: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[JinaReranker]:
+        monkeypatch.setenv("JINA_API_KEY", "test-key")  # for the copy out of a pickle
+        with jina.reranker() as leaf:
+            yield leaf
+
+
+def test_the_request_and_the_reply_are_the_documented_ones(call: Call, jina: Any) -> None:
+    wire = jina.wire
+    with jina.reranker() as leaf, jina.server.failing(Fault(body=wire["reply"])):
+        ranking = call(leaf.rank, wire["request"]["query"], wire["request"]["documents"])
+    (request,) = jina.server.requests
+    assert (request.method, request.path) == ("POST", wire["path"])
+    assert request.json() == wire["request"]
+    assert request.headers["authorization"] == "Bearer test-key"
+    assert [(r.index, r.raw_score) for r in ranking] == [(1, 0.9412), (2, 0.3175), (0, 0.0023)]
+    assert ranking.usage == wire["usage"]
+    assert ranking.reranked_by == "jina:jina-reranker-v2-base-multilingual"
+
+
+def test_documents_beyond_the_limit_go_in_several_requests(call: Call, jina: Any) -> None:
+    documents = [f"{index / 100} text" for index in range(25)]
+    with jina.reranker(max_documents_per_request=10) as leaf:
+        ranking = call(leaf.rank, "q", documents)
+    assert sorted(len(request.json()["documents"]) for request in jina.server.requests) == [5, 10, 10]
+    assert ranking.indices == tuple(range(24, -1, -1))
+    assert ranking.usage == {"total_tokens": 183.0}  # 61 a request
+
+
+@pytest.mark.parametrize("model", ["jina-reranker-v3", "jinaai/jina-reranker-v3", "jina-reranker-v3-turbo"])
+def test_a_listwise_model_is_never_split(call: Call, jina: Any, model: str) -> None:
+    with jina.reranker(model=model, max_documents_per_request=2) as leaf:
+        assert not leaf.pointwise
+        call(leaf.rank, "q", ["0.1 a", "0.2 b", "0.3 c"])
+    assert [len(request.json()["documents"]) for request in jina.server.requests] == [3]
+
+
+def test_a_negative_cosine_orders_by_itself_and_scores_nothing(call: Call, jina: Any) -> None:
+    with jina.reranker(model="jina-reranker-v3") as leaf:
+        ranking = call(leaf.rank, "q", ["-0.2 a", "-0.1 b", "0.3 c"])
+    assert [(r.index, r.raw_score, r.score) for r in ranking] == [(2, 0.3, 0.3), (1, -0.1, 0.0), (0, -0.2, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("", "/v1/rerank"),
+        ("/", "/v1/rerank"),
+        ("/v1", "/v1/rerank"),
+        ("/v2/", "/v2/rerank"),
+        ("/v1/rerank", "/v1/rerank"),
+        ("/rerank/", "/rerank"),
+        ("/gateway/v1", "/gateway/v1/rerank"),
+    ],
+)
+def test_nothing_is_appended_twice(jina: Any, path: str, asked: str) -> None:
+    with jina.reranker(jina.server.url + path) as leaf:
+        leaf.rank("q", ["a"])
+    assert [request.path for request in jina.server.requests] == [asked]
+
+
+def test_the_key_may_come_from_either_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.MissingKey, match=r"set JINA_API_KEY \(JINAAI_API_KEY also work\)"):
+        JinaReranker()
+    monkeypatch.setenv("JINAAI_API_KEY", "k")
+    assert load_reranker("jina:jina-reranker-m0").name == "jina:jina-reranker-m0"
+    with pytest.raises(ValueError, match="write jina:MODEL"):
+        load_reranker("jina:")
+
+
+async def test_one_call_is_one_request_on_a_connection_that_is_kept(jina: Any) -> None:
+    open_before = len(jina.server._open)
+    async with jina.reranker() as leaf:
+        for _ in range(5):
+            await leaf.arank("q", ["0.1 a", "0.2 b"])
+        assert len(jina.server.requests) == 5
+        assert len(jina.server._open) - open_before <= 1

@@ -1,0 +1,226 @@
+"""`TEIReranker`, `VLLMReranker` and `InfinityReranker` against local servers that speak their APIs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ksdk_rerank import InfinityReranker, ScoreKind, TEIReranker, VLLMReranker, errors, load_reranker
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.testing import Fault
+from ksdk_rerank.testing.contract import RerankerContract
+
+Call = Callable[..., Any]
+SERVERS = ["infinity", "tei", "vllm"]
+MODEL = "BAAI/bge-reranker-base"
+VARIABLES = {"infinity": "INFINITY_API_KEY", "tei": "API_KEY", "vllm": "VLLM_API_KEY"}
+
+
+@pytest.fixture(params=SERVERS)
+def own(request: pytest.FixtureRequest, provider_named: Callable[[str], Any]) -> Any:
+    """Each of the three in turn."""
+    return provider_named(request.param)
+
+
+class TestContract(RerankerContract):
+    secrets = ("test-key",)
+
+    @pytest.fixture
+    def reranker(self, own: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reranker]:
+        for variable in VARIABLES.values():
+            monkeypatch.setenv(variable, "test-key")  # for the copy out of a pickle
+        with own.reranker(api_key="test-key") as leaf:
+            yield leaf
+
+
+def test_the_request_and_the_reply_are_the_documented_ones(call: Call, own: Any) -> None:
+    wire = own.wire
+    with own.reranker(model=wire["request"].get("model")) as leaf, own.server.failing(Fault(body=wire["reply"])):
+        ranking = call(
+            leaf.rank, wire["request"]["query"], wire["request"]["documents" if own.name != "tei" else "texts"]
+        )
+    (request,) = own.server.requests
+    assert (request.method, request.path) == ("POST", wire["path"])
+    assert request.json() == wire["request"]
+    assert "authorization" not in request.headers
+    assert [(r.index, r.raw_score, r.score) for r in ranking] == [
+        (1, 0.9412, 0.9412),
+        (2, 0.3175, 0.3175),
+        (0, 0.0023, 0.0023),
+    ]
+    assert ranking.usage == wire["usage"]
+
+
+def test_without_a_model_no_model_is_sent_and_the_address_is_the_name(own: Any) -> None:
+    with own.reranker() as leaf:
+        ranking = leaf.rank("q", ["0.5 a"])
+    assert "model" not in own.server.requests[0].json()
+    assert ranking.reranked_by == f"{own.name}:{own.server.url.removeprefix('http://')}"
+
+
+# (what is given, what TEI, vLLM and Infinity are asked for)
+ADDRESSES = [
+    ("", "/rerank", "/v1/rerank", "/rerank"),
+    ("/", "/rerank", "/v1/rerank", "/rerank"),
+    ("/v1", "/rerank", "/v1/rerank", "/v1/rerank"),
+    ("/v1/", "/rerank", "/v1/rerank", "/v1/rerank"),
+    ("/v2", "/rerank", "/v2/rerank", "/v2/rerank"),
+    ("/rerank", "/rerank", "/rerank", "/rerank"),
+    ("/v1/rerank", "/v1/rerank", "/v1/rerank", "/v1/rerank"),
+    ("/v2/rerank/", "/v2/rerank", "/v2/rerank", "/v2/rerank"),
+    ("/gateway", "/gateway/rerank", "/gateway/v1/rerank", "/gateway/rerank"),
+    ("/gateway/v1", "/gateway/rerank", "/gateway/v1/rerank", "/gateway/v1/rerank"),
+    ("/gateway/rerank", "/gateway/rerank", "/gateway/rerank", "/gateway/rerank"),
+]
+
+
+@pytest.mark.parametrize(("path", "tei", "vllm", "infinity"), ADDRESSES, ids=[row[0] or "host" for row in ADDRESSES])
+def test_nothing_is_appended_twice(own: Any, path: str, tei: str, vllm: str, infinity: str) -> None:
+    with own.reranker(own.server.url + path) as leaf:
+        leaf.rank("q", ["a"])
+    assert [request.path for request in own.server.requests] == [
+        {"tei": tei, "vllm": vllm, "infinity": infinity}[own.name]
+    ]
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host", "http://", "http://host:port", "/v1/rerank"])
+def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="must be like http://localhost:8000"):
+        TEIReranker(url)
+
+
+@pytest.mark.parametrize("url", ["http://user:s3cret@host", "http://host?key=s3cret", "http://host/v1#s3cret"])
+def test_a_secret_in_an_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="pass a key as api_key=") as raised:
+        VLLMReranker(url)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("infinity", 2048), ("tei", 32), ("vllm", None)])
+def test_a_server_s_limit_of_documents_is_kept_to(
+    call: Call, provider_named: Callable[[str], Any], name: str, limit: int | None
+) -> None:
+    own = provider_named(name)
+    count = 70 if name == "tei" else 2100
+    documents = [f"{(index * 37 % count) / count} text {index}" for index in range(count)]
+    with own.reranker() as leaf:
+        assert leaf.max_documents_per_request == limit
+        ranking = call(leaf.rank, "q", documents)
+    sizes = sorted(
+        len(next(v for v in request.json().values() if isinstance(v, list))) for request in own.server.requests
+    )
+    assert sizes == {"infinity": [52, 2048], "tei": [6, 32, 32], "vllm": [2100]}[name]
+    assert [ranked.raw_score for ranked in ranking] == sorted(
+        (float(text.split()[0]) for text in documents), reverse=True
+    )
+    assert all(documents[ranked.index] == ranked.document for ranked in ranking)
+
+
+def test_the_parts_of_a_call_are_sent_side_by_side_within_one_deadline(call: Call, own: Any) -> None:
+    documents = [f"{index / 100} text" for index in range(32)]
+    with own.reranker(max_documents_per_request=2, timeout=10.0) as leaf, own.server.failing(Fault(delay=0.2)):
+        started = time.monotonic()
+        call(leaf.rank, "q", documents)
+        assert time.monotonic() - started < 16 * 0.2  # two rounds of eight
+    with own.reranker(max_documents_per_request=1, timeout=0.3) as leaf, own.server.failing(Fault(delay=0.2)):
+        started = time.monotonic()
+        with pytest.raises(errors.TimedOut):
+            call(leaf.rank, "q", documents)
+        assert time.monotonic() - started < 0.3 + 0.5
+
+
+def test_one_part_that_fails_fails_the_call(call: Call, own: Any) -> None:
+    faults = [None, Fault(status=422), *[None] * 40]
+    with own.reranker(max_documents_per_request=1, timeout=5.0) as leaf, own.server.failing(faults):
+        with pytest.raises(errors.BadRequest):
+            call(leaf.rank, "q", [f"0.{index} a" for index in range(1, 40)])
+        assert len(own.server.requests) < 39  # the others are not sent any more
+
+
+def test_raw_scores_are_logits_that_we_map_ourselves(call: Call, own: Any) -> None:
+    with own.reranker(raw_scores=True) as leaf:
+        assert leaf.score_kind is ScoreKind.LOGIT
+        ranking = call(leaf.rank, "q", ["-3.5 a", "20.25 b", "20.5 c"])
+    body = own.server.requests[0].json()
+    assert body["use_activation"] is False if own.name == "vllm" else body["raw_scores"] is True
+    assert [(r.index, r.raw_score) for r in ranking] == [(2, 20.5), (1, 20.25), (0, -3.5)]
+    assert [r.score for r in ranking] == pytest.approx([1 / (1 + math.exp(-x)) for x in (20.5, 20.25, -3.5)], abs=1e-12)
+
+
+@pytest.mark.parametrize("leaf_class", [TEIReranker, VLLMReranker])
+def test_documents_are_cut_by_the_server_unless_told_otherwise(leaf_class: Any, provider_named: Any) -> None:
+    own = provider_named({TEIReranker: "tei", VLLMReranker: "vllm"}[leaf_class])
+    with leaf_class(own.server.url, truncate=False) as leaf:
+        leaf.rank("q", ["a"])
+    body = own.server.requests[0].json()
+    assert body.get("truncate", "truncate_prompt_tokens" in body) is False
+
+
+def test_a_failed_inference_of_tei_is_a_server_s_error(call: Call, provider_named: Callable[[str], Any]) -> None:
+    tei = provider_named("tei")
+    fault = Fault(status=424, body={"error": "Inference failed", "error_type": "Backend"}, headers={"retry-after": "0"})
+    with tei.reranker(retries=1) as leaf, tei.server.failing(fault, times=1):
+        assert len(call(leaf.rank, "q", ["a"])) == 1
+    with (
+        tei.reranker(retries=0) as leaf,
+        tei.server.failing(fault),
+        pytest.raises(errors.ServerError, match="Inference"),
+    ):
+        call(leaf.rank, "q", ["a"])
+
+
+def test_errors_say_which_server_it_was(own: Any) -> None:
+    with own.reranker() as leaf, own.server.failing(Fault(status=404)), pytest.raises(errors.NotFound) as raised:
+        leaf.rank("q", ["a"])
+    assert own.server.url.removeprefix("http://") in str(raised.value)
+
+
+def test_a_key_is_a_bearer_token_and_a_pickle_leaves_it_behind(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = own.reranker(api_key="test-key", model=MODEL)
+    leaf.rank("q", ["a"])
+    copied = pickle.loads(pickle.dumps(leaf))
+    variable = VARIABLES[own.name]
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(errors.MissingKey, match=f"pass api_key=... or set {variable}"):
+        copied.rank("q", ["a"])
+    monkeypatch.setenv(variable, "from-there")
+    copied.rank("q", ["a"])
+    assert [r.headers["authorization"] for r in own.server.requests] == ["Bearer test-key", "Bearer from-there"]
+
+
+def test_they_go_by_names(own: Any) -> None:
+    plain, named = load_reranker(f"{own.name}:{own.server.url}"), load_reranker(f"{own.name}:{own.server.url}#{MODEL}")
+    assert (
+        type(plain) is type(named) is {"infinity": InfinityReranker, "tei": TEIReranker, "vllm": VLLMReranker}[own.name]
+    )
+    assert named.name == f"{own.name}:{MODEL}"
+    assert [len(reranker.rank("q", ["a", "b"])) for reranker in (plain, named)] == [2, 2]
+    assert [request.json().get("model") for request in own.server.requests] == [None, MODEL]
+
+
+async def test_two_hundred_calls_at_once_do_not_wait_for_each_other(own: Any) -> None:
+    async with own.reranker(timeout=30.0) as leaf:
+        with own.server.failing(Fault(delay=0.1)):
+            started = time.monotonic()
+            rankings = await asyncio.gather(*(leaf.arank("q", ["0.1 a", "0.2 b"]) for _ in range(200)))
+    assert all(ranking.indices == (1, 0) for ranking in rankings)
+    assert time.monotonic() - started < 10.0  # one after another they take 20 s; benchmarks/http_overhead.py measures
+
+
+async def test_a_cancelled_call_is_over_at_once_and_the_next_one_works(own: Any) -> None:
+    async with own.reranker(max_documents_per_request=1, timeout=30.0) as leaf:
+        with own.server.failing(Fault(delay=5.0)):
+            task = asyncio.ensure_future(leaf.arank("q", [f"0.{index} a" for index in range(1, 20)]))
+            await asyncio.sleep(0.1)
+            started = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert time.monotonic() - started < 2.0
+        assert (await leaf.arank("q", ["0.1 a", "0.2 b"])).indices == (1, 0)
