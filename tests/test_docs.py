@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -37,7 +38,9 @@ def test_the_block_runs_and_prints_what_stands_below_it(code: str, output: str |
     for needed in ("langchain_classic", "langchain_core", "llama_index.core", "cohere"):
         if needed in code or (needed == "langchain_core" and "langchain_ksdk" in code):
             pytest.importorskip(needed)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    keys = {"CO_API_KEY": "no-real-key", "JINA_API_KEY": "no-real-key"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **keys})
     assert (done.returncode, done.stderr) == (0, "")
     if output is not None:
         assert done.stdout == output
