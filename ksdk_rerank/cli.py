@@ -1,13 +1,15 @@
-"""The command `ksdk-rerank`: see reranking at work, and export models."""
+"""The command `ksdk-rerank`: see reranking at work, measure it, use it from a shell, and export models."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ksdk_rerank import __version__
+from ksdk_rerank.commands import compare, rank, search
 from ksdk_rerank.errors import RerankError
 
 __all__ = ["main"]
@@ -20,13 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (RerankError, ValueError, OSError) as error:
         print(f"ksdk-rerank: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--limit", type=int, default=20, help="candidates to search for (default: 20)")
     demo.add_argument("--top-n", type=int, default=5, help="documents to keep (default: 5)")
     demo.set_defaults(run=_demo)
+
+    for command in (search, rank, compare):
+        command.add(commands)
 
     export = commands.add_parser("export", help="write a cross-encoder as a folder that the onnx engine reads")
     export.add_argument("model", help="hub id or folder of a cross-encoder with one logit")

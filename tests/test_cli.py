@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +75,122 @@ def test_live_asks_the_address_of_the_environment(
     monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
     assert main(["demo", "--live", "--question", "How do I rotate an API key?"]) == 0
     assert f"KnowledgeSDK ({stand_in.base_url}/v1/search), 20 candidates" in capsys.readouterr().out
+
+
+def test_rank_puts_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"coffee.txt": "Grind coffee.", "tea.txt": "Steep green tea.", "water.txt": "Boil water for tea and more."}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    paths = [str(tmp_path / name) for name in files]
+    assert main(["rank", "green tea", *paths, "--top-n", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["rank", "score", "document"]
+    assert [line.split()[2] for line in lines[2:]] == [paths[1], paths[2]]
+    assert main(["rank", "green tea", *paths, "--min-score", "0.01", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["query"], found["reranked_by"], found["truncated"]) == ("green tea", "lexical", 0)
+    assert [(hit["rank"], hit["index"], hit["name"]) for hit in found["results"]] == [
+        (1, 1, paths[1]),
+        (2, 2, paths[2]),
+    ]
+    assert 0 < found["results"][1]["score"] < found["results"][0]["score"] <= 1
+
+
+def test_rank_reads_a_document_a_line_from_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Grind coffee.\nSteep \x1b[1m green tea\x1b[0m.\n"))
+    assert main(["rank", "tea", "-"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out  # a document does not steer the terminal
+    assert "Steep [1m green tea [0m." in out.splitlines()[2]
+
+
+def test_rank_names_a_file_that_is_not_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "image").write_bytes(b"\x89PNG\xff")
+    assert main(["rank", "q", str(tmp_path / "image")]) == 1
+    assert "image is not UTF-8 text" in capsys.readouterr().err
+    assert main(["rank", "q", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_search_shows_where_each_document_was(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["search", "How do I rotate an API key?", "--docs", "examples/knowledge_base", "--top-n", "3"]
+    assert main([*arguments, "--reranker", "lexical"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["rank", "was", "score", "title", "source"]
+    assert [line.split()[0] for line in lines[2:]] == ["1", "2", "3"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["reranked_by"] == "input-order"
+    assert [hit["first_stage_rank"] for hit in found["results"]] == [1, 2, 3]
+    assert found["results"][0]["relevance_score"] is None
+    assert found["results"][0]["retrieval_score"] > 0
+    assert found["results"][0]["text"]
+
+
+def test_search_says_so_when_nothing_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tea.md").write_text("# Tea\n\nSteep it.\n")
+    assert main(["search", "zzz", "--docs", str(tmp_path)]) == 0
+    assert "found nothing for: zzz" in capsys.readouterr().out
+    assert main(["search", "zzz", "--docs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"] == []
+
+
+def test_search_asks_knowledgesdk_itself_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "anything"]) == 1
+    assert "set KNOWLEDGESDK_API_KEY" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_gets_a_table_of_its_own_and_titles_are_no_markup(tmp_path: Path) -> None:
+    pytest.importorskip("rich")
+    import pty
+
+    (tmp_path / "tea.md").write_text("# [bold]Tea[/bold] \x1b]0;owned\x07\n\nSteep it.\n")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ksdk_rerank", "search", "tea", "--docs", str(tmp_path)]
+    done = subprocess.run(
+        command, stdout=theirs, stderr=subprocess.PIPE, timeout=60, env={**os.environ, "TERM": "xterm"}
+    )
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "\u2500\u2500" in shown
+    assert "[bold]Tea[/bold]" in shown
+    assert "\x1b]0;" not in shown
+
+
+def test_a_narrow_terminal_goes_without_some_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rich")
+    from ksdk_rerank.commands.terminal import show
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    for columns, heading in ((60, ["name", "a", "b", "c"]), (28, ["name", "b"])):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        show(["name", "a", "b", "c"], [["n" * 12, "1" * 9, "2" * 9, "3" * 9]], dispensable=[3, 1])
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        assert plain.split("\n")[1].split() == heading
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_reader_that_has_had_enough_is_no_failure_with_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("a document about keys\n" * 5000)  # more than a pipe holds
+    command = [sys.executable, "-m", "ksdk_rerank", "rank", "keys", "-", "--reranker", "input-order"]
+    with (
+        (tmp_path / "lines").open() as lines,
+        subprocess.Popen(command, stdin=lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as running,
+    ):
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.read(1)
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 1
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""The commands of `ksdk-rerank` that rank, search and compare, one a file."""

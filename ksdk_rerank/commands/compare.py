@@ -1,0 +1,136 @@
+"""`ksdk-rerank compare`: is reranking helping, on your own questions?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation import DiskStore, Evaluation, Progress
+    from ksdk_rerank.evaluation.judgements import Answers, Grades
+    from ksdk_rerank.knowledgesdk.results import SearchHit
+
+    Material = tuple[dict[str, str], dict[str, tuple[SearchHit, ...]], Grades | Answers]
+
+__all__ = ["add"]
+
+_METRICS = ("nDCG@10", "MRR@10", "P@1", "R@5")
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "compare",
+        help="measure rerankers on questions of your own, and draw a report",
+        description="Every reranker orders the same candidates; the table and the report show who helps, by how much,"
+        " and how sure that is. The candidates come from KnowledgeSDK unless --docs or --run is given.",
+    )
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--questions", type=Path, metavar="FILE", help='lines of {"question": ..., "answers": [...]}')
+    asked.add_argument("--beir", type=Path, metavar="FOLDER", help="corpus.jsonl, queries.jsonl and qrels; with --run")
+    parser.add_argument(
+        "--reranker", action="append", metavar="NAME", help="a name of load_reranker; give as many as you like"
+    )
+    parser.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text")
+    parser.add_argument("--run", dest="run_file", type=Path, metavar="FILE", help="candidates from a TREC run")
+    parser.add_argument("--corpus", type=Path, metavar="FILE", help="corpus.jsonl with the run's texts")
+    parser.add_argument("--qrels", type=Path, metavar="FILE", help="judgements for --beir from another file")
+    parser.add_argument("--limit", type=int, default=20, help="candidates a question (default: 20)")
+    parser.add_argument("--metric", action="append", metavar="NAME", help=f"default: {', '.join(_METRICS)}")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML report, which holds the texts")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where answers are kept (default: your cache)")
+    parser.add_argument("--fresh", action="store_true", help="ask everything again, and keep the new answers")
+    parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ksdk_rerank.commands.terminal import progress
+    from ksdk_rerank.evaluation import DiskStore, evaluate
+
+    _check(options)
+    with DiskStore(options.cache, read=not options.fresh) as store, progress() as told:
+        queries, candidates, judgements = _material(options, store, told)
+        evaluation = evaluate(
+            options.reranker or ["lexical"],
+            queries,
+            candidates,
+            judgements,
+            options.metric or _METRICS,
+            store=store,
+            progress=told,
+        )
+    if options.report is not None:
+        options.report.write_text(evaluation.to_html(), encoding="utf-8")
+    _show(evaluation, options)
+    return 0 if any(row.metrics for row in evaluation.rerankers) else 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Find out what is wrong before anything is asked."""
+    from ksdk_rerank.errors import RerankError
+    from ksdk_rerank.evaluation.metrics import measure_for
+    from ksdk_rerank.loading import load_reranker
+
+    if options.beir is not None and options.run_file is None:
+        raise ValueError("--beir needs candidates: pass --run FILE, a TREC run")
+    if options.beir is not None and (options.docs is not None or options.corpus is not None):
+        raise ValueError("--beir brings its own documents: leave --docs and --corpus out")
+    if options.beir is None and (options.run_file is None) != (options.corpus is None):
+        raise ValueError("--run and --corpus belong together: the run's ids, and the texts that they stand for")
+    if options.beir is None and options.qrels is not None:
+        raise ValueError("--qrels goes with --beir; with --questions the answers say what is relevant")
+    if options.docs is not None and options.run_file is not None:
+        raise ValueError("the candidates come either from --docs or from --run: leave one out")
+    if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
+        raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
+    measure_for(options.metric or _METRICS, [])
+    for name in options.reranker or ():
+        try:
+            load_reranker(name)
+        except RerankError:  # no key, or a package that is not installed: a row that says so
+            continue
+
+
+def _material(options: argparse.Namespace, store: DiskStore, told: Progress | None) -> Material:
+    """The queries, their candidates and what is relevant."""
+    from ksdk_rerank.commands.searching import candidates_for
+    from ksdk_rerank.evaluation import read_beir, read_corpus, read_questions, read_run
+
+    if options.beir is not None:
+        beir = read_beir(options.beir, options.run_file, qrels=options.qrels, limit=options.limit)
+        return dict(beir.queries), dict(beir.candidates), beir.judgements
+    questions = read_questions(options.questions)
+    queries = dict(questions.queries)
+    if options.run_file is not None:
+        candidates = read_run(options.run_file, read_corpus(options.corpus), limit=options.limit)
+        return queries, candidates, questions.answers
+    asked = {id: query for id, query in queries.items() if questions.answers[id]}
+    candidates = candidates_for(
+        asked,
+        docs=options.docs,
+        limit=options.limit,
+        store=store,
+        found=lambda done: told("first stage", done, len(asked)) if told is not None else None,
+    )
+    return queries, candidates, questions.answers
+
+
+def _show(evaluation: Evaluation, options: argparse.Namespace) -> None:
+    from ksdk_rerank.commands.terminal import clean, show, write
+    from ksdk_rerank.evaluation.tables import cells, notes, summary
+
+    if options.json:
+        write(evaluation.to_json())
+        return
+    write(summary(evaluation))
+    write()
+    heading, rows = cells(evaluation)
+    last, metrics = len(heading) - 1, len(evaluation.metrics)
+    show(heading, rows, dispensable=[last, last - 1, *range(metrics, 1, -1), last - 3])
+    for note in notes(evaluation):
+        write(clean(note))
+    if options.report is not None:
+        write()
+        write(f"Report: {options.report}")

@@ -1,0 +1,57 @@
+"""`ksdk-rerank search`: search, rerank, and show what is first now and where it was."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ksdk_rerank.loading import load_reranker
+
+__all__ = ["add"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("search", help="search KnowledgeSDK or a folder, and rerank what it finds")
+    parser.add_argument("query", help="what to look for")
+    parser.add_argument("--reranker", default="input-order", metavar="NAME", help="a name of load_reranker")
+    parser.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text instead")
+    parser.add_argument("--limit", type=int, default=20, help="candidates to search for (default: 20)")
+    parser.add_argument("--top-n", type=int, default=5, help="documents to show (default: 5)")
+    parser.add_argument("--json", action="store_true", help="write JSON with the documents' texts, for scripts")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from ksdk_rerank.commands.searching import first_stage
+    from ksdk_rerank.commands.terminal import number, show, write, write_json
+
+    with load_reranker(options.reranker) as reranker, first_stage(options.docs) as client:
+        hits = client.search(options.query, options.limit)
+        texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
+        ranking = reranker.rank(options.query, texts, top_n=options.top_n)
+    found = [(place, ranked, hits[ranked.index]) for place, ranked in enumerate(ranking, start=1)]
+    if options.json:
+        results = [
+            {
+                "rank": place,
+                "first_stage_rank": ranked.index + 1,
+                "id": hit.id,
+                "title": hit.title,
+                "source": hit.source,
+                "relevance_score": ranked.score,
+                "retrieval_score": hit.score,
+                "text": hit.text,
+            }
+            for place, ranked, hit in found
+        ]
+        write_json({"query": options.query, "reranked_by": ranking.reranked_by, "results": results})
+        return
+    if not found:
+        write(f"{client.url} found nothing for: {options.query}")
+        return
+    rows = [
+        [str(place), str(ranked.index + 1), number(ranked.score), hit.title or hit.text[:70], hit.source or ""]
+        for place, ranked, hit in found
+    ]
+    show(["rank", "was", "score", "title", "source"], rows, left=[3, 4])

@@ -1,0 +1,73 @@
+"""The first stage of a command: KnowledgeSDK, or the stand-in over a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank.compose._identity import digest
+from ksdk_rerank.knowledgesdk.client import _KEY_VARIABLES, KnowledgeSDKClient
+from ksdk_rerank.knowledgesdk.results import SearchHit
+
+if TYPE_CHECKING:
+    from ksdk_rerank.compose.cached import Store
+
+__all__ = ["candidates_for", "first_stage"]
+
+
+@contextmanager
+def first_stage(docs: Path | None) -> Iterator[KnowledgeSDKClient]:
+    """A client of the stand-in over the folder `docs`, or of KnowledgeSDK itself where that is None."""
+    if docs is None:
+        with KnowledgeSDKClient() as client:
+            yield client
+        return
+    from ksdk_rerank.testing import KnowledgeSDKStandIn
+
+    with (
+        KnowledgeSDKStandIn(docs) as stand_in,
+        KnowledgeSDKClient(stand_in.api_key, base_url=stand_in.base_url) as client,
+    ):
+        yield client
+
+
+def candidates_for(
+    queries: Mapping[str, str],
+    *,
+    docs: Path | None,
+    limit: int,
+    store: Store,
+    found: Callable[[int], None],
+) -> dict[str, tuple[SearchHit, ...]]:
+    """Search for each query; what `store` has from KnowledgeSDK is not asked again, the stand-in costs nothing."""
+    candidates = {}
+    with first_stage(docs) as client:
+        # Another account finds other documents, so the key is part of the hash, out of which nobody gets it again.
+        account = "" if docs else ApiKey(None, service="KnowledgeSDK", variables=_KEY_VARIABLES).get_secret_value()
+        for done, (id, query) in enumerate(queries.items(), start=1):
+            key = digest("candidates", client.url, account, query, str(limit))
+            hits = None if docs else _decoded(store.get(key))
+            if hits is None:
+                hits = client.search(query, limit).hits
+                if docs is None:
+                    store[key] = json.dumps([dataclasses.asdict(hit) for hit in hits])
+            candidates[id] = _each_once(hits)
+            found(done)
+    return candidates
+
+
+def _decoded(entry: object) -> tuple[SearchHit, ...] | None:
+    try:
+        return tuple(SearchHit(**fields) for fields in json.loads(entry))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def _each_once(hits: tuple[SearchHit, ...]) -> tuple[SearchHit, ...]:
+    """The first hit of each id: a search that answers with one twice is no reason to stop."""
+    return tuple({hit.id: hit for hit in reversed(hits)}[id] for id in dict.fromkeys(hit.id for hit in hits))

@@ -1,0 +1,44 @@
+"""Is reranking helping me? Measure it on your own questions, and look at it.
+
+from ksdk_rerank.evaluation import evaluate
+
+result = evaluate(["lexical"], queries, candidates, judgements)
+print(result.table())
+"""
+
+from ksdk_rerank.evaluation.judgements import Answers, Grades, answers_to
+from ksdk_rerank.evaluation.measuring import Progress, evaluate
+from ksdk_rerank.evaluation.questions import Questions, read_questions
+from ksdk_rerank.evaluation.results import (
+    Comparison,
+    EvaluatedQuery,
+    EvaluatedReranker,
+    Evaluation,
+    Latency,
+    RankedQuery,
+)
+from ksdk_rerank.evaluation.store import DiskStore
+from ksdk_rerank.evaluation.trec import Collection, read_beir, read_corpus, read_qrels, read_queries, read_run
+
+__all__ = [
+    "Answers",
+    "Collection",
+    "Comparison",
+    "DiskStore",
+    "EvaluatedQuery",
+    "EvaluatedReranker",
+    "Evaluation",
+    "Grades",
+    "Latency",
+    "Progress",
+    "Questions",
+    "RankedQuery",
+    "answers_to",
+    "evaluate",
+    "read_beir",
+    "read_corpus",
+    "read_qrels",
+    "read_queries",
+    "read_questions",
+    "read_run",
+]

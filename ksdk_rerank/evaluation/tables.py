@@ -1,0 +1,98 @@
+"""An `Evaluation` as rows of short texts, for terminals and for plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import shorten
+
+from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
+
+__all__ = ["aligned", "cells", "notes", "plain", "summary"]
+
+_LONGEST_REASON = 300
+
+
+def plain(evaluation: Evaluation) -> str:
+    """The whole table as text: what was compared, the rows, and what has to be said about them."""
+    heading, rows = cells(evaluation)
+    return "\n".join([summary(evaluation), "", *aligned(heading, rows), *notes(evaluation)])
+
+
+def summary(evaluation: Evaluation) -> str:
+    """What was measured, in one line."""
+    deepest = max(len(query.candidates) for query in evaluation.queries)
+    queries = len(evaluation.queries)
+    return (
+        f"{queries} {'query' if queries == 1 else 'queries'}, {deepest} candidates at most;"
+        f" difference: {evaluation.metrics[0]} against the first stage"
+    )
+
+
+def cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """The heading and a row for each order."""
+    heading = [
+        "reranker",
+        *evaluation.metrics,
+        "difference",
+        f"{100 * evaluation.confidence:.4g} % interval",
+        "win/loss/tie",
+        "p50 ms",
+        "p95 ms",
+        "answered",
+    ]
+    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
+    return heading, rows
+
+
+def _numbers(evaluation: Evaluation, row: EvaluatedReranker) -> list[str]:
+    values = [f"{row.metrics[m].value:.3f}" if m in row.metrics else "-" for m in evaluation.metrics]
+    if row is evaluation.first_stage:
+        return [*values, *[""] * 6]
+    answered = f"{len(row.queries)}/{len(evaluation.queries)}"
+    if not row.metrics:
+        return [*values, *["-"] * 5, answered]
+    lead = row.metrics[evaluation.metrics[0]]
+    interval = "-" if lead.interval is None else f"{lead.interval[0]:+.3f} to {lead.interval[1]:+.3f}"
+    times = [_milliseconds(row.latency.p50), _milliseconds(row.latency.p95)] if row.latency else ["-", "-"]
+    return [*values, f"{lead.difference:+.3f}", interval, f"{lead.wins}/{lead.losses}/{lead.ties}", *times, answered]
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What the rows do not say: failures, costs, documents cut, queries left out."""
+    said = []
+    for row in evaluation.rerankers:
+        if row.failure is not None:
+            failed = len(row.failures)
+            rest = f", {row.not_asked} not asked after that" if row.not_asked else ""
+            reason = shorten(row.failure, _LONGEST_REASON, placeholder=" ...")
+            said.append(f"{row.name}: {failed} failed{rest}: {reason}")
+        if row.fallbacks:
+            said.append(f"{row.name}: {row.fallbacks} answered by a fallback")
+        if row.usage:
+            said.append(f"{row.name}: used {', '.join(f'{count:g} {unit}' for unit, count in row.usage.items())}")
+        if row.truncated:
+            said.append(f"{row.name}: read only the start of {row.truncated} documents")
+    if evaluation.left_out:
+        reasons = dict.fromkeys(evaluation.left_out.values())
+        for reason in reasons:
+            ids = [query for query, why in evaluation.left_out.items() if why == reason]
+            said.append(f"left out, {reason}: {shorten(', '.join(ids), 80, placeholder=' ...')} ({len(ids)})")
+    return ["", *said] if said else []
+
+
+def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> list[str]:
+    """Columns two spaces apart, a rule below the heading; those at the places in `left` start at the left."""
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    lines = [heading, ["-" * width for width in widths], *rows]
+    return [
+        "  ".join(
+            text.ljust(width) if place in left else text.rjust(width)
+            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

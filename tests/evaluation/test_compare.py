@@ -1,0 +1,166 @@
+"""`ksdk-rerank compare`, from the files to the table and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ir_measures")
+
+from ksdk_rerank.cli import main
+
+DOCS = "examples/knowledge_base"
+QUESTIONS = f"{DOCS}/questions.jsonl"
+
+
+@pytest.fixture
+def live(knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stand-in that the command takes for KnowledgeSDK."""
+    stand_in = knowledgesdk_stand_in(DOCS)
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
+    return stand_in
+
+
+def test_a_folder_is_compared_and_a_failing_reranker_is_a_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--reranker", "lexical", "--reranker", "input-order", "--reranker", "cohere:rerank-v3.5"]
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert main(["compare", "--questions", QUESTIONS, "--docs", DOCS, *arguments, *cache]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""  # no progress where nobody watches
+    assert lines[0] == "40 queries, 20 candidates at most; difference: nDCG@10 against the first stage"
+    rows = {line.split("  ")[0]: line for line in lines[4:8]}
+    assert list(rows) == ["first stage", "lexical", "input-order", "cohere:rerank-v3.5"]
+    assert rows["input-order"].split()[5:10] == ["+0.000", "+0.000", "to", "+0.000", "0/0/40"]
+    assert rows["cohere:rerank-v3.5"].endswith("0/40")
+    assert "cohere:rerank-v3.5: 1 failed, 39 not asked after that: MissingKey: no Cohere API key" in out
+
+
+def test_nothing_is_asked_twice(live: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--questions", QUESTIONS, "--cache", str(tmp_path), "--json"]
+    assert main(arguments) == 0
+    assert len(live.requests) == 40
+    first = capsys.readouterr().out
+    assert main(arguments) == 0
+    assert len(live.requests) == 40
+    assert capsys.readouterr().out == first  # the times are those of the calls that were made
+    assert main([*arguments, "--limit", "5"]) == 0
+    assert len(live.requests) == 80
+    assert main([*arguments, "--fresh"]) == 0
+    assert len(live.requests) == 120
+    assert live.api_key.encode() not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_another_account_gets_its_own_candidates(
+    live: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compare", "--questions", QUESTIONS, "--cache", str(tmp_path)]
+    assert main(arguments) == 0
+    live.api_key = "knowledgesdk_another"
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", live.api_key)
+    assert main(arguments) == 0
+    assert len(live.requests) == 80
+
+
+def test_an_interrupted_search_goes_on(live: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--questions", QUESTIONS, "--cache", str(tmp_path)]
+    (tmp_path / "some.jsonl").write_text("".join(Path(QUESTIONS).read_text().splitlines(keepends=True)[:25]))
+    assert main(["compare", "--questions", str(tmp_path / "some.jsonl"), "--cache", str(tmp_path)]) == 0
+    assert len(live.requests) == 25
+    assert main(arguments) == 0
+    assert len(live.requests) == 40
+
+
+def test_questions_without_answers_cost_nothing(live: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(
+        '{"question": "rotate a key", "answers": ["rotate-an-api-key"]}\n{"question": "new", "answers": []}\n'
+    )
+    assert main(["compare", "--questions", str(questions), "--cache", str(tmp_path)]) == 0
+    assert len(live.requests) == 1
+    assert "left out, not judged: line 2 (1)" in capsys.readouterr().out
+
+
+def test_malformed_input_stops_before_anything_is_asked(
+    live: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "q", "answers": ["a"]}\n{"question": "q2"}\n')
+    assert main(["compare", "--questions", str(questions), "--cache", str(tmp_path)]) == 1
+    assert f"ksdk-rerank: {questions}:2: there is no 'answers'" in capsys.readouterr().err
+    for wrong in (
+        ["--reranker", "nope"],
+        ["--metric", "nope"],
+        ["--report", str(tmp_path / "no" / "report.html")],
+        ["--limit", "0"],
+    ):
+        assert main(["compare", "--questions", QUESTIONS, "--cache", str(tmp_path), *wrong]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+    assert live.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beir", "b"], "--beir needs candidates: pass --run"),
+        (["--beir", "b", "--run", "r", "--docs", "d"], "leave --docs and --corpus out"),
+        (["--questions", "q", "--run", "r"], "--run and --corpus belong together"),
+        (["--questions", "q", "--qrels", "r"], "--qrels goes with --beir"),
+        (["--questions", "q", "--run", "r", "--corpus", "c", "--docs", "d"], "leave one out"),
+    ],
+)
+def test_options_that_do_not_go_together_are_explained(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_beir_folder_with_a_run_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "coffee"}\n{"_id": "d2", "text": "green tea"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "tea"}\n')
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n")
+    (tmp_path / "run.trec").write_text("q1 Q0 d1 1 2.0 t\nq1 Q0 d2 2 1.0 t\n")
+    run = ["--run", str(tmp_path / "run.trec"), "--cache", str(tmp_path / "cache"), "--json", "--metric", "MRR@10"]
+    assert main(["compare", "--beir", str(tmp_path), *run]) == 0
+    beir = json.loads(capsys.readouterr().out)
+    assert beir["first_stage"]["metrics"]["MRR@10"]["value"] == 0.5
+    assert beir["rerankers"][0]["metrics"]["MRR@10"]["value"] == 1.0
+    assert beir["rerankers"][0]["queries"]["q1"]["order"] == ["d2", "d1"]
+    (tmp_path / "questions.jsonl").write_text('{"id": "q1", "question": "tea", "answers": ["d2"]}\n')
+    own = ["--questions", str(tmp_path / "questions.jsonl"), "--corpus", str(tmp_path / "corpus.jsonl")]
+    assert main(["compare", *own, *run]) == 0
+    assert json.loads(capsys.readouterr().out)["rerankers"][0]["metrics"] == beir["rerankers"][0]["metrics"]
+
+
+def test_the_report_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "report.html"
+    arguments = ["compare", "--questions", QUESTIONS, "--docs", DOCS, "--cache", str(tmp_path), "--report", str(report)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Report: {report}"
+    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_it_fails_where_no_reranker_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--questions", QUESTIONS, "--docs", DOCS, "--cache", str(tmp_path), "--reranker", "cohere:x"]
+    assert main(["compare", *arguments]) == 1
+
+
+def test_by_default_answers_are_kept_in_the_users_cache(tmp_path: Path) -> None:
+    pytest.importorskip("platformdirs")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KNOWLEDGE")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-m", "ksdk_rerank", "compare", "--questions", QUESTIONS, "--docs", DOCS]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.rglob("answers.sqlite3"))

@@ -1,0 +1,176 @@
+"""`DiskStore`: nothing is asked twice, and nothing is in it that should not be."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ir_measures")
+
+from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit
+from ksdk_rerank.errors import RateLimited
+from ksdk_rerank.evaluation import DiskStore, evaluate
+from ksdk_rerank.evaluation.asking import ask
+from ksdk_rerank.evaluation.store import user_cache_folder
+from ksdk_rerank.testing import LocalServer, Reply, Request
+
+Factory = Callable[[str, Callable[[str, Sequence[str]], Sequence[float]]], Any]
+
+QUERIES = {f"q{n}": f"query {n}" for n in range(4)}
+CANDIDATES = {id: [SearchHit(f"{id}-{n}", f"secret text {id} {n}") for n in range(3)] for id in QUERIES}
+ANSWERS = {id: [f"{id}-1"] for id in QUERIES}
+
+
+def lengths(query: str, documents: Sequence[str]) -> list[float]:
+    return [float(len(document)) for document in documents]
+
+
+def test_nothing_is_asked_twice_and_the_numbers_stay(scripted: Factory, tmp_path: Path) -> None:
+    rows = []
+    for times_asked in (4, 0):
+        reranker = scripted("mine", lengths)
+        with DiskStore(tmp_path) as store:
+            rows.append(evaluate([reranker], QUERIES, CANDIDATES, ANSWERS, store=store).rerankers[0])
+        assert len(reranker.asked) == times_asked
+    assert rows[0] == rows[1]  # times and usage too: they are those of the calls that were made
+
+
+def test_it_goes_on_where_it_stopped(scripted: Factory, tmp_path: Path) -> None:
+    def stops(query: str, documents: Sequence[str]) -> list[float]:
+        if query == "query 2":
+            raise KeyboardInterrupt
+        return lengths(query, documents)
+
+    with DiskStore(tmp_path) as store, pytest.raises(KeyboardInterrupt):
+        evaluate([scripted("mine", stops)], QUERIES, CANDIDATES, ANSWERS, store=store)
+    reranker = scripted("mine", lengths)
+    with DiskStore(tmp_path) as store:
+        evaluate([reranker], QUERIES, CANDIDATES, ANSWERS, store=store)
+    assert reranker.asked == ["query 2", "query 3"]
+
+
+def test_failures_are_asked_again(scripted: Factory, tmp_path: Path) -> None:
+    def fails(query: str, documents: Sequence[str]) -> list[float]:
+        raise RateLimited("wait")
+
+    with DiskStore(tmp_path) as store:
+        evaluate([scripted("mine", fails)], QUERIES, CANDIDATES, ANSWERS, store=store)
+        reranker = scripted("mine", lengths)
+        assert evaluate([reranker], QUERIES, CANDIDATES, ANSWERS, store=store).rerankers[0].failure is None
+    assert len(reranker.asked) == 4
+
+
+def test_another_query_text_or_parameter_is_another_question(scripted: Factory, tmp_path: Path) -> None:
+    with DiskStore(tmp_path) as store:
+        asked = []
+        for label, query, documents in [
+            ("a", "q", ["x", "y"]),
+            ("a", "q", ["xy", ""]),
+            ("a", "q2", ["x", "y"]),
+            ("b", "q", ["x", "y"]),
+            ("a", "q", ["y", "x"]),
+            ("a", "q", ["x", "y"]),
+        ]:
+            reranker = scripted(label, lengths)
+            ask(reranker, [(query, documents)], store=store, answered=lambda: None)
+            asked.append(len(reranker.asked))
+    assert asked == [1, 1, 1, 1, 1, 0]
+
+
+def test_a_model_folder_that_changes_is_asked_again(scripted: Factory, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    asked = []
+    for content in ("old", "old", "other"):
+        if not (model / "model.onnx").exists() or (model / "model.onnx").read_text() != content:
+            (model / "model.onnx").write_text(content)
+        reranker = scripted(str(model), lengths)
+        with DiskStore(tmp_path / "cache") as store:
+            ask(reranker, [("q", ["x"])], store=store, answered=lambda: None)
+        asked.append(len(reranker.asked))
+    assert asked == [1, 0, 1]
+
+
+def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_path: Path) -> None:
+    for read, times_asked in ((True, 4), (False, 4), (True, 0)):
+        reranker = scripted("mine", lengths)
+        with DiskStore(tmp_path, read=read) as store:
+            evaluate([reranker], QUERIES, CANDIDATES, ANSWERS, store=store)
+        assert len(reranker.asked) == times_asked
+
+
+@pytest.mark.parametrize(
+    "entry", [None, 3, "no", "[]", '{"indices": [7], "scores": [1.0], "seconds": 1.0}', '{"indices": "a"}']
+)
+def test_an_entry_that_is_none_of_ours_is_asked_again(scripted: Factory, entry: object) -> None:
+    class Rubbish:
+        def get(self, key: str, /) -> object:
+            return entry
+
+        def __setitem__(self, key: str, entry: str, /) -> None:
+            pass
+
+    reranker = scripted("mine", lengths)
+    ask(reranker, [("q", ["x"])], store=Rubbish(), answered=lambda: None)
+    assert reranker.asked == ["q"]
+
+
+def test_it_holds_no_key_and_no_text_of_what_was_ranked(tmp_path: Path) -> None:
+    class Service(LocalServer):
+        def answer(self, request: Request) -> Reply:
+            count = len(request.json()["documents"])  # type: ignore[index]
+            return Reply.json({"results": [{"index": n, "relevance_score": 0.5} for n in range(count)], "usage": {}})
+
+    with Service() as server, DiskStore(tmp_path) as store:
+        for key in ("jina_verysecretkey", "jina_anothersecretkey"):
+            reranker = JinaReranker("jina-model", api_key=key, base_url=server.url)
+            row = evaluate([reranker], QUERIES, CANDIDATES, ANSWERS, store=store).rerankers[0]
+            assert row.failure is None
+            assert len(server.requests) == len(QUERIES)  # the second key asks nothing again
+    content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert content
+    assert b"secretkey" not in content
+    assert b"secret text" not in content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_the_folder_is_for_this_user_alone(tmp_path: Path) -> None:
+    with DiskStore(tmp_path / "a" / "b") as store:
+        store["key"] = "entry"
+        assert store.get("key") == "entry"
+        del store["key"]
+        assert store.get("key") is None
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "answers.sqlite3").write_text("no database, but long enough to look like one" * 50)
+    with (
+        DiskStore(tmp_path) as store,
+        pytest.raises(OSError, match=r"cannot be used as a cache .*; name another folder"),
+    ):
+        store.get("key")
+
+
+def test_by_default_it_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("platformdirs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    assert "ksdk-rerank" in user_cache_folder().parts
+    if sys.platform == "linux":
+        assert user_cache_folder() == tmp_path / "ksdk-rerank"
+    assert repr(DiskStore()) == "DiskStore()"
+
+
+def test_cached_takes_one_as_its_store(tmp_path: Path) -> None:
+    from ksdk_rerank.compose.cached import Cached
+
+    with DiskStore(tmp_path) as store:
+        rankings = [Cached(LexicalReranker(), store=store).rank("tea", ["green tea", "coffee"]) for _ in range(2)]
+    assert rankings[0].indices == rankings[1].indices == (0, 1)
