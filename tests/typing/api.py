@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from typing import assert_type
 
 from ksdk_rerank import (
+    Cached,
+    Cascade,
+    CohereReranker,
     CrossEncoderReranker,
+    Deduplicated,
+    Failure,
+    Fallback,
+    Fusion,
+    InfinityReranker,
     InputOrder,
+    JinaReranker,
     KnowledgeSDKClient,
     LexicalReranker,
+    LongDocuments,
     Ranked,
     Ranking,
     Reranker,
@@ -18,9 +28,14 @@ from ksdk_rerank import (
     ScoringReranker,
     SearchHit,
     SearchResults,
+    TEIReranker,
     Timeout,
+    VLLMReranker,
     load_reranker,
 )
+from ksdk_rerank.evaluation import Evaluation, evaluate
+from langchain_ksdk_rerank import RerankCompressor
+from llamaindex_ksdk_rerank import RerankPostprocessor
 
 
 def rank(reranker: Reranker) -> None:
@@ -43,6 +58,33 @@ def build() -> None:
     rank(CrossEncoderReranker("BAAI/bge-reranker-large", backend="onnx", max_length=256))
     with CrossEncoderReranker() as reranker:
         assert_type(reranker, CrossEncoderReranker)
+
+
+    rank(CohereReranker("rerank-v3.5", timeout=Timeout(total=2.0)))
+    rank(JinaReranker(api_key="key"))
+    for server in (TEIReranker("http://a"), VLLMReranker("http://a", model="m"), InfinityReranker("http://a")):
+        rank(server)
+
+
+def compose(reranker: Reranker) -> None:
+    for wrapper in (
+        Fallback([reranker, "input-order"]),
+        Cascade("lexical", reranker, keep=20),
+        Fusion([reranker, InputOrder()], weights=[2.0, 1.0]),
+        LongDocuments(reranker, window=256, pool="mean"),
+        Deduplicated(reranker, by="near"),
+        Cached(reranker, ttl=60.0),
+    ):
+        rank(wrapper)
+    assert_type(reranker.rank("q", ["a"]).failures, tuple[Failure, ...])
+    RerankCompressor(reranker, top_n=3, text=["title"])
+    RerankCompressor("lexical", min_score=0.5)
+    RerankPostprocessor(reranker=reranker, top_n=None)
+
+
+def measure(client: KnowledgeSDKClient) -> None:
+    found = {"q1": client.search("query")}
+    assert_type(evaluate(["lexical"], {"q1": "query"}, found, {"q1": {"d1": 1}}), Evaluation)
 
 
 def search(client: KnowledgeSDKClient) -> None:
