@@ -59,7 +59,6 @@ def build() -> None:
     with CrossEncoderReranker() as reranker:
         assert_type(reranker, CrossEncoderReranker)
 
-
     rank(CohereReranker("rerank-v3.5", timeout=Timeout(total=2.0)))
     rank(JinaReranker(api_key="key"))
     for server in (TEIReranker("http://a"), VLLMReranker("http://a", model="m"), InfinityReranker("http://a")):
