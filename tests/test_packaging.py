@@ -17,7 +17,7 @@ def test_the_lowest_versions_that_are_tried_are_those_declared() -> None:
     lowest = dict(re.match(r"([\w-]+)>=([\d.]+)", requirement).groups() for requirement in declared)  # type: ignore[union-attr]
     tried = dict(line.split("==") for line in (ROOT / ".ci" / "lowest.txt").read_text().split())
     for name, version in lowest.items():
-        assert (tried[name] + ".0.0").startswith(version + "."), f"{name}: {version} is declared, {tried[name]} is tried"
+        assert f"{tried[name]}.0.0".startswith(f"{version}."), f"{name}: {version} is declared, {tried[name]} is tried"
 
 
 def test_all_holds_every_extra_that_users_ask_for_by_name() -> None:

@@ -44,7 +44,7 @@ class KnowledgeSDKClient:
             Each attempt may be metered.
         empty_when_unavailable: give an empty result and log a warning where the service has search switched off,
             rather than raise `SearchUnavailable`.
-        client_factory: makes an `httpx.AsyncClient` for requests one at a time, for proxies or certificates of your own.
+        client_factory: makes an `httpx.AsyncClient` for one request at a time: for proxies or certificates of your own.
 
     Raises:
         MissingKey: no key was given and none is in the environment.

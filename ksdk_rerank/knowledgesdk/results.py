@@ -1,8 +1,8 @@
 """What a search found, read from any of the shapes that KnowledgeSDK's own clients read.
 
-Follows the vendor's clients (knowledgesdk-node of 2026-04-29, knowledgesdk-mcp and knowledgesdk-cli 0.3.0 of 2026-05-08,
-PyPI knowledgesdk 0.2.0), which disagree on the shape of a reply. But: what none of them would read is an error here,
-never an empty result.
+Follows the vendor's clients (knowledgesdk-node of 2026-04-29, knowledgesdk-mcp and knowledgesdk-cli 0.3.0 of
+2026-05-08, PyPI knowledgesdk 0.2.0), which disagree on the shape of a reply. But: what none of them would read is an
+error here, never an empty result.
 """
 
 from __future__ import annotations
