@@ -24,11 +24,19 @@ class _BackgroundLoop:
     def __init__(self) -> None:
         self.pid = os.getpid()
         ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._main(ready)), name="ksdk-rerank-http", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="ksdk-rerank-http", daemon=True)
         self._thread.start()
         self.loop, self._stop = ready.result()
+
+    def _run(self, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        # As asyncio.run does, but for the loop's executor: shutting that down starts a thread, which Python 3.12 refuses
+        # while it exits.
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self._main(ready))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
 
     @staticmethod
     async def _main(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import copy
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -318,6 +320,13 @@ def test_sync_calls_work_inside_a_running_event_loop_and_from_many_threads(serve
     assert len(server.requests) == 17
     shared.close()
     shared.post(server.url, {})  # closing gives connections back; asking again takes new ones
+
+
+def test_a_program_that_made_a_call_by_host_name_ends_quietly(server: LocalServer) -> None:
+    url = server.url.replace("127.0.0.1", "localhost")  # a look-up runs on a thread of the loop's executor
+    code = f"from ksdk_rerank._http import HttpService; print(HttpService('x').post({url!r}, {{}}).status)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "200\n", "")
 
 
 def test_a_cancelled_call_hangs_up(server: LocalServer) -> None:
