@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ksdk_rerank.compose.fallback import Fallback
     from ksdk_rerank.compose.fusion import Fusion
     from ksdk_rerank.compose.long_documents import LongDocuments
+    from ksdk_rerank.configuring import from_config, to_config
     from ksdk_rerank.errors import RerankError
     from ksdk_rerank.knowledgesdk import KnowledgeSDKClient, SearchHit, SearchResults
     from ksdk_rerank.loading import load_reranker
@@ -47,6 +48,8 @@ _HOMES = {
     "Fallback": "compose.fallback",
     "Fusion": "compose.fusion",
     "LongDocuments": "compose.long_documents",
+    "from_config": "configuring",
+    "to_config": "configuring",
     "RerankError": "errors",
     "KnowledgeSDKClient": "knowledgesdk",
     "SearchHit": "knowledgesdk",
@@ -94,7 +97,9 @@ __all__ = [
     "Timeout",
     "VLLMReranker",
     "__version__",
+    "from_config",
     "load_reranker",
+    "to_config",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from ksdk_rerank.base import Reranker
 
@@ -14,7 +15,7 @@ _NAMES = (
 )
 
 
-def load_reranker(name: str | Reranker) -> Reranker:
+def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     """Build the reranker that `name` stands for; a `Reranker` is handed back as it is.
 
     Args:
@@ -27,7 +28,7 @@ def load_reranker(name: str | Reranker) -> Reranker:
               `"vllm:http://localhost:8000#BAAI/bge-reranker-v2-m3"`
             - a local cross-encoder: a hub id such as `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder
 
-            For any option beside the name, use the class.
+            For any option beside the name, use the class, or what `to_config` writes of it: see `from_config`.
 
     Raises:
         ValueError: no reranker goes by that name, or the URL is malformed.
@@ -39,6 +40,10 @@ def load_reranker(name: str | Reranker) -> Reranker:
     """
     if isinstance(name, Reranker):
         return name
+    if isinstance(name, Mapping):
+        from ksdk_rerank.configuring import from_config
+
+        return from_config(name)
     if not isinstance(name, str):
         raise TypeError(f"a reranker is a Reranker or a name, got {type(name).__name__}")
     if name == "lexical":

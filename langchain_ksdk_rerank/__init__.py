@@ -15,7 +15,13 @@ except ImportError as error:
     raise MissingExtra.of("langchain", "langchain_ksdk_rerank") from error
 
 from langchain_ksdk_rerank.compressor import RerankCompressor
-from langchain_ksdk_rerank.cross_encoder import LangChainCrossEncoder
+from langchain_ksdk_rerank.cross_encoder import LangChainCrossEncoder, RerankerCrossEncoder
 from langchain_ksdk_rerank.retrievers import KnowledgeSDKRetriever, RerankedRetriever
 
-__all__ = ["KnowledgeSDKRetriever", "LangChainCrossEncoder", "RerankCompressor", "RerankedRetriever"]
+__all__ = [
+    "KnowledgeSDKRetriever",
+    "LangChainCrossEncoder",
+    "RerankCompressor",
+    "RerankedRetriever",
+    "RerankerCrossEncoder",
+]

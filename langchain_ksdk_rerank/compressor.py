@@ -58,21 +58,22 @@ class RerankCompressor(BaseDocumentCompressor):
             if min_score is not None:
                 raise ValueError("min_score needs scores of a known kind: LangChainCrossEncoder(model, score_kind=...)")
             reranker = LangChainCrossEncoder(reranker)
-        values = {"reranker": load_reranker(cast("Reranker | str", reranker)), "top_n": top_n, "min_score": min_score, "text": text}
-        super().__init__(**values)
+        values: dict[str, Any] = {"top_n": top_n, "min_score": min_score, "text": text}
+        super().__init__(**values | {"reranker": load_reranker(cast("Reranker | str", reranker))})
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Return the best of `documents`, best first."""
-        outputs = self._run.invoke(self._inputs(documents, query), {"callbacks": callbacks})
-        return cast("list[Document]", outputs["documents"])
+        run = RunnableLambda(self._rank, self._arank, name="rerank")
+        return cast("list[Document]", run.invoke(self._inputs(documents, query), {"callbacks": callbacks})["documents"])
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Like `compress_documents`, natively asynchronous."""
-        outputs = await self._run.ainvoke(self._inputs(documents, query), {"callbacks": callbacks})
+        run = RunnableLambda(self._rank, self._arank, name="rerank")
+        outputs = await run.ainvoke(self._inputs(documents, query), {"callbacks": callbacks})
         return cast("list[Document]", outputs["documents"])
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:
@@ -86,21 +87,18 @@ class RerankCompressor(BaseDocumentCompressor):
         return await self.acompress_documents(given["documents"], given["query"])
 
     @property
-    def _run(self) -> Runnable[dict[str, Any], dict[str, Any]]:
-        return RunnableLambda(self._rank, self._arank, name="rerank")
+    def _limits(self) -> dict[str, Any]:
+        return {"top_n": self.top_n, "min_score": self.min_score}
 
     def _inputs(self, documents: Sequence[Document], query: str) -> dict[str, Any]:
-        limits = {"top_n": self.top_n, "min_score": self.min_score}
-        return {"query": query, "documents": list(documents), "model": self.reranker.name, **limits}
+        return {"query": query, "documents": list(documents), "model": self.reranker.name, **self._limits}
 
     def _rank(self, call: dict[str, Any]) -> dict[str, Any]:
-        texts = self._texts(call["documents"])
-        ranking = self.reranker.rank(call["query"], texts, top_n=self.top_n, min_score=self.min_score)
+        ranking = self.reranker.rank(call["query"], self._texts(call["documents"]), **self._limits)
         return _outputs(call["documents"], ranking)
 
     async def _arank(self, call: dict[str, Any]) -> dict[str, Any]:
-        texts = self._texts(call["documents"])
-        ranking = await self.reranker.arank(call["query"], texts, top_n=self.top_n, min_score=self.min_score)
+        ranking = await self.reranker.arank(call["query"], self._texts(call["documents"]), **self._limits)
         return _outputs(call["documents"], ranking)
 
     def _texts(self, documents: list[Document]) -> list[str]:

@@ -1,12 +1,21 @@
-"""`LangChainCrossEncoder`: a cross-encoder of LangChain's, as a reranker."""
+"""LangChain's cross-encoders as rerankers, and rerankers as cross-encoders of LangChain's."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from ksdk_rerank import ScoreKind, Scores, ScoringReranker
+from ksdk_rerank import Reranker, ScoreKind, Scores, ScoringReranker, load_reranker
 from ksdk_rerank._worker import Worker
 
-__all__ = ["CrossEncoder", "LangChainCrossEncoder"]
+try:
+    from langchain_core.cross_encoders import BaseCrossEncoder
+except ImportError:  # langchain-core before 1.2.19; langchain-classic, where there is one, had the class then
+    try:
+        from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
+    except ImportError:
+        BaseCrossEncoder = object  # type: ignore[assignment, misc]
+
+__all__ = ["CrossEncoder", "LangChainCrossEncoder", "RerankerCrossEncoder"]
 
 
 class CrossEncoder(Protocol):
@@ -49,3 +58,25 @@ class LangChainCrossEncoder(ScoringReranker):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.model,), {"score_kind": self.score_kind}
+
+
+class RerankerCrossEncoder(BaseCrossEncoder):
+    """A reranker, or its name, for what wants a `BaseCrossEncoder`, such as LangChain's own `CrossEncoderReranker`.
+
+    That one drops the scores, and knows no `min_score` and no asynchronous call; `RerankCompressor` does all three.
+    """
+
+    def __init__(self, reranker: Reranker | str) -> None:
+        self.reranker = load_reranker(reranker)
+        self.model_name = self.reranker.name
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+        """The `raw_score` of each pair of query and text; minus infinity where there is none, as for a blank text."""
+        scores = [-math.inf] * len(text_pairs)
+        for query in dict.fromkeys(query for query, _ in text_pairs):
+            places = [place for place, (asked, _) in enumerate(text_pairs) if asked == query]
+            ranking = self.reranker.rank(query, [text_pairs[place][1] for place in places])
+            found = {hit.index: hit.raw_score for hit in ranking if hit.raw_score is not None}
+            for index, place in enumerate(places):
+                scores[place] = found.get(ranking.duplicates.get(index, index), -math.inf)
+        return scores

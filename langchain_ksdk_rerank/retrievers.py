@@ -5,7 +5,7 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever, RetrieverLike
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
 from pydantic import Field, SecretStr
 
 from ksdk_rerank import KnowledgeSDKClient, SearchHit, Timeout
@@ -55,6 +55,9 @@ class KnowledgeSDKRetriever(BaseRetriever):
         client = client or KnowledgeSDKClient(api_key, base_url=base_url, timeout=timeout)
         values: dict[str, Any] = {"k": k, "client": client, "api_key_id": api_key_id, "extra": extra}
         super().__init__(**values, name=name, tags=tags, metadata=metadata)
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        return {**super()._get_ls_params(**kwargs), "ls_vector_store_provider": "KnowledgeSDK"}
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None

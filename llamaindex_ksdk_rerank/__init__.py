@@ -1,11 +1,9 @@
 """Reranking for LlamaIndex: `RerankPostprocessor` for any `Reranker`, and `KnowledgeSDKRetriever` as first stage.
 
-    engine = RetrieverQueryEngine.from_args(
-        KnowledgeSDKRetriever(similarity_top_k=20),
-        node_postprocessors=[RerankPostprocessor(reranker="cross-encoder/ms-marco-MiniLM-L-6-v2", top_n=5)],
-    )
-
-`RetrieverQueryEngine` is in `llama_index.core.query_engine`.
+engine = RetrieverQueryEngine.from_args(
+    KnowledgeSDKRetriever(similarity_top_k=20),
+    node_postprocessors=[RerankPostprocessor(reranker="cross-encoder/ms-marco-MiniLM-L-6-v2", top_n=5)],
+)
 """
 
 from ksdk_rerank.errors import MissingExtra

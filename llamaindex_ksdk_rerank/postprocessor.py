@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from llama_index.core.bridge.pydantic import PrivateAttr, StrictInt, field_serializer
+from llama_index.core.bridge.pydantic import PrivateAttr, StrictInt, field_serializer, field_validator
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
-from ksdk_rerank import Reranker, load_reranker
+from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
 
 __all__ = ["RerankPostprocessor"]
 
@@ -54,8 +55,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
     LlamaIndex's `SimilarityPostprocessor` drops nodes without a score; its response synthesizers do not look.
 
     A reranking reports `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span; each start
-    has its end also without nodes and on failure, where the end event has no nodes. `to_dict` writes the reranker as
-    its name, without options beside the name; pickle keeps those. Neither keeps callbacks.
+    has its end also without nodes and on failure, where the end event has no nodes. What else the `Ranking` says
+    (`usage`, `failures`, `truncated` and so on) is in the end event's `tags` and the callback's `ADDITIONAL_KWARGS`.
+    `to_dict` and pickle keep the reranker's options, never its key, and no callbacks. `to_dict` raises for a reranker
+    that `ksdk_rerank.to_config` cannot write: `to_dict(exclude={"reranker"})` and `from_dict(data, reranker=...)` then.
 
     Raises:
         ValueError: `top_n` is less than 1, `min_score` is outside [0, 1], or no reranker goes by the name; on use,
@@ -83,24 +86,17 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         # The base class opens the span here, because the method is abstract there.
         query = _checked_query(query_bundle)
-        with self._reported(nodes, query) as reranked:
-            ranking = self._reranker().rank(
-                query.query_str, self._texts(nodes), top_n=self.top_n, min_score=self.min_score
-            )
-            reranked += [_scored_copy(nodes[r.index], r.score, ranking.reranked_by) for r in ranking]
-        return reranked
+        with self._reported(nodes, query) as done:
+            return done(self._reranker().rank(*self._asked(nodes, query), top_n=self.top_n, min_score=self.min_score))
 
     @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _checked_query(query_bundle)
-        with self._reported(nodes, query) as reranked:
-            ranking = await self._reranker().arank(
-                query.query_str, self._texts(nodes), top_n=self.top_n, min_score=self.min_score
-            )
-            reranked += [_scored_copy(nodes[r.index], r.score, ranking.reranked_by) for r in ranking]
-        return reranked
+        with self._reported(nodes, query) as done:
+            asked = self._asked(nodes, query)
+            return done(await self._reranker().arank(*asked, top_n=self.top_n, min_score=self.min_score))
 
     def _reranker(self) -> Reranker:
         """`reranker`, built once a name; so it may also be assigned to, as every field."""
@@ -110,37 +106,47 @@ class RerankPostprocessor(BaseNodePostprocessor):
             self._loaded[self.reranker] = load_reranker(self.reranker)
         return self._loaded[self.reranker]
 
-    def _texts(self, nodes: Sequence[NodeWithScore]) -> list[str]:
-        return [_text(scored.node, self.metadata_mode) for scored in nodes]
+    def _asked(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> tuple[str, list[str]]:
+        return query.query_str, [_text(scored.node, self.metadata_mode) for scored in nodes]
 
     @contextmanager
-    def _reported(self, nodes: list[NodeWithScore], query: QueryBundle) -> Iterator[list[NodeWithScore]]:
-        """One reranking in LlamaIndex's two event systems. What is put into the list is what the end reports."""
+    def _reported(
+        self, nodes: list[NodeWithScore], query: QueryBundle
+    ) -> Iterator[Callable[[Ranking], list[NodeWithScore]]]:
+        """One reranking in LlamaIndex's two event systems. What it yields makes nodes of a ranking and reports both."""
         reranked: list[NodeWithScore] = []
+        said: dict[str, Any] = {}
+
+        def done(ranking: Ranking) -> list[NodeWithScore]:
+            said.update({f.name: getattr(ranking, f.name) for f in fields(ranking) if f.name != "results"})
+            reranked.extend(_scored_copy(nodes[hit.index], hit.score, ranking.reranked_by) for hit in ranking)
+            return reranked
+
         model_name = self._reranker().name
         top_n = len(nodes) if self.top_n is None else self.top_n
-        payload: dict[str, Any] = {
-            EventPayload.NODES: nodes,
-            EventPayload.MODEL_NAME: model_name,
-            EventPayload.QUERY_STR: query.query_str,
-            EventPayload.TOP_K: top_n,
-        }
+        payload: dict[str, Any] = {EventPayload.NODES: nodes, EventPayload.MODEL_NAME: model_name}
+        payload |= {EventPayload.QUERY_STR: query.query_str, EventPayload.TOP_K: top_n}
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model_name))
         try:
             with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-                yield reranked
-                event.on_end(payload={EventPayload.NODES: reranked})
+                yield done
+                event.on_end(payload={EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: said})
         finally:
-            dispatcher.event(ReRankEndEvent(nodes=reranked))
+            dispatcher.event(ReRankEndEvent(nodes=reranked, tags=said))
+
+    @field_validator("reranker", mode="before")
+    @classmethod
+    def _from_config(cls, reranker: object) -> object:
+        return from_config(reranker) if isinstance(reranker, Mapping) else reranker
 
     @field_serializer("reranker")
-    def _reranker_name(self, reranker: Reranker | str) -> str:
-        return reranker if isinstance(reranker, str) else reranker.name
+    def _to_config(self, reranker: Reranker | str) -> str | dict[str, object]:
+        return reranker if isinstance(reranker, str) else to_config(reranker)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Not as the base class does: what it cannot pickle it deletes, from this very object too, and only logs that.
-        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
-        return partial(type(self), **fields), ()
+        state = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
+        return partial(type(self), **state), ()
 
 
 def _checked_query(query_bundle: QueryBundle | None) -> QueryBundle:
@@ -165,8 +171,7 @@ def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: st
     if scored.score is not None and "reranked_by" not in metadata:  # else the score is an earlier reranker's
         metadata["retrieval_score"] = float(scored.score)  # other postprocessors leave numpy's here
     relevance = None if relevance is None else float(relevance)
-    metadata["relevance_score"] = relevance
-    metadata["reranked_by"] = reranked_by
+    metadata |= {"relevance_score": relevance, "reranked_by": reranked_by}
     update: dict[str, object] = {"metadata": metadata}
     for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
         excluded = getattr(node, name)

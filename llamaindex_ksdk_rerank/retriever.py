@@ -61,12 +61,8 @@ class KnowledgeSDKRetriever(BaseRetriever):
             raise ValueError("client has its own api_key, base_url and timeout; pass either the client or these")
         self.similarity_top_k = similarity_top_k
         self._own_client = client is None
-        if client is not None:
-            self._client = client
-        elif timeout is None:
-            self._client = KnowledgeSDKClient(api_key, base_url=base_url)
-        else:
-            self._client = KnowledgeSDKClient(api_key, base_url=base_url, timeout=timeout)
+        limited: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        self._client = client or KnowledgeSDKClient(api_key, base_url=base_url, **limited)
         super().__init__(callback_manager=callback_manager)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

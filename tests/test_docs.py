@@ -35,7 +35,7 @@ def blocks() -> list[object]:
 
 @pytest.mark.parametrize(("code", "output"), blocks())
 def test_the_block_runs_and_prints_what_stands_below_it(code: str, output: str | None) -> None:
-    for needed in ("langchain_classic", "langchain_core", "llama_index.core", "cohere"):
+    for needed in ("langchain_classic", "langchain_core", "llama_index.core", "cohere", "opentelemetry.sdk"):
         if needed in code or (needed == "langchain_core" and "langchain_ksdk" in code):
             pytest.importorskip(needed)
     keys = {"CO_API_KEY": "no-real-key", "JINA_API_KEY": "no-real-key"}

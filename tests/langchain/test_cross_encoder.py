@@ -1,9 +1,10 @@
-"""`LangChainCrossEncoder`: a cross-encoder of LangChain's as the reranker."""
+"""A cross-encoder of LangChain's as the reranker, and a reranker as LangChain's cross-encoder."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import pickle
 import threading
 
@@ -13,9 +14,9 @@ pytest.importorskip("langchain_core")
 
 from langchain_core.documents import Document
 
-from ksdk_rerank import ScoreKind
+from ksdk_rerank import Cascade, CrossEncoderReranker, Deduplicated, InputOrder, LexicalReranker, Reranker, ScoreKind
 from ksdk_rerank.errors import BadReply
-from langchain_ksdk_rerank import LangChainCrossEncoder, RerankCompressor
+from langchain_ksdk_rerank import LangChainCrossEncoder, RerankCompressor, RerankerCrossEncoder
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder
@@ -96,3 +97,65 @@ def test_copies_and_pickles_work_alike(duplicate: object) -> None:
     assert other.rank("key", ["key"]) == reranker.rank("key", ["key"])
     reranker.close()
     assert reranker.rank("key", ["key"])[0].score == 0.0
+
+
+# The other way round
+
+TEXTS = ["A door.", "A key opens a door.", " ", "A key."]
+
+
+@pytest.fixture(params=["lexical", "local"])
+def reranker(request: pytest.FixtureRequest) -> Reranker:
+    if request.param == "lexical":
+        return LexicalReranker()
+    return CrossEncoderReranker(str(request.getfixturevalue("tiny_bert")), backend="onnx")
+
+
+async def test_langchains_own_reranker_gives_our_order(reranker: Reranker) -> None:
+    compressors = pytest.importorskip("langchain_classic.retrievers.document_compressors")
+    theirs = compressors.CrossEncoderReranker(model=RerankerCrossEncoder(reranker), top_n=3)
+    documents = [Document(text) for text in TEXTS]
+    ours = RerankCompressor(reranker, top_n=3).compress_documents(documents, "key")
+    for found in (theirs.compress_documents(documents, "key"), await theirs.acompress_documents(documents, "key")):
+        assert [each.page_content for each in found] == [each.page_content for each in ours]
+
+
+def test_scores_are_the_raw_ones_and_a_blank_text_has_the_lowest(reranker: Reranker) -> None:
+    scores = RerankerCrossEncoder(reranker).score([("key", text) for text in TEXTS])
+    assert scores[2] == -math.inf
+    assert {hit.index: hit.raw_score for hit in reranker.rank("key", TEXTS) if hit.raw_score is not None} == {
+        index: score for index, score in enumerate(scores) if index != 2
+    }
+    assert all(type(score) is float for score in scores)
+
+
+def test_pairs_of_several_queries_each_get_their_own_score(reranker: Reranker) -> None:
+    pairs = [("key", TEXTS[0]), ("door", TEXTS[0]), ("key", TEXTS[3]), ("door", TEXTS[3])]
+    scores = RerankerCrossEncoder(reranker).score(pairs)
+    alone = [
+        RerankerCrossEncoder(reranker).score([pair for pair in pairs if pair[0] == query]) for query in ("key", "door")
+    ]
+    assert scores == [alone[0][0], alone[1][0], alone[0][1], alone[1][1]]
+    assert RerankerCrossEncoder(reranker).score([]) == []
+
+
+def test_without_scores_langchain_keeps_the_order_it_was_given() -> None:
+    assert RerankerCrossEncoder(InputOrder()).score([("key", "a"), ("key", "b")]) == [-math.inf, -math.inf]
+    head, *tail = RerankerCrossEncoder(Cascade("lexical", "lexical", keep=1)).score(
+        [("key", text) for text in ("key", "b", "c")]
+    )
+    assert math.isfinite(head)
+    assert tail == [-math.inf, -math.inf]
+
+
+def test_a_duplicate_has_the_score_of_what_it_repeats() -> None:
+    scores = RerankerCrossEncoder(Deduplicated("lexical")).score([("key", "a key"), ("key", "b"), ("key", "A  key")])
+    assert scores[0] == scores[2] > scores[1]
+
+
+def test_it_is_known_by_its_rerankers_name_and_can_be_pickled() -> None:
+    model = RerankerCrossEncoder("lexical")
+    assert isinstance(model, BaseCrossEncoder)
+    assert model.model_name == "lexical"
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.score([("key", "a key")]) == model.score([("key", "a key")])

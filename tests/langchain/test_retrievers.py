@@ -171,8 +171,19 @@ async def test_a_search_is_a_retriever_run(retriever: KnowledgeSDKRetriever) -> 
     await retriever.ainvoke("key", {"callbacks": [recorder]}, k=1)
     for run in recorder.traced_runs:
         assert (run.run_type, run.name, run.inputs) == ("retriever", "KnowledgeSDKRetriever", {"query": "key"})
-        assert (run.extra or {})["metadata"]["ls_retriever_name"] == "knowledgesdk"
+        said = (run.extra or {})["metadata"]
+        assert (said["ls_retriever_name"], said["ls_vector_store_provider"]) == ("knowledgesdk", "KnowledgeSDK")
     assert len(recorder.traced_runs) == 2
+
+
+async def test_both_retrievers_say_what_they_are_in_a_trace(retriever: KnowledgeSDKRetriever) -> None:
+    recorder = RunCollectorCallbackHandler()
+    whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical"))
+    whole.invoke("key", {"callbacks": [recorder]})
+    await whole.ainvoke("key", {"callbacks": [recorder]})
+    for run in recorder.traced_runs:
+        names = [(each.extra or {})["metadata"]["ls_retriever_name"] for each in (run, run.child_runs[0])]
+        assert names == ["reranked", "knowledgesdk"]
 
 
 async def test_many_searches_at_once(retriever: KnowledgeSDKRetriever) -> None:

@@ -11,7 +11,7 @@ pytest.importorskip("llama_index.core")
 
 from llama_index.core import MockEmbedding, SummaryIndex, VectorStoreIndex
 from llama_index.core.base.response.schema import Response
-from llama_index.core.chat_engine import ContextChatEngine
+from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -23,6 +23,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever
 from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
 from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.workflow import Event, StartEvent, StopEvent, Workflow, step
 from llama_index_instrumentation.base import BaseEvent
 
 from ksdk_rerank import InputOrder, Ranking, Reranker
@@ -135,19 +136,70 @@ def test_a_fusion_retriever_can_be_the_first_stage(
         assert 0 < scored.metadata["retrieval_score"] < 0.1  # the fused one: 1 / (60 + rank)
 
 
+@pytest.mark.parametrize("kind", [ContextChatEngine, CondensePlusContextChatEngine])
 def test_a_chat_engine_reranks_each_turn(
-    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., AgentChatResponse]
+    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., AgentChatResponse], kind: type[ContextChatEngine]
 ) -> None:
-    chat = ContextChatEngine.from_defaults(
+    chat = kind.from_defaults(
         retriever=knowledge_base,
         llm=MockLLM(),
         memory=ChatMemoryBuffer.from_defaults(token_limit=1000),  # the default one leaves a database open
         node_postprocessors=[lexical()],
     )
     for question, title in [(QUERY, "Rotate an API key"), ("Who has a free seat?", "Seats")]:
+        if kind is CondensePlusContextChatEngine:
+            chat.reset()  # else `MockLLM` condenses the question to the whole prompt
         response = call(chat.chat, question)
         assert [scored.metadata["title"] for scored in response.source_nodes] == [title]
         assert "_score" not in str(response)
+
+
+def test_a_chat_engine_that_streams_reranks_too(knowledge_base: KnowledgeSDKRetriever) -> None:
+    chat = ContextChatEngine.from_defaults(
+        retriever=knowledge_base,
+        llm=MockLLM(),
+        memory=ChatMemoryBuffer.from_defaults(token_limit=1000),
+        node_postprocessors=[lexical()],
+    )
+    response = chat.stream_chat(QUERY)
+    assert ANSWER in "".join(response.response_gen)
+    assert [scored.metadata["title"] for scored in response.source_nodes] == ["Rotate an API key"]
+
+
+class Found(Event):
+    query: str
+    nodes: list[NodeWithScore]
+
+
+class TwoStages(Workflow):
+    """Retrieve in one step, rerank in the next."""
+
+    def __init__(self, retriever: BaseRetriever, postprocessor: RerankPostprocessor) -> None:
+        super().__init__(timeout=20)
+        self.retriever = retriever
+        self.postprocessor = postprocessor
+
+    @step
+    async def retrieve(self, event: StartEvent) -> Found:
+        return Found(query=event.query, nodes=await self.retriever.aretrieve(event.query))
+
+    @step
+    async def rerank(self, event: Found) -> StopEvent:
+        return StopEvent(result=await self.postprocessor.apostprocess_nodes(event.nodes, query_str=event.query))
+
+
+async def test_a_step_of_a_workflow_reranks(knowledge_base: KnowledgeSDKRetriever, events: list[BaseEvent]) -> None:
+    workflow = TwoStages(knowledge_base, lexical())
+    first, second = await asyncio.gather(workflow.run(query=QUERY), workflow.run(query="Who has a free seat?"))
+    titles = [[scored.metadata["title"] for scored in nodes] for nodes in (first, second)]
+    assert titles == [["Rotate an API key"], ["Seats"]]
+    reported = [type(event) for event in events if isinstance(event, (ReRankStartEvent, ReRankEndEvent))]
+    assert sorted(kind.__name__ for kind in reported) == ["ReRankEndEvent"] * 2 + ["ReRankStartEvent"] * 2
+
+
+async def test_a_failure_in_a_step_is_the_workflows(knowledge_base: KnowledgeSDKRetriever) -> None:
+    with pytest.raises(Exception, match="wait 7 seconds"):
+        await TwoStages(knowledge_base, RerankPostprocessor(reranker=Overloaded())).run(query=QUERY)
 
 
 async def test_cores_evaluator_calls_the_synchronous_method_on_its_loop() -> None:

@@ -32,8 +32,23 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
+from llama_index_instrumentation.dispatcher import instrument_tags
 
-from ksdk_rerank import InputOrder, LexicalReranker, Ranked, Ranking, Reranker, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank import (
+    Cascade,
+    CrossEncoderReranker,
+    Fallback,
+    InputOrder,
+    JinaReranker,
+    LexicalReranker,
+    LongDocuments,
+    Ranked,
+    Ranking,
+    Reranker,
+    ScoreKind,
+    Scores,
+    ScoringReranker,
+)
 from ksdk_rerank.errors import RateLimited
 from llamaindex_ksdk_rerank import RerankPostprocessor
 
@@ -433,7 +448,39 @@ def test_legacy_callbacks_get_what_core_integrations_send(call: Call) -> None:
         EventPayload.QUERY_STR: QUERY,
         EventPayload.TOP_K: 5,
     }
-    assert end.payload == {EventPayload.NODES: reranked}
+    said = {"reranked_by": "lexical", "usage": {}, "truncated": 0, "failures": (), "duplicates": {}}
+    assert end.payload == {EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: said}
+
+
+class Billed(Listening):
+    """As a hosted reranker, it says what it cost."""
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        return Scores([float(len(document)) for document in documents], usage={"search_units": 1}, truncated=2)
+
+
+def test_usage_and_the_reasons_of_a_fallback_are_in_both_reports(call: Call, events: list[BaseEvent]) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    manager = CallbackManager([debug])
+    postprocessor = RerankPostprocessor(reranker=Fallback([Overloaded(), Billed()]), callback_manager=manager)
+    call(postprocessor.postprocess_nodes, candidates(), query_str=QUERY)
+    start, end = reranks(events)
+    ((_, legacy_end),) = debug.get_event_pairs(CBEventType.RERANKING)
+    assert legacy_end.payload is not None
+    for said in (end.tags, legacy_end.payload[EventPayload.ADDITIONAL_KWARGS]):
+        assert (said["usage"], said["truncated"], said["reranked_by"]) == ({"search_units": 1}, 2, "listening")
+        [failure] = said["failures"]
+        assert (failure.reranker, failure.error) == ("hosted:overloaded", "RateLimited")
+    assert json.loads(end.model_dump_json())["tags"]["failures"][0]["error"] == "RateLimited"
+    assert start.tags == {}
+
+
+def test_tags_of_the_application_stay_beside_those_of_the_rerank(call: Call, events: list[BaseEvent]) -> None:
+    with instrument_tags({"tenant": "a"}):
+        call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=QUERY)
+    start, end = reranks(events)
+    assert start.tags == {"tenant": "a"}
+    assert (end.tags["tenant"], end.tags["usage"]) == ("a", {})
 
 
 def test_a_failure_is_raised_and_ends_what_it_started(
@@ -505,16 +552,54 @@ def test_to_dict_and_back_keeps_every_setting() -> None:
         assert texts(restored.postprocess_nodes(candidates(), query_str=QUERY))[0] == "The red fox jumps."
 
 
-def test_to_dict_writes_a_reranker_as_its_name_and_nothing_it_holds() -> None:
+@pytest.mark.parametrize(
+    "reranker",
+    [
+        LexicalReranker(k1=2.0),
+        CrossEncoderReranker("some/model", max_length=128, dtype="float32"),
+        Cascade(LexicalReranker(b=0.5), LongDocuments(CrossEncoderReranker("some/model"), stride=64), keep=7),
+    ],
+    ids=lambda reranker: type(reranker).__name__,
+)
+def test_to_dict_and_back_keeps_the_options_of_a_reranker(reranker: Reranker) -> None:
+    postprocessor = RerankPostprocessor(reranker=reranker, top_n=3)
+    written = json.dumps(postprocessor.to_dict())
+    for restored in (
+        RerankPostprocessor.from_dict(json.loads(written)),
+        RerankPostprocessor.from_json(postprocessor.to_json()),
+        RerankPostprocessor.model_validate_json(postprocessor.model_dump_json()),
+    ):
+        assert repr(restored.reranker) == repr(reranker)
+        assert restored.top_n == 3
+        assert json.dumps(restored.to_dict()) == written
+
+
+def test_to_dict_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JINA_API_KEY", "from-the-environment")
+    postprocessor = RerankPostprocessor(reranker=JinaReranker("jina-reranker-m0", api_key="sk-very-secret", retries=0))
+    assert "secret" not in postprocessor.to_json() + repr(postprocessor) + str(postprocessor)
+    assert b"sk-very" not in pickle.dumps(postprocessor)
+    restored = RerankPostprocessor.from_json(postprocessor.to_json()).reranker
+    assert isinstance(restored, JinaReranker)
+    assert (restored.model, restored.retries) == ("jina-reranker-m0", 0)
+
+
+def test_to_dict_of_somebodys_own_reranker_says_what_to_do_instead() -> None:
     class Keyed(Overloaded):
         def __init__(self) -> None:
             self.key = "sk-very-secret"
 
-    postprocessor = RerankPostprocessor(reranker=Keyed())
-    assert postprocessor.to_dict()["reranker"] == "hosted:overloaded"
-    assert "secret" not in postprocessor.to_json() + repr(postprocessor) + str(postprocessor)
-    restored = RerankPostprocessor.from_dict(RerankPostprocessor(reranker=LexicalReranker(k1=2.0)).to_dict())
-    assert restored.reranker == "lexical"
+    postprocessor = RerankPostprocessor(reranker=Keyed(), top_n=3)
+    with pytest.raises(ValueError, match=r"Keyed is not a class of ksdk_rerank.* pass the reranker itself"):
+        postprocessor.to_dict()
+    assert "secret" not in repr(postprocessor) + str(postprocessor)
+    restored = RerankPostprocessor.from_dict(postprocessor.to_dict(exclude={"reranker"}), reranker=Keyed())
+    assert (type(restored.reranker), restored.top_n) == (Keyed, 3)
+
+
+def test_from_dict_makes_nothing_but_rerankers_of_this_library() -> None:
+    with pytest.raises(ValueError, match="use one of: "):
+        RerankPostprocessor.from_dict({"reranker": {"class": "subprocess.run", "parameters": {"args": "true"}}})
 
 
 def test_pickle_keeps_the_options_of_a_reranker() -> None:

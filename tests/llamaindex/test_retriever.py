@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -201,3 +203,17 @@ def test_a_client_excludes_what_it_is_made_of(also: dict[str, object]) -> None:
     client = KnowledgeSDKClient(KEY)
     with pytest.raises(ValueError, match="pass either the client or these"):
         KnowledgeSDKRetriever(client=client, **also)  # type: ignore[arg-type]
+
+
+def test_copies_and_pickles_work_alike_and_hold_no_key(
+    stand_in: KnowledgeSDKStandIn, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    retriever = over(stand_in, 2)
+    asleep = pickle.dumps(retriever)
+    assert stand_in.api_key.encode() not in asleep
+    expected = [found.node_id for found in call(retriever.retrieve, "rotate")]
+    assert [found.node_id for found in call(copy.deepcopy(retriever).retrieve, "rotate")] == expected
+    with pytest.raises(MissingKey, match="KNOWLEDGESDK_API_KEY"):
+        call(pickle.loads(asleep).retrieve, "rotate")
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
+    assert [found.node_id for found in call(pickle.loads(asleep).retrieve, "rotate")] == expected
