@@ -31,7 +31,9 @@ from ksdk_rerank import (
     TEIReranker,
     Timeout,
     VLLMReranker,
+    from_config,
     load_reranker,
+    to_config,
 )
 from ksdk_rerank.evaluation import Evaluation, evaluate
 from langchain_ksdk_rerank import RerankCompressor
@@ -53,6 +55,8 @@ async def arank(reranker: Reranker) -> None:
 
 def build() -> None:
     assert_type(load_reranker("lexical"), Reranker)
+    assert_type(load_reranker({"class": "LexicalReranker"}), Reranker)
+    assert_type(from_config(to_config(LexicalReranker())), Reranker)
     rank(LexicalReranker(k1=1.2, b=0.75))
     rank(InputOrder())
     rank(CrossEncoderReranker("BAAI/bge-reranker-large", backend="onnx", max_length=256))
