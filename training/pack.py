@@ -1,0 +1,66 @@
+"""Writes the model's folder: the int8 graph, `tokenizer.json`, `config.json`; and golden scores for the tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from training.export import quantize, to_onnx
+from training.network import HEADS, HIDDEN, LAYERS, POSITIONS, CrossEncoder
+
+__all__ = ["golden", "pack"]
+
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def pack(model: CrossEncoder, tokenizer: Tokenizer, out: Path) -> None:
+    """Write everything to `out`. The float32 graph goes beside, as `fp32/onnx/model.onnx`: it is not shipped."""
+    for folder in (out, out / "fp32"):
+        (folder / "onnx").mkdir(parents=True, exist_ok=True)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        (folder / "config.json").write_text(json.dumps(_config(tokenizer), indent=2) + "\n", encoding="utf-8")
+    example = _encoded(tokenizer, [("a query", "a document"), ("another one", "and a longer document that goes on")])
+    fp32 = out / "fp32/onnx/model.onnx"
+    to_onnx(model, tuple(torch.from_numpy(part) for part in example), INPUTS, "logits", fp32)
+    quantize(fp32, out / "onnx/model_int8.onnx")
+
+
+def golden(model: CrossEncoder, tokenizer: Tokenizer, questions: Path, out: Path) -> None:
+    """Write the pairs in `questions` with the logits of the float32 original, each scored alone, to `out`."""
+    content = json.loads(questions.read_text(encoding="utf-8"))
+    with torch.inference_mode():
+        for one in content:
+            alone = _encoded(tokenizer, [(one["query"], one["document"])])
+            one["logit"] = round(float(model(*map(torch.from_numpy, alone))), 5)
+    out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _encoded(tokenizer: Tokenizer, texts: list[tuple[str, str]]) -> list[NDArray[np.int64]]:
+    """Ids, mask and types of pairs, padded to the longest."""
+    encoded = [tokenizer.encode(query, document) for query, document in texts]
+    width = max(len(one.ids) for one in encoded)
+    fields = zip(*((one.ids, one.attention_mask, one.type_ids) for one in encoded), strict=True)
+    return [np.array([row + [0] * (width - len(row)) for row in rows], np.int64) for rows in fields]
+
+
+def _config(tokenizer: Tokenizer) -> dict[str, object]:
+    """What engines and other readers ask for; the graph itself is not that of transformers' BERT."""
+    return {
+        "architectures": ["KsdkRerankForSequenceClassification"],
+        "model_type": "ksdk-rerank-cross-encoder",
+        "id2label": {"0": "LABEL_0"},
+        "label2id": {"LABEL_0": 0},
+        "max_position_embeddings": POSITIONS,
+        "pad_token_id": tokenizer.token_to_id("[PAD]"),
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+    }

@@ -1,0 +1,109 @@
+"""Questions and passages from the training material: who asks what, and which passage answers.
+
+Three collections (their hashes are checked) and weak pairs from the documentation of the packages installed here. One
+twentieth of the articles, topics, claims and packages is set aside for validation, by a hash of its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import random
+import re
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+
+from training.documentation import read_documentation
+from training.texts import Source, cut, vary
+
+__all__ = ["read_sources"]
+
+SHA256 = {
+    "squad11-train.jsonl.xz": "c5d129de70de78702285a8376df4ed2a9615c6a27c28828930b03f3415c14648",
+    "medquad-train.jsonl.xz": "03e691d13393a4cb59947ca2319f824be43acb6e551005e5aec7e16c34d3641a",
+    "scifact.tar.xz": "3f09438214d8ca8e95419a5bad43e266767383c6fb908fa3c6d69ac2ad7463b0",
+}
+
+
+def read_sources(data: Path, *, size: float, seed: int) -> list[Source]:
+    """The sources, varied in form; `size` 1.0 is about 15,600 passages and 27,700 queries."""
+    for name, expected in SHA256.items():
+        found = hashlib.sha256((data / name).read_bytes()).hexdigest()
+        if found != expected:
+            raise ValueError(f"{data / name} has the SHA-256 {found}, not {expected}; fetch it again")
+    rng = random.Random(seed)
+    return [
+        _squad(data / "squad11-train.jsonl.xz", int(6000 * size), rng),
+        _medquad(data / "medquad-train.jsonl.xz", int(5000 * size), rng),
+        _scifact(data / "scifact.tar.xz", int(1000 * size), rng),
+        read_documentation(int(3000 * size), rng),
+    ]
+
+
+def _squad(path: Path, limit: int, rng: random.Random) -> Source:
+    articles = defaultdict(list)
+    for line in lzma.decompress(path.read_bytes()).decode("utf-8").splitlines():
+        paragraph = json.loads(line)
+        articles[paragraph["title"]].append(paragraph)
+    source = Source("squad")
+    # Parts of many articles rather than many parts of few: other paragraphs of the article are the hard negatives.
+    share = min(1.0, limit / sum(map(len, articles.values())))
+    for title, paragraphs in sorted(articles.items()):
+        start = rng.randrange(len(paragraphs))
+        for paragraph in (paragraphs[start:] + paragraphs[:start])[: max(4, round(share * len(paragraphs)))]:
+            questions = rng.sample(paragraph["questions"], min(3, len(paragraph["questions"])))
+            prefix = f"{title}. " if rng.random() < 0.3 else ""
+            source.add(prefix + paragraph["text"], title, [vary(question, rng) for question in questions])
+    return source
+
+
+def _medquad(path: Path, limit: int, rng: random.Random) -> Source:
+    topics = defaultdict(list)
+    for line in lzma.decompress(path.read_bytes()).decode("utf-8").splitlines():
+        pair = json.loads(line)
+        topics[pair["focus"].lower()].append(pair)
+    source = Source("medquad")
+    names = sorted(topics)
+    rng.shuffle(names)
+    names.sort(key=lambda name: -min(3, len(topics[name])))  # topics with several types first
+    said: set[str] = set()  # the same advice stands under many answers
+    for name in names:
+        seen = set()
+        for pair in rng.sample(topics[name], min(4, len(topics[name]))):
+            if pair["answer"] in seen or len(source.passages) >= limit:
+                continue
+            seen.add(pair["answer"])
+            kept, following = cut(pair["answer"], 100)
+            question = re.sub(r"\s+\?$", "?", pair["question"]).replace(
+                "What is (are)", rng.choice(["What is", "What are"])
+            )
+            weak = [following] if following and following not in said and rng.random() < 0.5 else []
+            said.update(weak)
+            source.add(kept, name, [vary(question, rng)], weak=weak)
+    return source
+
+
+def _scifact(path: Path, distractors: int, rng: random.Random) -> Source:
+    """The training claims. Test claims are not read; their abstracts may be among the distractors."""
+    with tarfile.open(path) as archive:
+
+        def read(name: str) -> list[str]:
+            file = archive.extractfile(f"scifact/{name}")
+            assert file is not None
+            return file.read().decode().splitlines()
+
+        corpus = {document["_id"]: document for document in map(json.loads, read("corpus.jsonl"))}
+        claims = {claim["_id"]: claim["text"] for claim in map(json.loads, read("queries.train.jsonl"))}
+        judged = defaultdict(list)
+        for line in read("qrels.train.tsv")[1:]:
+            claim, document, grade = line.split("\t")
+            if int(grade) > 0:
+                judged[document].append(claims[claim])
+    others = rng.sample(sorted(corpus.keys() - judged.keys()), distractors)
+    source = Source("scifact")
+    for identifier in [*sorted(judged), *others]:
+        document = corpus[identifier]
+        source.add(f"{document['title']} {document['text']}", identifier, judged.get(identifier, []))
+    return source
