@@ -29,8 +29,8 @@ class _BackgroundLoop:
         self.loop, self._stop = ready.result()
 
     def _run(self, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-        # As asyncio.run does, but for the loop's executor: shutting that down starts a thread, which Python 3.12 refuses
-        # while it exits.
+        # As asyncio.run does, but for the loop's executor: shutting that down starts a thread, which Python 3.12
+        # refuses while it exits.
         loop = asyncio.new_event_loop()
         try:
             loop.run_until_complete(self._main(ready))
