@@ -1,4 +1,4 @@
-"""One thread for one local model: calls wait in line instead of fighting for the processor."""
+"""Threads of its own for one local model: calls wait in line instead of fighting for the processor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ T = TypeVar("T")
 
 
 class Worker:
-    """A thread of its own that runs one piece of work after another.
+    """A thread of its own, or a few, that take up one piece of work after another.
 
     Work never runs on the event loop nor on its default executor, which applications need for other things. The
-    thread starts at the first call and anew in a forked child, where its parent's thread does not exist.
+    threads start when needed and anew in a forked child, where its parent's threads do not exist.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self.threads = threads
         self._name = name
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
@@ -31,7 +32,7 @@ class Worker:
         """Put `work` in the queue. Cancelling the future takes it out again, unless it has begun."""
         with self._lock:
             if self._executor is None or self._pid != os.getpid():
-                self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
+                self._executor = ThreadPoolExecutor(max_workers=self.threads, thread_name_prefix=self._name)
                 self._pid = os.getpid()
             return self._executor.submit(work)
 
@@ -44,8 +45,18 @@ class Worker:
         return await asyncio.wrap_future(self.submit(work))
 
     def close(self) -> None:
-        """End the thread once the work that has begun is done; waiting work is cancelled."""
+        """End the threads once the work that has begun is done; waiting work is cancelled."""
+        executor = self._detached()
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def drain(self) -> None:
+        """Wait for all work, also for what it submits in its turn, and end the threads."""
+        while (executor := self._detached()) is not None:
+            executor.shutdown(wait=True)
+
+    def _detached(self) -> ThreadPoolExecutor | None:
+        """The executor, which is forgotten; None where there is none, or only a parent process's."""
         with self._lock:
             executor, self._executor = self._executor, None
-        if executor is not None and self._pid == os.getpid():
-            executor.shutdown(wait=False, cancel_futures=True)
+        return executor if self._pid == os.getpid() else None

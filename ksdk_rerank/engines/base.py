@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "Dtype", "Engine", "Settings"]
 
-Backend = Literal["onnx", "torch"]
+Backend = Literal["openvino", "onnx", "torch"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
@@ -36,11 +36,18 @@ class Settings:
 
 
 class Engine(ABC):
-    """Weights in memory. It is used by one thread at a time."""
+    """Weights in memory."""
 
     backend: ClassVar[str]
     tokenizer: Tokenizer
     """The model's tokenizer, this engine's own: nobody else may change its truncation or padding."""
+    streams: int = 1
+    """How many threads may be in `forward` at once."""
+    budget: int
+    """How many tokens a batch may have, padding included."""
+
+    independent: bool = True
+    """Whether a pair's logit is the same whatever else is in its batch, but for rounding."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:

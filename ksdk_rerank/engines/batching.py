@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOKEN_BUDGET", "Batch", "pad", "split"]
+__all__ = ["TOKEN_BUDGET", "Batch", "pad", "share", "split"]
 
-TOKEN_BUDGET = 4096
-"""Tokens a batch, padding included. A starting point: 8 pairs of 512 tokens. A benchmark is to choose it."""
+TOKEN_BUDGET = 512
+"""Tokens a batch, padding included, on a processor: about what its caches hold. Chosen with `python
+benchmarks/latency.py --budgets` on 2 cores of an AMD EPYC (2026-11-23): 256 and 512 beat 1,024, and those 4,096."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,18 @@ def split(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[i
         batch.append(position)
     if batch:
         yield batch
+
+
+def share(lengths: Sequence[int], budget: int, streams: int) -> int:
+    """A budget, at most `budget`, whose batches keep `streams` threads busy for about as long.
+
+    Worked example, lengths [100] * 8, budget 500, two streams: batches of 500 would be 5 and 3 pairs, of 400 4 and 4.
+    """
+    if streams == 1:
+        return budget
+    tokens = sum(lengths)
+    rounds = -(-tokens // (budget * streams))
+    return min(budget, -(-tokens // (rounds * streams)))
 
 
 def pad(pairs: Sequence[NDArray[np.int32]], pad_id: int) -> Batch:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.base import Backend, Settings
+from ksdk_rerank.engines.processor import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "model_of"]
 
+_ONNX_FILES = ("tokenizers", "huggingface_hub", "numpy")
 _NEEDS = {
-    "onnx": ("onnxruntime", "tokenizers", "huggingface_hub", "numpy"),
+    "openvino": ("openvino", *_ONNX_FILES),
+    "onnx": ("onnxruntime", *_ONNX_FILES),
     "torch": ("sentence_transformers",),
 }
-_EXTRAS = {"onnx": "local", "torch": "torch"}
+_EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
 
 
 def load(settings: Settings) -> Model:
@@ -33,7 +36,7 @@ def load(settings: Settings) -> Model:
     wanted = _wanted(settings)
     installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
     if not installed:
-        raise MissingExtra.of(_EXTRAS[wanted[0]], f"CrossEncoderReranker({settings.model!r})")
+        raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
 
     from ksdk_rerank.engines.files import locate
     from ksdk_rerank.engines.head import check_head, read_json
@@ -59,15 +62,24 @@ def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
 
 
 def _wanted(settings: Settings) -> tuple[Backend, ...]:
-    """The engines that may run this, best first."""
+    """The engines that may run this, the fastest first by `benchmarks/latency.py`."""
     if settings.backend is not None:
         return (settings.backend,)
-    if settings.trust_remote_code or settings.dtype in ("float16", "bfloat16"):
+    if settings.trust_remote_code or settings.dtype == "float16":
         return ("torch",)
     if settings.dtype == "int8":
         return ("onnx",)
-    # Off the CPU torch is first: the usual onnxruntime package runs on nothing else.
-    return ("onnx", "torch") if settings.device in (None, "cpu") else ("torch", "onnx")
+    if settings.device not in (None, "cpu"):  # the usual onnxruntime package runs on nothing else
+        return ("torch",) if settings.dtype == "bfloat16" else ("torch", "onnx")
+    if settings.dtype == "bfloat16":
+        return ("openvino", "torch") if has_bfloat16() else ("torch",)
+    # Without bfloat16 OpenVINO calculates in float32, and int8 by onnxruntime is faster.
+    return ("openvino", "onnx", "torch") if has_bfloat16() else ("onnx", "openvino", "torch")
+
+
+def _install_first(wanted: tuple[Backend, ...]) -> Backend:
+    """What to advise: the extra that most models and machines are fine with."""
+    return "onnx" if "onnx" in wanted else wanted[-1]
 
 
 def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engine:
@@ -76,11 +88,18 @@ def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engin
             from ksdk_rerank.engines.torch import TorchEngine
 
             return TorchEngine(files, settings)
-        from ksdk_rerank.engines.onnx import OnnxEngine, find_model
+        from ksdk_rerank.engines.graphs import find_model
 
-        name = find_model(files, settings)
-        if name is not None:
-            return OnnxEngine(name, files, settings)
+        name = find_model(files, settings, backend)
+        if name is None:
+            continue
+        if backend == "openvino":
+            from ksdk_rerank.engines.openvino import OpenVinoEngine
+
+            return OpenVinoEngine(name, files, settings)
+        from ksdk_rerank.engines.onnx import OnnxEngine
+
+        return OnnxEngine(name, files, settings)
     kind = "int8 ONNX file" if settings.dtype == "int8" else "ONNX file"
     raise UnsupportedModel(
         f"{settings.model} offers no {kind} with a tokenizer.json{' in the cache' if files.offline else ''}, and no"

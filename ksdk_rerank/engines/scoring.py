@@ -1,37 +1,105 @@
-"""`Model`: encoding, batching and an engine together give a document its score."""
+"""`Model`: encoding, batching and an engine together. `Job`: one call, on its way from texts to scores."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.base import Engine
-from ksdk_rerank.engines.batching import TOKEN_BUDGET, pad, split
+from ksdk_rerank.engines.batching import pad, share, split
 from ksdk_rerank.engines.encoding import PairEncoder
 
-__all__ = ["Model"]
+__all__ = ["Job", "Model"]
+
+_DOCUMENTS_AT_ONCE = 256
+"""Encoded before another call may go first: some hundredths of a second."""
 
 
 class Model:
-    """A loaded cross-encoder. One thread at a time may use it."""
+    """A loaded cross-encoder. As many threads as its engine has streams may use it at once."""
 
-    def __init__(self, engine: Engine, *, name: str, max_length: int, pad_id: int, budget: int = TOKEN_BUDGET) -> None:
+    def __init__(self, engine: Engine, *, name: str, max_length: int, pad_id: int) -> None:
         self.engine = engine
         self.encoder = PairEncoder(engine.tokenizer, max_length, name)
         self._pad_id = pad_id
-        self._budget = budget
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        """The logits of `documents` in their order; equal documents are read once."""
-        positions = {document: position for position, document in enumerate(dict.fromkeys(documents))}
-        encoded = self.encoder.encode(query, list(positions))
-        logits = np.empty(len(positions), np.float64)
-        for rows in split([pair.shape[1] for pair in encoded.pairs], self._budget):
-            logits[rows] = self.engine.forward(pad([encoded.pairs[row] for row in rows], self._pad_id))
-        where = [positions[document] for document in documents]
+        """The logits of `documents` in their order."""
+        job = Job(query, documents)
+        while not job.encoded:
+            job.encode(self)
+        while job.batches:
+            rows = job.take()
+            job.put(rows, self.forward([job.pairs[row] for row in rows]))
+        return job.scores()
+
+    def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
+        """The logits of `pairs` of similar length, as one batch."""
+        return self.engine.forward(pad(pairs, self._pad_id))
+
+
+class Job:
+    """One query with its documents. First it is encoded, some documents at a time; then its batches are calculated.
+
+    Its batches are the same whatever else goes on, and equal documents are read once.
+
+    Attributes:
+        pairs: the query with each different document, as tokens.
+        encoded: whether `pairs` and `batches` are complete.
+        batches: those that nobody has taken, as positions in `pairs`, the longest pairs first.
+        waiting: about how many tokens nobody has taken.
+        missing: how many pairs have no logit yet.
+    """
+
+    def __init__(self, query: str, documents: Sequence[str]) -> None:
+        self._query = query
+        self._documents = documents
+        self._positions = {document: position for position, document in enumerate(dict.fromkeys(documents))}
+        self._texts = list(self._positions)
+        self._truncated: list[bool] = []
+        self._logits = np.empty(len(self._texts), np.float64)
+        self.pairs: list[NDArray[np.int32]] = []
+        self.encoded = False
+        self.batches: deque[list[int]] = deque()
+        self.waiting = sum(map(len, self._texts)) // 4  # characters a token, until they are counted
+        self.missing = len(self._texts)
+
+    def encode(self, model: Model) -> None:
+        """Encode the next documents; after the last ones, plan the batches."""
+        start = len(self.pairs)
+        piece = model.encoder.encode(self._query, self._texts[start : start + _DOCUMENTS_AT_ONCE])
+        self.pairs += piece.pairs
+        self._truncated += piece.truncated
+        if len(self.pairs) == len(self._texts):
+            lengths = [pair.shape[1] for pair in self.pairs]
+            self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
+            self.waiting = sum(lengths)
+            self.encoded = True
+
+    def longest(self, rows: Sequence[int]) -> int:
+        """Tokens of the longest pair of a batch."""
+        length: int = self.pairs[rows[0]].shape[1]
+        return length
+
+    def take(self) -> list[int]:
+        """The next batch."""
+        rows = self.batches.popleft()
+        self.waiting -= sum(self.pairs[row].shape[1] for row in rows)
+        return rows
+
+    def put(self, rows: Sequence[int], logits: NDArray[np.floating]) -> None:
+        """Note the logits of a batch."""
+        self._logits[rows] = logits
+        self.missing -= len(rows)
+
+    def scores(self) -> Scores:
+        """A logit a document, in their order."""
+        where = [self._positions[document] for document in self._documents]
         return Scores(
-            [float(logits[position]) for position in where],
-            truncated=sum(encoded.truncated[position] for position in where),
+            [float(self._logits[position]) for position in where],
+            truncated=sum(self._truncated[position] for position in where),
         )

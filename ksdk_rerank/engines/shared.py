@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.line import Line
+from ksdk_rerank.engines.processor import streams_and_threads
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.encoding import PairEncoder
@@ -20,20 +23,31 @@ __all__ = ["SharedModel", "acquire", "release"]
 
 
 class SharedModel:
-    """A model and the thread that alone loads it, uses it and lets it go.
+    """A model and the threads that alone load it, use it and let it go.
 
-    `score`, `backend`, `encoder` and `unload` are work for `worker`: since it does one thing after another, a model is
-    loaded once however many calls wait for it, and never let go of while in use.
+    It is loaded once however many calls wait for it, and not let go of while in use.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.worker = Worker("ksdk-rerank-model")
+        streams, _ = streams_and_threads()
+        self.worker = Worker("ksdk-rerank-model", streams)
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
+        self._line = Line(self.worker, self._loaded)
         self._settings = settings
+        self._loading = threading.Lock()
         self._model: Model | None = None
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        return self._loaded().score(query, documents)
+        """Wait for the scores; interrupted, the call leaves the line."""
+        future = self._line.join(query, documents)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        """Await the scores; cancelled, the call leaves the line."""
+        return await asyncio.wrap_future(self._line.join(query, documents))
 
     def backend(self) -> str:
         return self._loaded().engine.backend
@@ -41,15 +55,26 @@ class SharedModel:
     def encoder(self) -> PairEncoder:
         return self._loaded().encoder
 
-    def unload(self) -> None:
+    def close(self) -> None:
+        """Wait for the calls that are under way, and let the weights go."""
+        self.worker.drain()
         self._model = None
 
-    def _loaded(self) -> Model:
-        if self._model is None:
-            from ksdk_rerank.engines.loading import load
+    async def aclose(self) -> None:
+        """Like `close`, without blocking the event loop."""
+        closer = Worker("ksdk-rerank-close")
+        try:
+            await closer.arun(self.close)
+        finally:
+            closer.close()
 
-            self._model = load(self._settings)
-        return self._model
+    def _loaded(self) -> Model:
+        with self._loading:
+            if self._model is None:
+                from ksdk_rerank.engines.loading import load
+
+                self._model = load(self._settings)
+            return self._model
 
 
 # The process id is part of the key because neither onnxruntime's nor torch's threads exist in a forked child: there the
@@ -67,7 +92,7 @@ def acquire(settings: Settings, holder: object) -> SharedModel:
 
 
 def release(settings: Settings, holder: object) -> SharedModel | None:
-    """`holder` needs the model no longer. Where nobody else does, it is handed back, for its `worker` to `unload`.
+    """`holder` needs the model no longer. Where nobody else does, it is handed back, to be closed.
 
     A holder that is garbage-collected without this leaves the model in memory, for the next one.
     """

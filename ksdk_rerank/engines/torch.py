@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers.utils import logging as transformers_logging
 
 from ksdk_rerank.engines.base import Engine, Settings
-from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
@@ -32,6 +32,7 @@ class TorchEngine(Engine):
     """
 
     backend: ClassVar[str] = "torch"
+    budget = TOKEN_BUDGET
 
     def __init__(self, files: Files, settings: Settings) -> None:
         if settings.device is not None and settings.device.startswith("cuda") and not torch.cuda.is_available():

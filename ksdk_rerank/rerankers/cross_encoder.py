@@ -14,22 +14,30 @@ from ksdk_rerank.engines.shared import SharedModel, acquire, release
 __all__ = ["CrossEncoderReranker"]
 
 
+_RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("openvino", "torch")}
+"""Who calculates in it, where not everybody does."""
+
+
 class CrossEncoderReranker(ScoringReranker):
     """A cross-encoder on this machine: it reads the query and a document together, which is slow and good.
 
-    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch) or `"ksdk-rerank[torch]"` (any model, GPUs). The
-    model is loaded at the first call, once for each process and configuration: rerankers with equal arguments share
-    its weights, and a thread that does nothing else. `close` lets the weights go once no other reranker uses them.
+    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (faster where the
+    processor has bfloat16) or `"ksdk-rerank[torch]"` (any model, GPUs). The model is loaded at the first call, once for
+    each process and configuration: rerankers with equal arguments share its weights, and threads that do nothing else.
+    Calls that wait at the same moment share batches, and a small one overtakes a large one. `close` lets the weights go
+    once no other reranker uses them.
 
     Args:
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
-        backend: `"onnx"` or `"torch"`. None takes onnx where it is installed and the model offers an ONNX file,
-            else torch; on a device other than the CPU it is the other way round.
-        device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with onnx; with torch it is the best
-            there is.
-        dtype: what is calculated in. `"auto"` with onnx is int8 where the model offers an int8 file and the processor
-            is made for it (Arm, or x86 with VNNI), else float32; with torch it is float32 on a CPU and a 16-bit type
-            on a GPU. `"int8"` needs onnx, `"float16"` and `"bfloat16"` need torch.
+        backend: `"openvino"`, `"onnx"` or `"torch"`. None takes the fastest that is installed and can load the model:
+            openvino where the processor has bfloat16, then onnx, both only where the model offers an ONNX file, then
+            torch; on a device other than the CPU torch comes first.
+        device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with openvino and onnx; with torch it
+            is the best there is.
+        dtype: what is calculated in. `"auto"` with openvino is bfloat16 where the processor has it, else float32; with
+            onnx it is int8 where the model offers an int8 file and the processor is made for it (Arm, or x86 with
+            VNNI), else float32; with torch it is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx,
+            `"bfloat16"` openvino or torch, `"float16"` torch.
         max_length: tokens of query and document together, special ones included; fewer where the model reads fewer.
             Longer documents are cut, and `Ranking.truncated` counts them; the query never is.
         revision: a branch, tag or commit on the hub. Pin a commit to get the same weights for ever.
@@ -84,7 +92,7 @@ class CrossEncoderReranker(ScoringReranker):
 
     @property
     def engine(self) -> str:
-        """Which engine runs the model, `"onnx"` or `"torch"`. Loads the model where it is not loaded yet."""
+        """Which engine runs the model, such as `"onnx"`. Loads the model where it is not loaded yet."""
         shared = self._shared()
         return shared.worker.run(shared.backend)
 
@@ -102,26 +110,22 @@ class CrossEncoderReranker(ScoringReranker):
         return shared.worker.run(lambda: shared.encoder().document_room(query))
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        shared = self._shared()
-        return shared.worker.run(lambda: shared.score(query, documents))
+        return self._shared().score(query, documents)
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        shared = self._shared()
-        return await shared.worker.arun(lambda: shared.score(query, documents))
+        return await self._shared().ascore(query, documents)
 
     def close(self) -> None:
         """Let the weights go, once calls that wait are done and unless another reranker uses them."""
         shared = release(self._settings, self)
         if shared is not None:
-            shared.worker.run(shared.unload)
-            shared.worker.close()
+            shared.close()
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop."""
         shared = release(self._settings, self)
         if shared is not None:
-            await shared.worker.arun(shared.unload)
-            shared.worker.close()
+            await shared.aclose()
 
     def _shared(self) -> SharedModel:
         return acquire(self._settings, self)
@@ -145,17 +149,18 @@ def _checked(settings: Settings) -> Settings:
     if not settings.model.strip():
         raise ValueError("model is blank; pass a folder or a hub id such as cross-encoder/ms-marco-MiniLM-L-6-v2")
     if settings.backend not in (None, *get_args(Backend)):
-        raise ValueError(f'backend must be "onnx", "torch" or None, got {settings.backend!r}')
+        raise ValueError(f'backend must be "openvino", "onnx", "torch" or None, got {settings.backend!r}')
     if settings.dtype not in get_args(Dtype):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {settings.dtype!r}")
     if isinstance(settings.max_length, bool) or not isinstance(settings.max_length, int):
         raise TypeError(f"max_length must be a number of tokens, got {settings.max_length!r}")
     if settings.max_length < 1:
         raise ValueError(f"max_length must be at least 1 token, got {settings.max_length}")
-    if settings.backend == "onnx" and settings.trust_remote_code:
+    if settings.backend in ("onnx", "openvino") and settings.trust_remote_code:
         raise ValueError('an ONNX file brings no code; leave trust_remote_code out, or pass backend="torch"')
-    if settings.backend == "onnx" and settings.dtype in ("float16", "bfloat16"):
-        raise ValueError(f'dtype={settings.dtype!r} needs backend="torch"; onnx runs float32 and int8')
-    if settings.dtype == "int8" and (settings.backend == "torch" or settings.trust_remote_code):
+    if settings.dtype == "int8" and (settings.backend not in (None, "onnx") or settings.trust_remote_code):
         raise ValueError('dtype="int8" needs backend="onnx", which runs no code of the model\'s own')
+    if settings.backend not in (None, *_RUNS.get(settings.dtype, get_args(Backend))):
+        needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
+        raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} cannot calculate in it")
     return settings

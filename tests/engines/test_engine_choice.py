@@ -20,12 +20,13 @@ def without(monkeypatch: pytest.MonkeyPatch):
     return without
 
 
-def test_onnx_is_taken_where_the_model_offers_a_file(tiny_bert: str) -> None:
+def test_onnx_is_taken_where_the_model_offers_a_file(tiny_bert: str, without) -> None:
+    without("openvino")
     assert CrossEncoderReranker(tiny_bert).engine == "onnx"
 
 
 def test_without_any_engine_the_install_line_is_named(tiny_bert: str, without) -> None:
-    without("onnxruntime", "sentence_transformers")
+    without("openvino", "onnxruntime", "sentence_transformers")
     with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[local\]"') as caught:
         CrossEncoderReranker(tiny_bert).rank("key", ["invoice"])
     assert caught.value.extra == "local"
@@ -51,18 +52,30 @@ def test_int8_is_never_replaced_by_another_type(tiny_bert: str) -> None:
         CrossEncoderReranker(tiny_bert, dtype="int8").rank("key", ["invoice"])
 
 
+ALL = ("openvino", "onnx", "torch")
+
+
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("bfloat16", "settings", "expected"),
     [
-        ({}, ("onnx", "torch")),
-        ({"device": "cpu"}, ("onnx", "torch")),
-        ({"device": "cuda"}, ("torch", "onnx")),
-        ({"device": "mps"}, ("torch", "onnx")),
-        ({"dtype": "int8"}, ("onnx",)),
-        ({"dtype": "bfloat16"}, ("torch",)),
-        ({"trust_remote_code": True}, ("torch",)),
-        ({"backend": "torch"}, ("torch",)),
+        (True, {}, ALL),
+        (False, {}, ("onnx", "openvino", "torch")),
+        (True, {"device": "cpu"}, ALL),
+        (True, {"dtype": "float32"}, ALL),
+        (True, {"device": "cuda"}, ("torch", "onnx")),
+        (True, {"device": "mps"}, ("torch", "onnx")),
+        (True, {"device": "cuda", "dtype": "bfloat16"}, ("torch",)),
+        (True, {"dtype": "int8"}, ("onnx",)),
+        (True, {"dtype": "float16"}, ("torch",)),
+        (True, {"dtype": "bfloat16"}, ("openvino", "torch")),
+        (False, {"dtype": "bfloat16"}, ("torch",)),
+        (True, {"trust_remote_code": True}, ("torch",)),
+        (True, {"backend": "torch"}, ("torch",)),
+        (False, {"backend": "openvino"}, ("openvino",)),
     ],
 )
-def test_the_engines_follow_from_the_settings(settings: dict[str, object], expected: tuple[str, ...]) -> None:
+def test_the_engines_follow_from_the_settings_and_the_processor(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: bool, settings: dict[str, object], expected: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: bfloat16)
     assert loading._wanted(Settings("m", **settings)) == expected  # type: ignore[arg-type]

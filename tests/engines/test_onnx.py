@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from ksdk_rerank.engines import onnx as engine
+from ksdk_rerank.engines import graphs, processor
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
@@ -160,13 +160,15 @@ def test_int8_scores_are_close_to_fp32_scores(make_model, documents: list[str]) 
 def offer(tmp_path: Path):
     """Which file `find_model` takes on a processor from a model that offers `names`."""
 
-    def offer(monkeypatch: pytest.MonkeyPatch, kind: str, *names: str, **settings: object) -> str | None:
+    def offer(
+        monkeypatch: pytest.MonkeyPatch, kind: str, *names: str, backend: str = "onnx", **settings: object
+    ) -> str | None:
         (tmp_path / "onnx").mkdir()
         for name in ("config.json", "tokenizer.json", *names):
             (tmp_path / name).touch()
-        monkeypatch.setattr(engine, "_processor", lambda: kind)
+        monkeypatch.setattr(graphs, "int8_kind", lambda: kind)
         wanted = Settings(str(tmp_path), **settings)  # type: ignore[arg-type]
-        return engine.find_model(locate(wanted), wanted)
+        return graphs.find_model(locate(wanted), wanted, backend)
 
     return offer
 
@@ -203,6 +205,10 @@ def test_the_file_follows_from_the_processor_and_the_dtype(
     assert offer(monkeypatch, kind, *names, dtype=dtype) == expected
 
 
+def test_openvino_takes_the_fp32_file(monkeypatch: pytest.MonkeyPatch, offer) -> None:
+    assert offer(monkeypatch, "vnni", *OFFICIAL, backend="openvino") == "onnx/model.onnx"
+
+
 def test_auto_takes_no_int8_file_for_a_gpu(monkeypatch: pytest.MonkeyPatch, offer) -> None:
     assert offer(monkeypatch, "vnni", *OFFICIAL, device="cuda") == "onnx/model.onnx"
 
@@ -228,4 +234,4 @@ def test_the_processor_is_known_by_its_flags(
 
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert engine._processor() == expected
+    assert processor.int8_kind() == expected

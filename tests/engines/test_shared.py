@@ -14,9 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ksdk_rerank.engines import shared
+from ksdk_rerank.engines.encoding import PairEncoder
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 QUERY = "how do i rotate an api key"
+
+
+def occupy(reranker: CrossEncoderReranker) -> threading.Event:
+    """Keep all threads of its model from working until the event is set."""
+    go_on, held = threading.Event(), threading.Semaphore(0)
+    worker = reranker._shared().worker
+    for _ in range(worker.threads):
+        worker.submit(lambda: (held.release(), go_on.wait(10)))
+    for _ in range(worker.threads):
+        assert held.acquire(timeout=10)
+    return go_on
 
 
 def loaded() -> list[object]:
@@ -47,9 +59,8 @@ def test_one_reranker_serves_two_event_loops(tiny_bert: str) -> None:
 async def test_the_event_loop_runs_on_while_a_model_loads_and_scores(
     tiny_bert: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = threading.Event()
     reranker = CrossEncoderReranker(tiny_bert)
-    reranker._shared().worker.submit(lambda: go_on.wait(10))
+    go_on = occupy(reranker)
     task = asyncio.create_task(reranker.arank(QUERY, ["key"]))
     await asyncio.sleep(0.05)
     assert not task.done()
@@ -61,12 +72,11 @@ async def test_a_cancelled_call_leaves_the_queue(tiny_bert: str, monkeypatch: py
     reranker = CrossEncoderReranker(tiny_bert)
     await reranker.arank(QUERY, ["key"])
     asked: list[str] = []
-    score = shared.SharedModel.score
+    encode = PairEncoder.encode
     monkeypatch.setattr(
-        shared.SharedModel, "score", lambda self, query, texts: (asked.append(query), score(self, query, texts))[1]
+        PairEncoder, "encode", lambda self, query, texts: (asked.append(query), encode(self, query, texts))[1]
     )
-    go_on = threading.Event()
-    reranker._shared().worker.submit(lambda: go_on.wait(10))
+    go_on = occupy(reranker)
     given_up = asyncio.create_task(reranker.arank("given up", ["key"]))
     waiting = asyncio.create_task(reranker.arank("waiting", ["key"]))
     await asyncio.sleep(0.05)
@@ -119,8 +129,7 @@ async def test_aclose_and_the_context_managers_release_too(tiny_bert: str) -> No
 
 def test_close_waits_for_calls_that_are_under_way(tiny_bert: str) -> None:
     reranker = CrossEncoderReranker(tiny_bert)
-    go_on = threading.Event()
-    reranker._shared().worker.submit(lambda: go_on.wait(10))
+    go_on = occupy(reranker)
     with ThreadPoolExecutor(2) as threads:
         ranking = threads.submit(reranker.rank, QUERY, ["key"])
         while reranker._shared().worker._executor._work_queue.qsize() < 1:  # type: ignore[union-attr]

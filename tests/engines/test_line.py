@@ -1,0 +1,171 @@
+"""Who goes next: with a model that takes its steps when the test says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny_models import bert_tokenizer
+
+from ksdk_rerank._worker import Worker
+from ksdk_rerank.engines.base import Engine
+from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.line import Line
+from ksdk_rerank.engines.scoring import Model
+
+
+class Slow(Engine):
+    """Its logit is the number of tokens of a pair. Each batch waits for a permit."""
+
+    backend = "slow"
+
+    def __init__(self, streams: int = 1, budget: int = 40) -> None:
+        self.tokenizer = bert_tokenizer()
+        self.streams, self.budget = streams, budget
+        self.permits = threading.Semaphore(0)
+        self.begun = threading.Semaphore(0)
+        self.batches: list[list[int]] = []
+        self.error: Exception | None = None
+
+    def forward(self, batch: Batch) -> np.ndarray:
+        lengths = batch.mask.sum(axis=1)
+        self.batches.append(sorted(lengths.tolist(), reverse=True))
+        self.begun.release()
+        assert self.permits.acquire(timeout=10)
+        if self.error is not None:
+            raise self.error
+        return lengths.astype(np.float32)
+
+
+class Bench(SimpleNamespace):
+    engine: Slow
+    line: Line
+    worker: Worker
+
+    def next_batch(self) -> list[int]:
+        """The lengths of the batch that begins next."""
+        assert self.engine.begun.acquire(timeout=10)
+        return self.engine.batches[-1]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    engine, worker = Slow(), Worker("test")
+    model = Model(engine, name="slow", max_length=64, pad_id=0)
+    yield Bench(engine=engine, line=Line(worker, lambda: model), worker=worker)
+    for _ in range(99):
+        engine.permits.release()
+    worker.drain()
+
+
+def words(count: int) -> str:
+    """A document whose pair with "key" has `count` tokens; the other four are the query and what is special."""
+    return " ".join(["key"] * (count - 4))
+
+
+HUGE = [words(length) for length in (40, 39, 38, 37, 36, 35)]  # a batch each
+SMALL = [words(20), words(19)]  # one batch
+
+
+def test_a_small_call_overtakes_a_huge_one_which_still_gets_every_other_batch(bench: Bench) -> None:
+    huge = bench.line.join("key", HUGE)
+    assert bench.next_batch() == [40]
+    small = [bench.line.join("key", SMALL) for _ in range(2)]
+    order = [[40]]
+    while not huge.done():
+        bench.engine.permits.release()
+        if len(order) < 8:
+            order.append(list(bench.next_batch()))
+        else:
+            huge.result(10)
+    assert order.index([20, 19]) <= 3  # it is encoded first, and that is a piece too
+    assert [batch for batch in order if batch[0] > 20] == [[40], [39], [38], [37], [36], [35]]
+    assert order.index([36]) > max(index for index, batch in enumerate(order) if batch == [20, 19])
+    assert huge.result().raw == [40.0, 39.0, 38.0, 37.0, 36.0, 35.0]
+    assert [future.result(10).raw for future in small] == [[20.0, 19.0]] * 2
+
+
+def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
+    first = bench.line.join("key", [words(30)])
+    assert bench.next_batch() == [30]
+    calls = [bench.line.join("key", [words(length)]) for length in (10, 9, 8, 20)]
+    bench.engine.permits.release()
+    shared = bench.next_batch()
+    assert len(shared) > 1
+    assert 20 not in shared or 8 not in shared  # what is much shorter would be padding
+    for _ in range(4):
+        bench.engine.permits.release()
+    assert [call.result(10).raw for call in calls] == [[10.0], [9.0], [8.0], [20.0]]
+    assert first.result(10).raw == [30.0]
+    assert len(bench.engine.batches) < 5
+
+
+def test_an_engine_whose_scores_hang_on_the_batch_gets_batches_of_one_call(bench: Bench) -> None:
+    bench.engine.independent = False
+    calls = [bench.line.join("key", [words(length)]) for length in (10, 10, 10)]
+    for _ in calls:
+        bench.engine.permits.release()
+    assert [call.result(10).raw for call in calls] == [[10.0]] * 3
+    assert bench.engine.batches == [[10]] * 3
+
+
+def test_a_cancelled_call_leaves_between_two_batches(bench: Bench) -> None:
+    huge = bench.line.join("key", HUGE)
+    assert bench.next_batch() == [40]
+    assert huge.cancel()
+    after = bench.line.join("key", SMALL)
+    bench.engine.permits.release()
+    assert bench.next_batch() == [20, 19]
+    bench.engine.permits.release()
+    assert after.result(10).raw == [20.0, 19.0]
+    with pytest.raises(CancelledError):
+        huge.result(10)
+    assert bench.engine.batches == [[40], [20, 19]]
+
+
+def test_what_the_engine_raises_is_the_error_of_that_call_alone(bench: Bench) -> None:
+    failing = bench.line.join("key", HUGE)
+    assert bench.next_batch() == [40]
+    bench.engine.error = RuntimeError("out of memory")
+    bench.engine.permits.release()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        failing.result(10)
+    bench.engine.error = None
+    bench.engine.permits.release()
+    assert bench.line.join("key", SMALL).result(10).raw == [20.0, 19.0]
+    assert bench.engine.batches == [[40], [20, 19]]
+
+
+def test_a_query_without_room_is_the_error_of_that_call_alone(bench: Bench) -> None:
+    good, bad = bench.line.join("key", SMALL), bench.line.join(words(80), SMALL)
+    bench.engine.permits.release()
+    with pytest.raises(ValueError, match="no room is left"):
+        bad.result(10)
+    assert good.result(10).raw == [20.0, 19.0]
+
+
+def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
+    engine, worker = Slow(streams=2), Worker("test", threads=4)
+    model = Model(engine, name="slow", max_length=64, pad_id=0)
+    line = Line(worker, lambda: model)
+    calls = [line.join("key", HUGE) for _ in range(3)]
+    assert all(engine.begun.acquire(timeout=10) for _ in range(2))
+    assert not engine.begun.acquire(timeout=0.1)
+    for _ in range(99):
+        engine.permits.release()
+    assert [call.result(10).raw for call in calls] == [[40.0, 39.0, 38.0, 37.0, 36.0, 35.0]] * 3
+    worker.drain()
+    assert line._calls == []
+    assert line._running == 0
+
+
+def test_draining_waits_for_calls_that_wait(bench: Bench) -> None:
+    huge = bench.line.join("key", HUGE)
+    for _ in HUGE:
+        bench.engine.permits.release()
+    bench.worker.drain()
+    assert huge.done()

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+
+import numpy as np
+import onnx
+import pytest
+
+from ksdk_rerank.engines import loading
+from ksdk_rerank.engines.processor import has_bfloat16
+from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
+from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason='needs pip install "ksdk-rerank[openvino]"')
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
+
+QUERY = "how do i rotate an api key"
+
+
+def exact(model: str) -> CrossEncoderReranker:
+    return CrossEncoderReranker(model, backend="openvino", dtype="float32")
+
+
+@needs_openvino
+def test_in_float32_its_logits_are_those_of_onnxruntime(tiny_model: str, documents: list[str]) -> None:
+    by_onnx = CrossEncoderReranker(tiny_model, backend="onnx").score(QUERY, documents)
+    by_openvino = exact(tiny_model).score(QUERY, documents)
+    np.testing.assert_allclose(by_openvino.raw, by_onnx.raw, atol=1e-4)
+    assert by_openvino.truncated == by_onnx.truncated > 0
+
+
+@needs_openvino
+@needs_bfloat16
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_where_the_processor_has_bfloat16_that_is_used(tiny_bert: str, documents: list[str], dtype) -> None:
+    raw = CrossEncoderReranker(tiny_bert, backend="openvino", dtype=dtype).score(QUERY, documents).raw
+    expected = exact(tiny_bert).score(QUERY, documents).raw
+    assert raw != expected
+    np.testing.assert_allclose(raw, expected, atol=0.1)
+
+
+@needs_openvino
+@needs_bfloat16
+def test_where_the_processor_has_bfloat16_it_comes_first(tiny_bert: str) -> None:
+    assert CrossEncoderReranker(tiny_bert).engine == "openvino"
+
+
+@needs_openvino
+def test_a_score_does_not_depend_on_the_other_documents(tiny_model: str, documents: list[str]) -> None:
+    reranker = exact(tiny_model)
+    together = reranker.score(QUERY, documents).raw
+    alone = [reranker.score(QUERY, [document]).raw[0] for document in documents]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+@needs_openvino
+def test_sixteen_threads_get_what_one_thread_gets(tiny_bert: str, documents: list[str]) -> None:
+    reranker = exact(tiny_bert)
+    queries = [f"{QUERY} {number}" for number in range(48)]
+    expected = [reranker.score(query, documents).raw for query in queries]
+    with ThreadPoolExecutor(16) as threads:
+        scores = threads.map(lambda query: reranker.score(query, documents).raw, queries)
+        np.testing.assert_allclose(list(scores), expected, atol=1e-4)
+
+
+@needs_openvino
+def test_another_device_is_refused_with_advice(tiny_bert: str) -> None:
+    with pytest.raises(ModelError, match=r"not on 'cuda'; pass backend=\"torch\""):
+        CrossEncoderReranker(tiny_bert, backend="openvino", device="cuda").rank(QUERY, ["key"])
+
+
+@needs_openvino
+def test_a_damaged_file_is_an_error_that_names_it(make_model) -> None:
+    folder = make_model()
+    (folder / "onnx/model.onnx").write_bytes(b"no graph")
+    with pytest.raises(UnsupportedModel, match=r"openvino .* cannot load .*model\.onnx.*export the model again"):
+        exact(str(folder)).rank(QUERY, ["invoice"])
+
+
+@needs_openvino
+def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
+    folder = make_model()
+    graph = onnx.load(folder / "onnx/model.onnx")
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
+    onnx.save(graph, folder / "onnx/model.onnx")
+    with pytest.raises(UnsupportedModel, match="wants the inputs pixel_values"):
+        exact(str(folder)).rank(QUERY, ["invoice"])
+
+
+@needs_openvino
+def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model) -> None:
+    folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
+    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit a pair"):
+        exact(str(folder)).rank(QUERY, ["invoice"])
+
+
+def test_where_it_is_missing_and_asked_for_the_install_line_is_named(
+    tiny_bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda name: None if name == "openvino" else find_spec(name))
+    with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[openvino\]"'):
+        CrossEncoderReranker(tiny_bert, backend="openvino").rank("key", ["invoice"])
