@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,10 @@ from ksdk_rerank.engines.processor import streams_and_threads
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
 __all__ = ["OpenVinoEngine"]
+
+_first_use = threading.Lock()
+"""Two threads that make their process's first tensors at the same moment wait for each other for ever: one has Python's
+lock, the other that of a variable in OpenVINO's bindings (2026.4.1)."""
 
 
 class OpenVinoEngine(Engine):
@@ -65,6 +70,9 @@ class OpenVinoEngine(Engine):
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(self.streams):
             self._requests.put(compiled.create_infer_request())
+        one = np.ones((1, 1), np.int64)
+        with _first_use:
+            self.forward(Batch(one, one, one))
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         request = self._requests.get()

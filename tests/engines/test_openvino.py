@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
@@ -62,6 +65,18 @@ def test_sixteen_threads_get_what_one_thread_gets(tiny_bert: str, documents: lis
     with ThreadPoolExecutor(16) as threads:
         scores = threads.map(lambda query: reranker.score(query, documents).raw, queries)
         np.testing.assert_allclose(list(scores), expected, atol=1e-4)
+
+
+@needs_openvino
+@pytest.mark.parametrize("attempt", range(4))  # without the lock every other process hung
+def test_the_first_batches_of_a_process_may_run_at_once(tiny_bert: str, attempt: int) -> None:
+    program = "import sys; from ksdk_rerank import CrossEncoderReranker as R; "
+    program += "print(len(R(sys.argv[1], backend='openvino').rank('the key', ['key', 'invoice', 'month', 'a key'])))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tiny_bert], env=environment, timeout=60, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
 
 @needs_openvino
