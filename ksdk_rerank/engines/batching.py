@@ -20,7 +20,8 @@ __all__ = ["TOKEN_BUDGET", "Batch", "pad", "share", "split"]
 
 TOKEN_BUDGET = 512
 """Tokens a batch, padding included, on a processor: about what its caches hold. Chosen with `python
-benchmarks/latency.py --budgets` on 2 cores of an AMD EPYC (2026-11-23): 256 and 512 beat 1,024, and those 4,096."""
+benchmarks/latency.py --budgets` on 2 cores of an AMD EPYC (2026-11-23): from 256 to 1,024 engines differ by a tenth or
+so, onnx for less and openvino for more; 4,096 takes onnx half as long again."""
 
 
 @dataclass(frozen=True, slots=True)

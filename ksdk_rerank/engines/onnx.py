@@ -21,8 +21,8 @@ __all__ = ["OnnxEngine"]
 class OnnxEngine(Engine):
     """An ONNX graph whose inputs are named as Hugging Face does, and whose first output is one logit a row.
 
-    On a processor several threads each run a batch of their own: two of one thread each are faster than one of two,
-    which wait for each other at every operator (`benchmarks/latency.py`).
+    On a processor several threads each run a batch of their own: threads that share one wait for each other at every
+    operator, which costs most where the machine has other things to do as well.
 
     Raises:
         MissingExtra: a GPU is asked for, and this onnxruntime cannot use one.
