@@ -98,10 +98,11 @@ class Line:
             return partial(self._calculate, call.model, _batch(call, call.model, call.job, ready))
 
     def _encode(self, call: _Call) -> None:
-        from ksdk_rerank.engines.scoring import Job
-
         try:
-            model = call.model or self._model()
+            model = call.model or self._model()  # before the import, which needs what an extra installs
+
+            from ksdk_rerank.engines.scoring import Job
+
             job = call.job or Job(call.query, call.documents)
             job.encode(model)
         except BaseException as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -169,3 +171,22 @@ def test_draining_waits_for_calls_that_wait(bench: Bench) -> None:
         bench.engine.permits.release()
     bench.worker.drain()
     assert huge.done()
+
+
+def test_a_missing_extra_is_the_callers_error_where_not_even_numpy_is_there() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('numpy', 'onnxruntime', 'openvino', 'tokenizers', 'torch', 'sentence_transformers'):\n"
+        "    sys.modules[name] = None\n"
+        "import importlib.util as util\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if sys.modules.get(name, 0) is None else found(name, *rest)\n"
+        "from ksdk_rerank import CrossEncoderReranker\n"
+        "from ksdk_rerank.errors import MissingExtra\n"
+        "try:\n"
+        "    CrossEncoderReranker('some/model').rank('query', ['document'])\n"
+        "except MissingExtra as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "pip install" in done.stdout, done.stderr
