@@ -80,8 +80,13 @@ class Line:
 
     def _work(self) -> None:
         """Take piece after piece until there is none for this thread."""
-        while (piece := self._next()) is not None:
-            piece()
+        try:
+            while (piece := self._next()) is not None:
+                piece()
+        except BaseException as error:  # a fault of this library's: nobody else would hear of it, and all would wait
+            with self._lock:
+                waiting = list(self._calls)
+            self._leave(waiting, error)
 
     def _next(self) -> Callable[[], None] | None:
         with self._lock:

@@ -86,7 +86,10 @@ _lock = threading.Lock()
 def acquire(settings: Settings, holder: object) -> SharedModel:
     """The model for `settings`, which now stays in memory at least until `holder` releases it."""
     with _lock:
-        shared = _models.setdefault((os.getpid(), settings), SharedModel(settings))
+        key = (os.getpid(), settings)
+        shared = _models.get(key)
+        if shared is None:
+            shared = _models[key] = SharedModel(settings)
         shared.holders.add(holder)
         return shared
 

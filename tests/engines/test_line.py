@@ -173,6 +173,12 @@ def test_draining_waits_for_calls_that_wait(bench: Bench) -> None:
     assert huge.done()
 
 
+def test_a_fault_in_the_line_itself_is_an_error_of_the_calls_and_no_wait_for_ever(bench: Bench) -> None:
+    bench.engine.streams = "many"  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        bench.line.join("key", SMALL).result(10)
+
+
 def test_a_missing_extra_is_the_callers_error_where_not_even_numpy_is_there() -> None:
     code = (
         "import sys\n"
