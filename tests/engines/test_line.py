@@ -14,6 +14,7 @@ import pytest
 from tiny_models import bert_tokenizer
 
 from ksdk_rerank._worker import Worker
+from ksdk_rerank.engines import line
 from ksdk_rerank.engines.base import Engine
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.line import Line
@@ -173,10 +174,15 @@ def test_draining_waits_for_calls_that_wait(bench: Bench) -> None:
     assert huge.done()
 
 
-def test_a_fault_in_the_line_itself_is_an_error_of_the_calls_and_no_wait_for_ever(bench: Bench) -> None:
-    bench.engine.streams = "many"  # type: ignore[assignment]
-    with pytest.raises(TypeError):
-        bench.line.join("key", SMALL).result(10)
+def test_a_fault_in_the_line_itself_is_an_error_of_the_calls_and_no_wait_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(line, "_batch", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        bench.line.join("key", SMALL).result(5)
 
 
 def test_a_missing_extra_is_the_callers_error_where_not_even_numpy_is_there() -> None:
