@@ -44,10 +44,9 @@ class Engine(ABC):
     streams: int = 1
     """How many threads may be in `forward` at once."""
     budget: int
-    """How many tokens a batch may have, padding included."""
+    """How many tokens a batch may have, padding included; a longer pair is alone in its.
 
-    independent: bool = True
-    """Whether a pair's logit is the same whatever else is in its batch, but for rounding."""
+    A pair's logit must not hang on what else is in its batch, but for rounding: where it would, this is 1."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:

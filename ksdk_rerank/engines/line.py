@@ -5,9 +5,9 @@ holds a thread for longer than that, however many documents it has. Every other 
 least left to do, so that a small call overtakes a huge one; in between it is of the call that has waited longest, so
 that the huge one gets on, with half of the time, however many small ones come.
 
-A batch that is half empty is filled up with one of another call, if their pairs are about as long, more calls wait than
-there are threads, and the engine's scores do not hang on it. So callers that wait at the same moment share a pass; and
-a call alone gets the same scores, bit for bit, every time.
+A batch that is half empty is filled up with one of another call, if their pairs are about as long and more calls wait
+than there are threads. So callers that wait at the same moment share a pass; and a call alone gets the same scores, bit
+for bit, every time.
 
 Worked example, one thread: A of three batches, and B of one, which comes while A's first is calculated. The order is A,
 B, A, A. First come, first served would be A, A, A, B.
@@ -152,8 +152,8 @@ def _batch(call: _Call, model: Model, job: Job, ready: Sequence[_Call]) -> list[
     """The next batch of `call`, with those of others that fit into it."""
     rows = job.take()
     batch = [(call, job, rows)]
-    if len(ready) <= model.engine.streams or not model.engine.independent:
-        return batch  # there is a thread for each, or who else calls would be seen in the scores
+    if len(ready) <= model.engine.streams:
+        return batch  # there is a thread for each
     count, longest, shortest = len(rows), job.longest(rows), job.longest(rows)
     for other in ready:
         if other is call or other.model is not model or other.job is None or not other.job.batches:

@@ -107,8 +107,8 @@ def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
     assert len(bench.engine.batches) < 5
 
 
-def test_an_engine_whose_scores_hang_on_the_batch_gets_batches_of_one_call(bench: Bench) -> None:
-    bench.engine.independent = False
+def test_an_engine_with_a_budget_of_one_gets_every_pair_alone(bench: Bench) -> None:
+    bench.engine.budget = 1
     calls = [bench.line.join("key", [words(length)]) for length in (10, 10, 10)]
     for _ in calls:
         bench.engine.permits.release()

@@ -145,15 +145,27 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_and_not_the_cpu(tiny_bert
         CrossEncoderReranker(tiny_bert, backend="onnx", device="mps").rank(QUERY, ["invoice"])
 
 
-def test_int8_scores_are_close_to_fp32_scores(make_model, documents: list[str]) -> None:
+@pytest.fixture
+def quantized(make_model) -> str:
+    """The folder of a model that has an int8 file beside the original."""
     folder = make_model()
     quantize_dynamic(
         folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx", per_channel=True, weight_type=QuantType.QInt8
     )
-    fp32 = CrossEncoderReranker(str(folder), dtype="float32").score(QUERY, documents).raw
-    int8 = CrossEncoderReranker(str(folder), dtype="int8").score(QUERY, documents).raw
+    return str(folder)
+
+
+def test_int8_scores_are_close_to_fp32_scores(quantized: str, documents: list[str]) -> None:
+    fp32 = CrossEncoderReranker(quantized, dtype="float32").score(QUERY, documents).raw
+    int8 = CrossEncoderReranker(quantized, dtype="int8").score(QUERY, documents).raw
     assert fp32 != int8
     assert np.corrcoef(fp32, int8)[0, 1] > 0.98
+
+
+def test_an_int8_score_is_the_same_whatever_else_is_scored(quantized: str, documents: list[str]) -> None:
+    reranker = CrossEncoderReranker(quantized, dtype="int8")
+    together = reranker.score(QUERY, documents).raw
+    assert [reranker.score(QUERY, [document]).raw[0] for document in documents] == together
 
 
 @pytest.fixture
