@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from types import TracebackType
-from typing import Self
 
 from ksdk_rerank._call import Call
+from ksdk_rerank._closing import Closing
 from ksdk_rerank._tracing import traced
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
@@ -53,7 +52,7 @@ class Scores:
     truncated: int = 0
 
 
-class Reranker(ABC):
+class Reranker(Closing):
     """Orders documents by their relevance to a query, best first.
 
     Any reranker may be shared between threads and between event loops. `close` gives back what it holds
@@ -124,28 +123,8 @@ class Reranker(ABC):
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
         """Like `_rank`, natively asynchronous."""
 
-    def close(self) -> None:  # noqa: B027 - most rerankers hold nothing
+    def close(self) -> None:
         """Give back weights and connections. Using the reranker again takes them again."""
-
-    async def aclose(self) -> None:
-        """Like `close`, and also closes the connections of the running event loop."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def parameters(self) -> dict[str, object]:
         """The constructor's arguments by name: the whole of a reranker's state, and what tells it from another.
@@ -155,6 +134,10 @@ class Reranker(ABC):
         """
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def identifying_parameters(self) -> dict[str, object]:
+        """Those of `parameters` that can change a ranking; a cache tells rerankers apart by them."""
+        return self.parameters()
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters

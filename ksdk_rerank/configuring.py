@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Mapping
 
+import ksdk_rerank
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.timeout import Timeout
 
@@ -45,22 +46,18 @@ def from_config(config: Mapping[str, object]) -> Reranker:
     return made
 
 
-def _classes() -> dict[str, type]:
-    """What may be written and made: the rerankers that the package exports, and the one class among their arguments."""
-    import ksdk_rerank
-
-    exported = {name: getattr(ksdk_rerank, name) for name in ksdk_rerank.__all__}
-    return {
-        name: value
-        for name, value in exported.items()
-        if value is Timeout
-        or (inspect.isclass(value) and issubclass(value, Reranker) and not inspect.isabstract(value))
-    }
+def _class(name: object) -> type | None:
+    """The class of that name, if it may be written and made: a reranker that the package exports, or `Timeout`."""
+    if not isinstance(name, str) or name not in ksdk_rerank.__all__:
+        return None
+    value = getattr(ksdk_rerank, name)
+    allowed = inspect.isclass(value) and issubclass(value, (Reranker, Timeout)) and not inspect.isabstract(value)
+    return value if allowed else None
 
 
 def _written_object(value: Reranker | Timeout) -> dict[str, object]:
     kind = type(value)
-    if _classes().get(kind.__name__) is not kind:
+    if _class(kind.__name__) is not kind:
         raise TypeError(
             f"{kind.__name__} is not a class of ksdk_rerank, so it has no written form; keep what is needed to build it"
             " in a form of your own, and pass the reranker itself"
@@ -88,12 +85,13 @@ def _written(value: object, where: str) -> object:
 def _read(value: object) -> object:
     if isinstance(value, Mapping):
         name, parameters = value.get("class"), value.get("parameters", {})
-        classes = _classes()
-        if not isinstance(name, str) or name not in classes:
-            raise ValueError(f"no class {name!r} to make a reranker of; use one of: {', '.join(classes)}")
+        made = _class(name)
+        if made is None:
+            known = ", ".join(filter(_class, ksdk_rerank.__all__))
+            raise ValueError(f"no class {name!r} to make a reranker of; use one of: {known}")
         if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
             raise ValueError(f'the configuration of {name} is {{"class": {name!r}, "parameters": {{...}}}}')
-        return classes[name](**{str(key): _read(item) for key, item in parameters.items()})
+        return made(**{str(key): _read(item) for key, item in parameters.items()})
     if isinstance(value, (list, tuple)):
         return [_read(item) for item in value]
     return value

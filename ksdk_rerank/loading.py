@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import ksdk_rerank
 from ksdk_rerank.base import Reranker
 
 __all__ = ["load_reranker"]
+
+# The classes are names of the package's exports: each is imported when it is asked for.
+_ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
+_WITH_MODEL = {"cohere": "CohereReranker", "jina": "JinaReranker"}
+_WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "InfinityReranker"}
 
 _NAMES = (
     "lexical, input-order, cohere:MODEL, jina:MODEL, tei:URL, vllm:URL#MODEL, infinity:URL#MODEL, a hub id such as"
@@ -41,45 +47,24 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     if isinstance(name, Reranker):
         return name
     if isinstance(name, Mapping):
-        from ksdk_rerank.configuring import from_config
-
-        return from_config(name)
+        return ksdk_rerank.from_config(name)
     if not isinstance(name, str):
         raise TypeError(f"a reranker is a Reranker or a name, got {type(name).__name__}")
-    if name == "lexical":
-        from ksdk_rerank.rerankers.lexical import LexicalReranker
-
-        return LexicalReranker()
-    if name == "input-order":
-        from ksdk_rerank.rerankers.input_order import InputOrder
-
-        return InputOrder()
+    if name in _ALONE:
+        return _exported(_ALONE[name])()
     kind, colon, rest = name.partition(":")
-    if colon and kind in ("cohere", "jina", "tei", "vllm", "infinity"):
-        return _service(kind, rest)
+    if colon and kind in _WITH_MODEL:
+        if not rest:
+            raise ValueError(f"{kind}: names no model; write {kind}:MODEL")
+        return _exported(_WITH_MODEL[kind])(rest)
+    if colon and kind in _WITH_URL:
+        url, _, model = rest.partition("#")
+        return _exported(_WITH_URL[kind])(url, model=model or None)
     if "/" in name or os.path.isdir(name):
-        from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
-
-        return CrossEncoderReranker(name)
+        return _exported("CrossEncoderReranker")(name)
     raise ValueError(f"no reranker is called {name!r}; use one of: {_NAMES}")
 
 
-def _service(kind: str, rest: str) -> Reranker:
-    url, _, model = rest.partition("#")
-    if kind in ("cohere", "jina"):
-        if not rest:
-            raise ValueError(f"{kind}: names no model; write {kind}:MODEL")
-        if kind == "cohere":
-            from ksdk_rerank.rerankers.cohere import CohereReranker
-
-            return CohereReranker(rest)
-        from ksdk_rerank.rerankers.jina import JinaReranker
-
-        return JinaReranker(rest)
-    from ksdk_rerank.rerankers.server import InfinityReranker, TEIReranker, VLLMReranker
-
-    if kind == "tei":
-        return TEIReranker(url, model=model or None)
-    if kind == "vllm":
-        return VLLMReranker(url, model=model or None)
-    return InfinityReranker(url, model=model or None)
+def _exported(class_name: str) -> Callable[..., Reranker]:
+    made: Callable[..., Reranker] = getattr(ksdk_rerank, class_name)
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import overload
 
 __all__ = ["Failure", "Ranked", "Ranking"]
@@ -71,6 +71,10 @@ class Ranking(Sequence[Ranked]):
     def indices(self) -> tuple[int, ...]:
         """Positions in the input, best first: `[documents[i] for i in ranking.indices]`."""
         return tuple(ranked.index for ranked in self.results)
+
+    def details(self) -> dict[str, object]:
+        """All that is known of the call beside the documents, by attribute: for logs and traces."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "results"}
 
     @overload
     def __getitem__(self, position: int) -> Ranked: ...

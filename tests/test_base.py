@@ -64,6 +64,16 @@ def test_a_ranking_is_a_sequence_of_ranked() -> None:
     assert ranking[0] in ranking
 
 
+def test_the_details_of_a_ranking_are_all_but_its_documents() -> None:
+    assert Fixed([1.0, 2.0]).rank("q", ["a", "b"]).details() == {
+        "reranked_by": "fixed",
+        "usage": {"tokens": 7},
+        "truncated": 1,
+        "failures": (),
+        "duplicates": {},
+    }
+
+
 def test_equal_scores_keep_the_input_order(call: Call) -> None:
     assert call(Fixed([1.0, 2.0, 1.0, 2.0]).rank, "q", list("abcd")).indices == (1, 3, 0, 2)
 

@@ -39,6 +39,12 @@ def test_the_client_imports_no_framework() -> None:
     assert not loaded & {"numpy", "torch", "onnxruntime", "langchain_core", "llama_index"}
 
 
+def test_a_configuration_imports_only_the_classes_that_it_names() -> None:
+    loaded = modules_after("from ksdk_rerank import from_config; from_config({'class': 'LexicalReranker'})")
+    assert "ksdk_rerank.rerankers.lexical" in loaded
+    assert not loaded & {"ksdk_rerank.rerankers.cross_encoder", "ksdk_rerank.compose.cached", "pydantic"}
+
+
 def test_every_public_name_is_there_and_listed() -> None:
     for name in ksdk_rerank.__all__:
         assert getattr(ksdk_rerank, name) is not None

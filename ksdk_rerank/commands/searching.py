@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._credentials import ApiKey
-from ksdk_rerank.compose._identity import digest
-from ksdk_rerank.knowledgesdk.client import _KEY_VARIABLES, KnowledgeSDKClient
+from ksdk_rerank._identity import digest
+from ksdk_rerank.knowledgesdk.client import KEY_VARIABLES, KnowledgeSDKClient
 from ksdk_rerank.knowledgesdk.results import SearchHit
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def candidates_for(
     candidates = {}
     with first_stage(docs) as client:
         # Another account finds other documents, so the key is part of the hash, out of which nobody gets it again.
-        account = "" if docs else ApiKey(None, service="KnowledgeSDK", variables=_KEY_VARIABLES).get_secret_value()
+        account = "" if docs else ApiKey(None, service="KnowledgeSDK", variables=KEY_VARIABLES).get_secret_value()
         for done, (id, query) in enumerate(queries.items(), start=1):
             key = digest("candidates", client.url, account, query, str(limit))
             hits = None if docs else _decoded(store.get(key))

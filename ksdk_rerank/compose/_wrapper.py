@@ -23,10 +23,6 @@ class Wrapper(Reranker):
     def _release(self) -> None:
         """Give back what the wrapper itself holds."""
 
-    def identifying_parameters(self) -> dict[str, object]:
-        """Those of `parameters` that can change a ranking; a cache tells rerankers apart by them."""
-        return self.parameters()
-
     def close(self) -> None:
         """Close every member, whichever of them fails to. Using the reranker again takes again what it needs."""
         with ExitStack() as stack:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ksdk_rerank import __version__
+from ksdk_rerank._identity import digest, digest_after, identity
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker, ScoringReranker
 from ksdk_rerank.compose._entries import Entries, Store
 from ksdk_rerank.compose._flights import BlockingCaller, Caller, Flights, LoopCaller, run_blocking
-from ksdk_rerank.compose._identity import digest, identity
 from ksdk_rerank.compose._wrapper import Wrapper, summed
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranking
@@ -130,7 +130,8 @@ class Cached(Wrapper):
         """The keys of what must be known, and the texts that each is about: one, or the whole list."""
         asked = (__version__, identity(self.reranker, self._unknown), query)
         if self._pointwise:
-            return {digest(*asked, "text", text): (text,) for text in documents}
+            key = digest_after(*asked, "text")
+            return {key(text): (text,) for text in documents}
         return {digest(*asked, "list", *documents): documents}
 
     def _joined(self, documents: Sequence[str], wanted: _Wanted, found: _Found, calls: Sequence[Ranking]) -> Ranking:

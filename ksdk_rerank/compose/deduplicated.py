@@ -13,12 +13,12 @@ Worked example, shingles of three words, threshold 0.8:
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from ksdk_rerank._words import words_of
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._wrapper import Wrapper, resolved
@@ -28,8 +28,6 @@ from ksdk_rerank.results import Ranking
 __all__ = ["Deduplicated"]
 
 _SHINGLE = 3
-_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W_{_IDEOGRAPHS}]+")
 
 _worker = Worker("ksdk-rerank-deduplicated")
 
@@ -133,7 +131,7 @@ def _alike(documents: Sequence[str], threshold: float) -> dict[int, int]:
 
 
 def _shingles(document: str) -> frozenset[Hashable]:
-    words = _WORD.findall(document.casefold())
+    words = words_of(document)
     if len(words) < _SHINGLE:
         return frozenset([tuple(words) or _normalised(document)])
     return frozenset(tuple(words[start : start + _SHINGLE]) for start in range(len(words) - _SHINGLE + 1))

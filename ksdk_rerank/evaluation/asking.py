@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ksdk_rerank import __version__
+from ksdk_rerank._identity import digest, identity
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._identity import digest, identity
 from ksdk_rerank.compose.cached import Store
 from ksdk_rerank.errors import MissingExtra, MissingKey, ModelError, NotFound, Redirected, Unauthorized
 from ksdk_rerank.results import Failure

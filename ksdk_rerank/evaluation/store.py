@@ -7,9 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from ksdk_rerank._closing import Closing
 from ksdk_rerank.errors import MissingExtra
 
 __all__ = ["DiskStore", "user_cache_folder"]
@@ -17,7 +16,7 @@ __all__ = ["DiskStore", "user_cache_folder"]
 _FILE = "answers.sqlite3"
 
 
-class DiskStore:
+class DiskStore(Closing):
     """Entries in a folder: one SQLite file, which several processes may share.
 
     `evaluate(..., store=DiskStore(folder))` keeps in it what each reranker said and how long it took, `ksdk-rerank
@@ -74,14 +73,6 @@ class DiskStore:
                 yield self._connection
             except sqlite3.Error as error:
                 raise OSError(f"{folder / _FILE} cannot be used as a cache ({error}); name another folder") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"DiskStore({str(self.folder)!r})" if self.folder is not None else "DiskStore()"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ksdk_rerank._closing import Closing
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService, Reply
 from ksdk_rerank.errors import SearchUnavailable
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
 
-__all__ = ["KnowledgeSDKClient"]
+__all__ = ["KEY_VARIABLES", "KnowledgeSDKClient"]
+
+KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
+"""Environment variables that may hold the key, the preferred one first."""
 
 _BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
 _SEARCH_PATH = "/v1/search"
-_KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
 _BASE_URL_VARIABLE = "KNOWLEDGESDK_BASE_URL"
 _UNAVAILABLE = (404, 405, 410, 501)  # how a switched-off endpoint, or a wrong base URL, may answer
 
 _log = logging.getLogger("ksdk_rerank")
 
 
-class KnowledgeSDKClient:
+class KnowledgeSDKClient(Closing):
     """Searches a KnowledgeSDK knowledge base: the fast, broad first stage.
 
     It may be shared between threads and event loops. Constructing it does no I/O.
@@ -65,7 +67,7 @@ class KnowledgeSDKClient:
         self.empty_when_unavailable = empty_when_unavailable
         self._service = HttpService(
             "KnowledgeSDK",
-            key=ApiKey(api_key, service="KnowledgeSDK", variables=_KEY_VARIABLES),
+            key=ApiKey(api_key, service="KnowledgeSDK", variables=KEY_VARIABLES),
             key_header=("x-api-key", ""),
             timeout=timeout,
             retries=retries,
@@ -138,22 +140,6 @@ class KnowledgeSDKClient:
             raise error
         _log.warning("searching returns nothing: %s (POST %s)", error, self.url)
         return SearchResults((), query, 0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"KnowledgeSDKClient({self.url!r})"

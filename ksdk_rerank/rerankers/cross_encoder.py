@@ -13,7 +13,6 @@ from ksdk_rerank.engines.shared import SharedModel, acquire, release
 
 __all__ = ["CrossEncoderReranker"]
 
-
 _RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("openvino", "torch")}
 """Who calculates in it, where not everybody does."""
 
@@ -130,15 +129,12 @@ class CrossEncoderReranker(ScoringReranker):
     def _shared(self) -> SharedModel:
         return acquire(self._settings, self)
 
-    def __getstate__(self) -> Settings:
-        return replace(self._settings, token=None)
-
-    def __setstate__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_settings": replace(self._settings, token=None)}
 
     def __copy__(self) -> Self:
         copy = type(self).__new__(type(self))
-        copy.__setstate__(self._settings)  # in this process the token may go along
+        copy.__dict__.update(self.__dict__)  # in this process the token may go along
         return copy
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:

@@ -16,17 +16,14 @@ Worked example, query "red fox", candidates "the red fox" and "the dog" (N = 2, 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 
+from ksdk_rerank._words import words_of
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
 
 __all__ = ["LexicalReranker"]
-
-_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(f"[{_IDEOGRAPHS}]|[^\\W_{_IDEOGRAPHS}]+")
 
 _worker = Worker("ksdk-rerank-lexical")
 
@@ -64,8 +61,8 @@ class LexicalReranker(ScoringReranker):
         return "lexical"
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        words = [_tokens(document) for document in documents]
-        terms = _tokens(query)
+        words = [words_of(document) for document in documents]
+        terms = words_of(query)
         mean_length = sum(map(len, words)) / len(words) or 1.0
         counts = [Counter(document) for document in words]
         idf = {term: _idf(sum(term in count for count in counts), len(counts)) for term in set(terms)}
@@ -77,10 +74,6 @@ class LexicalReranker(ScoringReranker):
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
         return await _worker.arun(lambda: self.score(query, documents))
-
-
-def _tokens(text: str) -> list[str]:
-    return _TOKEN.findall(text.casefold())
 
 
 def _idf(documents_with_term: int, documents: int) -> float:

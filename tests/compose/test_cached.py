@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ksdk_rerank import InputOrder, LexicalReranker, Reranker, ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.compose._identity import digest, identity
+from ksdk_rerank._identity import identity
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
@@ -321,10 +321,6 @@ def test_one_that_keeps_an_argument_to_itself_shares_a_store_with_nobody() -> No
 def test_how_something_is_remembered_does_not_matter_to_an_outer_cache() -> None:
     plain, stored = Cached(Length()), Cached(Length(), max_entries=5, store=dict[str, str]())
     assert identity(LongDocuments(plain), "u") == identity(LongDocuments(stored), "u")
-
-
-def test_digests_tell_where_a_part_ends() -> None:
-    assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("ab", "c", "")}) == 4
 
 
 # Several callers at once

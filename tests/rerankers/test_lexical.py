@@ -12,7 +12,7 @@ import bm25s
 import pytest
 
 from ksdk_rerank import LexicalReranker
-from ksdk_rerank.rerankers.lexical import _tokens
+from ksdk_rerank._words import words_of
 
 ARTICLES = [path.read_text() for path in sorted(Path("examples/knowledge_base").glob("*.md"))]
 
@@ -29,11 +29,11 @@ def test_the_worked_example_of_the_module_holds() -> None:
 @pytest.mark.parametrize(("k1", "b"), [(1.2, 0.75), (1.5, 0.75), (0.9, 0.4), (2.0, 0.0), (1.2, 1.0)])
 def test_scores_equal_those_of_bm25s(k1: float, b: float) -> None:
     reference = bm25s.BM25(method="lucene", k1=k1, b=b)
-    reference.index([_tokens(article) for article in ARTICLES], show_progress=False)
+    reference.index([words_of(article) for article in ARTICLES], show_progress=False)
     generator = random.Random(7)
     for _ in range(20):
-        query = " ".join(generator.sample(_tokens(generator.choice(ARTICLES)), 6))
-        expected = reference.get_scores(_tokens(query))
+        query = " ".join(generator.sample(words_of(generator.choice(ARTICLES)), 6))
+        expected = reference.get_scores(words_of(query))
         ranking = LexicalReranker(k1=k1, b=b).rank(query, ARTICLES)
         for ranked in ranking:
             assert ranked.raw_score == pytest.approx(expected[ranked.index], abs=1e-4)  # bm25s computes in float32

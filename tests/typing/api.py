@@ -47,6 +47,7 @@ def rank(reranker: Reranker) -> None:
     assert_type(ranking[:2], tuple[Ranked, ...])
     assert_type(ranking[0].score, float | None)
     assert_type([hit.document for hit in ranking], list[str])
+    assert_type(ranking.details(), dict[str, object])
 
 
 async def arank(reranker: Reranker) -> None:

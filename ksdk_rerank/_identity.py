@@ -7,13 +7,12 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from enum import Enum
 
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._wrapper import Wrapper
 
-__all__ = ["digest", "identity"]
+__all__ = ["digest", "digest_after", "identity"]
 
 _KEYS = {"api_key", "token"}
 """Arguments that a reranker does not tell, and that change no ranking."""
@@ -21,11 +20,26 @@ _KEYS = {"api_key", "token"}
 
 def digest(*parts: str) -> str:
     """A BLAKE2 hash of `parts`; where one ends and the next begins makes a difference."""
-    state = hashlib.blake2b(digest_size=20)
+    return digest_after()(*parts)
+
+
+def digest_after(*first: str) -> Callable[..., str]:
+    """`digest` of `first` and what it is given; `first` is hashed once, however many keys begin with it."""
+    begun = hashlib.blake2b(digest_size=20)
+    _update(begun, first)
+
+    def finished(*parts: str) -> str:
+        state = begun.copy()
+        _update(state, parts)
+        return state.hexdigest()
+
+    return finished
+
+
+def _update(state: hashlib.blake2b, parts: Sequence[str]) -> None:
     for part in parts:
         text = part.encode()
         state.update(len(text).to_bytes(8, "big") + text)
-    return state.hexdigest()
 
 
 def identity(reranker: Reranker, unknown: str) -> str:
@@ -41,9 +55,8 @@ def _written(value: object, unknown: str) -> list[object]:
     if isinstance(value, os.PathLike):
         return ["path", os.fspath(value)]
     if isinstance(value, Reranker):
-        parameters = value.identifying_parameters() if isinstance(value, Wrapper) else value.parameters()
         kept_back = {*inspect.signature(type(value)).parameters} - {*value.parameters(), *_KEYS}
-        said: list[object] = [_qualified(type(value)), value.name, _written(parameters, unknown)]
+        said: list[object] = [_qualified(type(value)), value.name, _written(value.identifying_parameters(), unknown)]
         return [*said, unknown] if kept_back else said
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
