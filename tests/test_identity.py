@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ksdk_rerank import LexicalReranker
+from typing import Any
+
+import pytest
+
+from ksdk_rerank import JinaReranker, LexicalReranker
 from ksdk_rerank._identity import digest, digest_after, identity
 
 
@@ -31,3 +35,9 @@ def test_a_reranker_says_which_of_its_parameters_change_a_ranking() -> None:
 
     assert identity(Patient(patience=1.0), "u") == identity(Patient(patience=2.0), "u")
     assert identity(Patient(k1=1.0), "u") != identity(Patient(k1=2.0), "u")
+
+
+@pytest.mark.parametrize("option", [{"timeout": 5.0}, {"retries": 0}, {"max_documents_per_request": 10}])
+def test_how_a_request_is_sent_changes_no_ranking(option: dict[str, Any]) -> None:
+    name = "jina-reranker-v2-base-multilingual"
+    assert identity(JinaReranker(name, api_key="k", **option), "u") == identity(JinaReranker(name, api_key="other"), "u")

@@ -63,6 +63,10 @@ class HttpReranker(ScoringReranker):
         except ValueError as error:
             raise self._service.bad_reply(str(error), reply) from error
 
+    def identifying_parameters(self) -> dict[str, object]:
+        how_it_is_sent = {"timeout", "retries", "max_documents_per_request"}
+        return {name: value for name, value in self.parameters().items() if name not in how_it_is_sent}
+
     async def _send(self, body: dict[str, object]) -> Reply:
         return await self._service.apost(self._url, body)
 
