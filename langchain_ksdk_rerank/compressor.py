@@ -2,7 +2,6 @@
 
 # Annotations are values in this module: LangChain reads the types of a step from them.
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any, cast
 
 from langchain_core.callbacks import Callbacks
@@ -111,8 +110,7 @@ class RerankCompressor(BaseDocumentCompressor):
 
 def _outputs(documents: list[Document], ranking: Ranking) -> dict[str, Any]:
     """What the run reports: the documents, and all else that the ranking says of the call."""
-    said = {field.name: getattr(ranking, field.name) for field in fields(ranking) if field.name != "results"}
-    return {"documents": [_scored(documents[hit.index], hit.score, ranking) for hit in ranking], **said}
+    return {"documents": [_scored(documents[hit.index], hit.score, ranking) for hit in ranking], **ranking.details()}
 
 
 def _scored(document: Document, score: float | None, ranking: Ranking) -> Document:

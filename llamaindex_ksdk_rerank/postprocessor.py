@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -118,7 +117,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         said: dict[str, Any] = {}
 
         def done(ranking: Ranking) -> list[NodeWithScore]:
-            said.update({f.name: getattr(ranking, f.name) for f in fields(ranking) if f.name != "results"})
+            said.update(ranking.details())
             reranked.extend(_scored_copy(nodes[hit.index], hit.score, ranking.reranked_by) for hit in ranking)
             return reranked
 

@@ -8,12 +8,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ksdk_rerank import __version__
 from ksdk_rerank.cli import main
+from ksdk_rerank.engines.export import ExportReport
+from ksdk_rerank.testing import Fault
 
 
 def test_the_demo_prints_both_orders_and_exits_with_0() -> None:
@@ -67,9 +71,22 @@ def test_a_failure_is_explained_in_one_line(
     assert error.count("\n") == 1
 
 
+def test_what_a_service_says_does_not_steer_the_terminal(
+    knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in = knowledgesdk_stand_in("examples/knowledge_base")
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
+    with stand_in.failing(Fault(status=400, body={"error": "no such \x1b[2J\nfilter"})):
+        assert main(["search", "keys"]) == 1
+    error = capsys.readouterr().err
+    assert "no such [2J filter" in error
+    assert error.count("\n") == 1
+
+
 def test_live_asks_the_address_of_the_environment(
-    knowledgesdk_stand_in, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:  # type: ignore[no-untyped-def]
+    knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     stand_in = knowledgesdk_stand_in("examples/knowledge_base")
     monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
     monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
@@ -137,9 +154,67 @@ def test_search_says_so_when_nothing_was_found(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out)["results"] == []
 
 
+def test_search_asks_nothing_where_an_argument_is_wrong(
+    knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in = knowledgesdk_stand_in("examples/knowledge_base")
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
+    assert main(["search", "keys", "--top-n", "0"]) == 1
+    assert "top_n must be at least 1" in capsys.readouterr().err
+    assert stand_in.requests == []
+
+
 def test_search_asks_knowledgesdk_itself_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "anything"]) == 1
     assert "set KNOWLEDGESDK_API_KEY" in capsys.readouterr().err
+
+
+def test_export_says_what_it_wrote_and_how_near_to_torch_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"config.json": 649, "onnx/model.onnx": 90_912_345, "onnx/model_int8.onnx": 23_046_789}
+    report = ExportReport(tmp_path, files, 1.24e-6, 0.0456)
+    monkeypatch.setattr("ksdk_rerank.engines.export.export", lambda model, folder, *, revision: report)
+    assert main(["export", "acme/model", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"Wrote acme/model to {tmp_path}",
+        "",
+        "file                      MB",
+        "--------------------  ------",
+        "config.json            0.001",
+        "onnx/model.onnx       90.912",
+        "onnx/model_int8.onnx  23.047",
+        "",
+        "Logits are off from torch's by 1.2e-06 (model.onnx) and 4.6e-02 (model_int8.onnx) at most, over a few pairs.",
+        f"What that does to the order of yours: ksdk-rerank compare --reranker {tmp_path} ...",
+    ]
+    assert main(["export", "acme/model", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "folder": str(tmp_path),
+        "files": files,
+        "max_difference": 1.24e-6,
+        "max_difference_int8": 0.0456,
+    }
+
+
+def test_what_is_exported_is_on_the_disk(
+    make_model: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("sentence_transformers", "onnxscript"):
+        pytest.importorskip(package)
+    folder = tmp_path / "out"
+    assert main(["export", str(make_model(onnx_file=None)), str(folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["folder"] == str(folder)
+    assert told["files"]["onnx/model_int8.onnx"] == (folder / "onnx" / "model_int8.onnx").stat().st_size
+    assert told["max_difference"] < 1e-4
+
+
+def test_an_export_that_fails_is_explained_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["export", "acme/model", str(tmp_path)]) == 1
+    assert capsys.readouterr() == ("", f"ksdk-rerank: {tmp_path} is not an empty folder; choose another, or empty it\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
@@ -153,10 +228,10 @@ def test_a_terminal_gets_a_table_of_its_own_and_titles_are_no_markup(tmp_path: P
     done = subprocess.run(
         command, stdout=theirs, stderr=subprocess.PIPE, timeout=60, env={**os.environ, "TERM": "xterm"}
     )
+    assert (done.returncode, done.stderr) == (0, b"")
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
     os.close(theirs)
-    assert (done.returncode, done.stderr) == (0, b"")
     assert "\u2500\u2500" in shown
     assert "[bold]Tea[/bold]" in shown
     assert "\x1b]0;" not in shown
@@ -172,7 +247,8 @@ def test_a_narrow_terminal_goes_without_some_columns(
     monkeypatch.setenv("TERM", "xterm")
     for columns, heading in ((60, ["name", "a", "b", "c"]), (28, ["name", "b"])):
         monkeypatch.setenv("COLUMNS", str(columns))
-        show(["name", "a", "b", "c"], [["n" * 12, "1" * 9, "2" * 9, "3" * 9]], dispensable=[3, 1])
+        row = ["n" * 12, "1" * 9, "2" * 9, "3" * 9]
+        show(["name", "a", "b", "c"], [row], texts={"name"}, dispensable=["c", "a"])
         plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
         assert plain.split("\n")[1].split() == heading
 

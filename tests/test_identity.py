@@ -40,4 +40,6 @@ def test_a_reranker_says_which_of_its_parameters_change_a_ranking() -> None:
 @pytest.mark.parametrize("option", [{"timeout": 5.0}, {"retries": 0}, {"max_documents_per_request": 10}])
 def test_how_a_request_is_sent_changes_no_ranking(option: dict[str, Any]) -> None:
     name = "jina-reranker-v2-base-multilingual"
-    assert identity(JinaReranker(name, api_key="k", **option), "u") == identity(JinaReranker(name, api_key="other"), "u")
+    assert identity(JinaReranker(name, api_key="k", **option), "u") == identity(
+        JinaReranker(name, api_key="other"), "u"
+    )

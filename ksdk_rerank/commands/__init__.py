@@ -1,1 +1,1 @@
-"""The commands of `ksdk-rerank` that rank, search and compare, one a file."""
+"""The commands of `ksdk-rerank`, one a file, and what they share."""

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ksdk_rerank.evaluation import DiskStore, Evaluation, Progress
     from ksdk_rerank.evaluation.judgements import Answers, Grades
     from ksdk_rerank.knowledgesdk.results import SearchHit
 
-    Material = tuple[dict[str, str], dict[str, tuple[SearchHit, ...]], Grades | Answers]
+    Material = tuple[Mapping[str, str], Mapping[str, tuple[SearchHit, ...]], Grades | Answers]
 
 __all__ = ["add"]
 
+_RERANKERS = ("lexical",)
 _METRICS = ("nDCG@10", "MRR@10", "P@1", "R@5")
 
 
@@ -46,14 +49,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ksdk_rerank.commands.terminal import progress
+    from ksdk_rerank.commands.terminal import progress, write
     from ksdk_rerank.evaluation import DiskStore, evaluate
 
     _check(options)
     with DiskStore(options.cache, read=not options.fresh) as store, progress() as told:
         queries, candidates, judgements = _material(options, store, told)
         evaluation = evaluate(
-            options.reranker or ["lexical"],
+            options.reranker or _RERANKERS,
             queries,
             candidates,
             judgements,
@@ -61,17 +64,19 @@ def _run(options: argparse.Namespace) -> int:
             store=store,
             progress=told,
         )
+    _show(evaluation, options)
     if options.report is not None:
         options.report.write_text(evaluation.to_html(), encoding="utf-8")
-    _show(evaluation, options)
+        if not options.json:
+            write()
+            write(f"Report: {options.report}")
     return 0 if any(row.metrics for row in evaluation.rerankers) else 1
 
 
 def _check(options: argparse.Namespace) -> None:
     """Find out what is wrong before anything is asked."""
-    from ksdk_rerank.errors import RerankError
+    from ksdk_rerank.evaluation.measuring import contenders_among
     from ksdk_rerank.evaluation.metrics import measure_for
-    from ksdk_rerank.loading import load_reranker
 
     if options.beir is not None and options.run_file is None:
         raise ValueError("--beir needs candidates: pass --run FILE, a TREC run")
@@ -86,11 +91,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
         raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
     measure_for(options.metric or _METRICS, [])
-    for name in options.reranker or ():
-        try:
-            load_reranker(name)
-        except RerankError:  # no key, or a package that is not installed: a row that says so
-            continue
+    contenders_among(options.reranker or _RERANKERS)
 
 
 def _material(options: argparse.Namespace, store: DiskStore, told: Progress | None) -> Material:
@@ -100,25 +101,18 @@ def _material(options: argparse.Namespace, store: DiskStore, told: Progress | No
 
     if options.beir is not None:
         beir = read_beir(options.beir, options.run_file, qrels=options.qrels, limit=options.limit)
-        return dict(beir.queries), dict(beir.candidates), beir.judgements
+        return beir.queries, beir.candidates, beir.judgements
     questions = read_questions(options.questions)
-    queries = dict(questions.queries)
     if options.run_file is not None:
         candidates = read_run(options.run_file, read_corpus(options.corpus), limit=options.limit)
-        return queries, candidates, questions.answers
-    asked = {id: query for id, query in queries.items() if questions.answers[id]}
-    candidates = candidates_for(
-        asked,
-        docs=options.docs,
-        limit=options.limit,
-        store=store,
-        found=lambda done: told("first stage", done, len(asked)) if told is not None else None,
-    )
-    return queries, candidates, questions.answers
+    else:
+        asked = {id: query for id, query in questions.queries.items() if questions.answers[id]}
+        candidates = candidates_for(asked, docs=options.docs, limit=options.limit, store=store, progress=told)
+    return questions.queries, candidates, questions.answers
 
 
 def _show(evaluation: Evaluation, options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import clean, show, write
+    from ksdk_rerank.commands.terminal import show, write
     from ksdk_rerank.evaluation.tables import cells, notes, summary
 
     if options.json:
@@ -127,10 +121,9 @@ def _show(evaluation: Evaluation, options: argparse.Namespace) -> None:
     write(summary(evaluation))
     write()
     heading, rows = cells(evaluation)
-    last, metrics = len(heading) - 1, len(evaluation.metrics)
-    show(heading, rows, dispensable=[last, last - 1, *range(metrics, 1, -1), last - 3])
-    for note in notes(evaluation):
-        write(clean(note))
-    if options.report is not None:
+    dispensable = ["answered", "p95 ms", *reversed(evaluation.metrics[1:]), "win/loss/tie"]
+    show(heading, rows, texts={"reranker"}, dispensable=dispensable)
+    if said := notes(evaluation):
         write()
-        write(f"Report: {options.report}")
+    for note in said:
+        write(note)

@@ -52,12 +52,13 @@ def _run(options: argparse.Namespace) -> None:
         )
         return
     rows = [[str(place), number(hit.score), names[hit.index]] for place, hit in enumerate(ranking, start=1)]
-    show(["rank", "score", "document"], rows, left=[2])
+    show(["rank", "score", "document"], rows, texts={"document"})
 
 
 def _documents(file: str) -> list[tuple[str, str]]:
     if file == "-":
-        return [(line.rstrip("\r\n"), line.rstrip("\r\n")) for line in sys.stdin]
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        return list(zip(lines, lines, strict=True))
     try:
         return [(file, Path(file).read_text(encoding="utf-8-sig"))]
     except UnicodeDecodeError as error:

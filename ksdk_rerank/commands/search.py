@@ -27,6 +27,7 @@ def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.terminal import number, show, write, write_json
 
     with load_reranker(options.reranker) as reranker, first_stage(options.docs) as client:
+        reranker.rank(options.query, [], top_n=options.top_n)  # what is wrong is found out before anything is asked
         hits = client.search(options.query, options.limit)
         texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
         ranking = reranker.rank(options.query, texts, top_n=options.top_n)
@@ -54,4 +55,4 @@ def _run(options: argparse.Namespace) -> None:
         [str(place), str(ranked.index + 1), number(ranked.score), hit.title or hit.text[:70], hit.source or ""]
         for place, ranked, hit in found
     ]
-    show(["rank", "was", "score", "title", "source"], rows, left=[3, 4])
+    show(["rank", "was", "score", "title", "source"], rows, texts={"title", "source"})

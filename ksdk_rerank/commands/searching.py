@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from ksdk_rerank.knowledgesdk.results import SearchHit
 
 if TYPE_CHECKING:
     from ksdk_rerank.compose.cached import Store
+    from ksdk_rerank.evaluation import Progress
 
 __all__ = ["candidates_for", "first_stage"]
 
@@ -42,7 +43,7 @@ def candidates_for(
     docs: Path | None,
     limit: int,
     store: Store,
-    found: Callable[[int], None],
+    progress: Progress | None,
 ) -> dict[str, tuple[SearchHit, ...]]:
     """Search for each query; what `store` has from KnowledgeSDK is not asked again, the stand-in costs nothing."""
     candidates = {}
@@ -57,7 +58,8 @@ def candidates_for(
                 if docs is None:
                     store[key] = json.dumps([dataclasses.asdict(hit) for hit in hits])
             candidates[id] = _each_once(hits)
-            found(done)
+            if progress is not None:
+                progress("first stage", done, len(queries))
     return candidates
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ksdk_rerank.evaluation.measuring import Progress
-from ksdk_rerank.evaluation.tables import aligned
+from ksdk_rerank.evaluation.tables import aligned, clean
 
-__all__ = ["clean", "number", "progress", "show", "write", "write_json"]
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation import Progress
+
+__all__ = ["number", "progress", "show", "write", "write_json"]
 
 _TEXT_WIDTH = 20  # characters that a column of texts keeps in a narrow terminal
 
@@ -27,12 +29,6 @@ def write_json(value: object) -> None:
     write(json.dumps(value, indent=1))
 
 
-def clean(text: str) -> str:
-    """`text` on one line, without control characters: a document must not be able to steer the terminal."""
-    kept = "".join(" " if unicodedata.category(character).startswith("C") else character for character in text)
-    return " ".join(kept.split())
-
-
 def number(score: float | None) -> str:
     """A score for a table."""
     return "-" if score is None else f"{score:.3f}"
@@ -42,17 +38,17 @@ def show(
     heading: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
-    left: Sequence[int] = (0,),
-    dispensable: Sequence[int] = (),
+    texts: Container[str],
+    dispensable: Sequence[str] = (),
 ) -> None:
     """Write a table.
 
-    The columns at the places in `left` hold texts, all others numbers. A terminal that is too narrow goes without the
-    columns at the places in `dispensable`, the first one first; a pipe gets all.
+    The columns headed by one of `texts` hold texts, all others numbers. A terminal that is too narrow goes without the
+    columns headed by one of `dispensable`, the first one first; a pipe gets all.
     """
     rows = [[clean(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
-        for line in aligned(heading, rows, left=left):
+        for line in aligned(heading, rows, texts=texts):
             write(line)
         return
     from rich.box import SIMPLE_HEAD
@@ -61,20 +57,22 @@ def show(
     from rich.text import Text
 
     console = Console()
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    least = [min(width, _TEXT_WIDTH) if place in left else width for place, width in enumerate(widths)]
-    shown = list(range(len(heading)))
-    for place in dispensable:
-        if sum(least[kept] + 3 for kept in shown) > console.width:
-            shown.remove(place)
+    columns = {head: cells for head, *cells in zip(heading, *rows, strict=True)}
+    widths = {}
+    for head, cells in columns.items():
+        width = max(map(len, [head, *cells]))
+        widths[head] = min(width, _TEXT_WIDTH) if head in texts else width
+    for head in dispensable:
+        if sum(width + 3 for width in widths.values()) > console.width:
+            del widths[head]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    for place in shown:
-        if place in left:
-            table.add_column(Text(heading[place]), overflow="fold", min_width=least[place])
+    for head, width in widths.items():
+        if head in texts:
+            table.add_column(Text(head), overflow="fold", min_width=width)
         else:
-            table.add_column(Text(heading[place]), justify="right", no_wrap=True, min_width=least[place])
-    for row in rows:
-        table.add_row(*(Text(row[place]) for place in shown))  # as Text: square brackets in a title are no markup
+            table.add_column(Text(head), justify="right", no_wrap=True, min_width=width)
+    for row in zip(*(columns[head] for head in widths), strict=True):
+        table.add_row(*map(Text, row))  # as Text: square brackets in a title are no markup
     console.print(table)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 import os
 import time
 import uuid
@@ -12,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ksdk_rerank import __version__
 from ksdk_rerank._identity import digest, identity
@@ -35,11 +34,15 @@ class Answer:
 
     indices: tuple[int, ...]
     scores: tuple[float | None, ...]
-    seconds: float
+    seconds: FiniteFloat
     first: bool = False
     usage: Mapping[str, float] = field(default_factory=dict)
     truncated: int = 0
     fell_back: bool = False
+
+
+_ANSWER = TypeAdapter(Answer)
+_NOTHING_TO_RANK = Answer((), (), 0.0)
 
 
 @dataclass(slots=True)
@@ -68,45 +71,43 @@ def ask(
 ) -> Asked:
     """Ask `reranker` each of `questions`, one after the other.
 
-    What `store` has is not asked again. `answered` is called after each question. Errors that no other query would
-    mend, or several in a row, end the asking.
+    What `store` has is not asked again. `answered` is called after each question. After an error that no other query
+    would mend, or several in a row, nothing more is asked; what `store` has still counts.
     """
-    asked, kept, in_a_row, first = Asked(), _Kept(reranker, store), 0, True
+    asked, kept = Asked(), _Kept(reranker, store)
+    first, failed_in_a_row, given_up = True, 0, False
     for position, (query, documents) in enumerate(questions):
-        answer = kept.get(query, documents)
-        if answer is None:
+        answer = kept.get(query, documents) if documents else _NOTHING_TO_RANK
+        if answer is None and given_up:
+            asked.not_asked += 1
+        elif answer is None:
             try:
                 answer = _timed(reranker, query, documents, first=first)
             except Exception as error:  # a third party's may raise anything: it fails one row, not the comparison
                 asked.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
-                in_a_row += 1
-                if isinstance(error, _HOPELESS) or in_a_row == _FAILURES_IN_A_ROW:
-                    asked.not_asked = len(questions) - position - 1
-                    break
-                answered()
-                continue
-            finally:
-                first = False
-            kept.put(query, documents, answer)
-        in_a_row = 0
-        asked.answers[position] = answer
+                failed_in_a_row += 1
+                given_up = isinstance(error, _HOPELESS) or failed_in_a_row == _FAILURES_IN_A_ROW
+            else:
+                failed_in_a_row = 0
+                kept.put(query, documents, answer)
+            first = False
+        if answer is not None:
+            asked.answers[position] = answer
         answered()
     return asked
 
 
 def _timed(reranker: Reranker, query: str, documents: Sequence[str], *, first: bool) -> Answer:
-    if not documents:
-        return Answer((), (), 0.0)
     started = time.perf_counter()
     ranking = reranker.rank(query, documents)
     return Answer(
-        ranking.indices,
-        tuple(ranked.score for ranked in ranking),
-        time.perf_counter() - started,
-        first,
-        dict(ranking.usage),
-        ranking.truncated,
-        bool(ranking.failures),
+        indices=ranking.indices,
+        scores=tuple(ranked.score for ranked in ranking),
+        seconds=time.perf_counter() - started,
+        first=first,
+        usage=dict(ranking.usage),
+        truncated=ranking.truncated,
+        fell_back=bool(ranking.failures),
     )
 
 
@@ -119,16 +120,14 @@ class _Kept:
         if store is not None:
             # What cannot be written down, such as a client of a user's own, is never the same in another process.
             unknown = uuid.uuid4().hex
-            self._who = digest(__version__, identity(reranker, unknown), *_state_of_folders(reranker))
+            self._who = digest(__version__, identity(reranker, unknown), *_files_of_models(reranker))
 
     def get(self, query: str, documents: Sequence[str]) -> Answer | None:
-        if self._store is None or not documents:
-            return None
-        return _decoded(self._store.get(self._key(query, documents)), len(documents))
+        return None if self._store is None else _decoded(self._store.get(self._key(query, documents)), len(documents))
 
     def put(self, query: str, documents: Sequence[str], answer: Answer) -> None:
-        if self._store is not None and documents and not answer.fell_back:
-            self._store[self._key(query, documents)] = json.dumps(dataclasses.asdict(answer))
+        if self._store is not None and not answer.fell_back:
+            self._store[self._key(query, documents)] = _ANSWER.dump_json(answer).decode()
 
     def _key(self, query: str, documents: Sequence[str]) -> str:
         return digest("ranking", self._who, *(text.encode(errors="replace").decode() for text in (query, *documents)))
@@ -137,30 +136,29 @@ class _Kept:
 def _decoded(entry: object, documents: int) -> Answer | None:
     """The answer about as many documents that was kept, or None where `entry` is none."""
     try:
-        fields = json.loads(entry)  # type: ignore[arg-type]  # a store may hold anything
-        indices, scores = tuple(fields.pop("indices")), tuple(fields.pop("scores"))
-        answer = Answer(indices, scores, **fields)
-        fits = len(indices) == len(scores) and set(indices) <= set(range(documents)) and math.isfinite(answer.seconds)
-    except (TypeError, ValueError, LookupError, AttributeError):
+        answer = _ANSWER.validate_json(entry)  # type: ignore[arg-type]  # a store may hold anything
+    except ValidationError:
         return None
+    places = set(answer.indices)
+    fits = len(places) == len(answer.indices) == len(answer.scores) and places <= set(range(documents))
     return answer if fits else None
 
 
-def _state_of_folders(value: object) -> Iterator[str]:
-    """For each model in a folder among a reranker's parameters: what changes when another is written there."""
+def _files_of_models(value: object) -> Iterator[str]:
+    """The files of each model in a folder that a reranker names: what changes when another is written there."""
     if isinstance(value, Reranker):
-        yield from _state_of_folders(value.parameters())
+        yield from _files_of_models(value.identifying_parameters())
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _state_of_folders(item)
+            yield from _files_of_models(item)
     elif isinstance(value, (str, os.PathLike)):
-        folder = Path(value)
         try:
-            files = sorted(folder.iterdir()) if folder.is_dir() else []
+            folder = Path(value).expanduser()
+            files = sorted(folder.rglob("*")) if (folder / "config.json").is_file() else []
             states = [(file, file.stat()) for file in files]
-        except (OSError, ValueError):  # a text with a null character in it, or an unreadable folder
+        except (OSError, ValueError, RuntimeError):  # no readable folder, a null character in it, no such user
             return
         yield from (f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states)
     elif isinstance(value, Sequence):
         for item in value:
-            yield from _state_of_folders(item)
+            yield from _files_of_models(item)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
 
 __all__ = ["as_json"]
 

@@ -12,7 +12,8 @@ from ksdk_rerank.knowledgesdk.results import SearchHit
 __all__ = ["Answers", "Grades", "Judged", "answers_to"]
 
 Grades = Mapping[str, Mapping[str, int]]
-"""How relevant documents are, as {query id: {document id: grade}}; above 0 is relevant, more is better."""
+"""How relevant documents are, as {query id: {document id: grade}}; above 0 is relevant, more is better, and below 0 is
+not judged, as for trec_eval."""
 
 Answers = Mapping[str, Sequence[str]]
 """What each query should find, as {query id: [answer, ...]}; see `answers_to` for what an answer may be."""
@@ -29,29 +30,28 @@ class Judged:
     """
 
     def __init__(self, candidates: Sequence[SearchHit], judgements: Mapping[str, int] | Sequence[str]) -> None:
-        self._by_answer = not isinstance(judgements, Mapping)
         if isinstance(judgements, Mapping):
-            self._names = [[hit.id] if hit.id in judgements else [] for hit in candidates]
-            self.qrels = {name: grade for name, grade in judgements.items() if grade > 0}
+            self.qrels = {name: grade for name, grade in judgements.items() if grade >= 0}
+            self._names = [[hit.id] if hit.id in self.qrels else [] for hit in candidates]
         else:
-            self._names = [answers_to(hit, judgements) for hit in candidates]
             self.qrels = dict.fromkeys(judgements, 1)
+            self._names = [answers_to(hit, judgements) for hit in candidates]
 
     def grades(self) -> tuple[int, ...]:
         """Each candidate's grade, 0 where it is not relevant or not judged."""
-        return tuple(max((self.qrels.get(name, 0) for name in names), default=0) for names in self._names)
+        return tuple(max((self.qrels[name] for name in names), default=0) for names in self._names)
 
     def missed(self) -> tuple[str, ...]:
         """What is relevant but not among the candidates."""
         found = {name for names in self._names for name in names}
-        return tuple(name for name in self.qrels if name not in found)
+        return tuple(name for name, grade in self.qrels.items() if grade > 0 and name not in found)
 
     def run(self, indices: Sequence[int]) -> list[str | None]:
-        """The id that the document at each place of an order counts as; None where it counts for nothing."""
+        """What the document at each place of an order is judged as; None where it is not, or was already."""
         taken: set[str] = set()
         counted: list[str | None] = []
         for index in indices:
-            name = next((name for name in self._names[index] if name in self.qrels and name not in taken), None)
+            name = next((name for name in self._names[index] if name not in taken), None)
             if name is not None:
                 taken.add(name)
             counted.append(name)
@@ -84,7 +84,11 @@ def _is(hit: SearchHit, answer: str) -> bool:
         return False
     if source == wanted:
         return True
-    page = PurePosixPath(unquote(urlsplit(hit.source).path))
+    try:
+        path = urlsplit(hit.source).path
+    except ValueError:  # such as "http://[draft/page.md"
+        path = source
+    page = PurePosixPath(unquote(path))
     if wanted in (page.name, page.stem):
         return True
     if "/" not in answer and "#" not in answer:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TypeGuard
 
-__all__ = ["Line", "lines_of"]
+__all__ = ["Line", "is_text", "lines_of"]
 
 
 class Line:
@@ -43,7 +45,7 @@ class Line:
         value = self.fields[name]
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
-        if not isinstance(value, str) or not value.strip():
+        if not is_text(value):
             raise self.wrong(f"{name!r} is {value!r}, not a text; correct it")
         return value
 
@@ -53,6 +55,11 @@ class Line:
             return int(text)
         except ValueError:
             raise self.wrong(f"{what} is {text!r}, not an integer; correct it") from None
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether `value` says something: a string that is not blank, and without halves of characters (surrogates)."""
+    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
@@ -70,5 +77,5 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
                     yield Line(str(path), number, text)
         except UnicodeDecodeError as error:
             raise Line(str(path), number, "").wrong(f"this is not UTF-8 ({error.reason}); save it as UTF-8") from error
-        except EOFError as error:
-            raise Line(str(path), number + 1, "").wrong("the file ends too early; fetch it again") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Line(str(path), number + 1, "").wrong(f"this cannot be unpacked ({error}); fetch it again") from error

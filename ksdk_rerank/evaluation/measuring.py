@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from statistics import fmean
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose.cached import Store
 from ksdk_rerank.errors import RerankError
-from ksdk_rerank.evaluation.asking import Answer, Asked, Question, ask
+from ksdk_rerank.evaluation.asking import Asked, Question, ask
 from ksdk_rerank.evaluation.bootstrap import intervals
 from ksdk_rerank.evaluation.judgements import Answers, Grades, Judged
 from ksdk_rerank.evaluation.metrics import Measure, measure_for
@@ -26,7 +27,7 @@ from ksdk_rerank.knowledgesdk.results import SearchHit
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure
 
-__all__ = ["Progress", "evaluate"]
+__all__ = ["Contender", "Progress", "contenders_among", "evaluate"]
 
 Progress = Callable[[str, int, int], None]
 """Told which reranker is at work, how many of its queries are done, and of how many."""
@@ -82,7 +83,7 @@ def evaluate(
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples!r}")
-    contenders = _contenders(rerankers)
+    contenders = contenders_among(rerankers)
     _check(queries, candidates, judgements)
     left_out = _left_out(queries, judgements)
     ids = [query for query in queries if query not in left_out]
@@ -96,20 +97,20 @@ def evaluate(
     first_stage = table.first_stage([hits[query] for query in ids])
     questions = [(queries[query], [_text(hit, titles) for hit in hits[query]]) for query in ids]
     return Evaluation(
-        tuple(metrics),
-        tuple(
+        metrics=tuple(metrics),
+        queries=tuple(
             EvaluatedQuery(query, queries[query], hits[query], known.grades(), known.missed())
             for query, known in zip(ids, judged, strict=True)
         ),
-        first_stage,
-        tuple(table.row(who.label, who.asked(questions, store, progress), first_stage) for who in contenders),
-        left_out,
-        confidence,
+        first_stage=first_stage,
+        rerankers=tuple(table.row(who.label, who.asked(questions, store, progress), first_stage) for who in contenders),
+        left_out=left_out,
+        confidence=confidence,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Contender:
+class Contender:
     """A reranker that takes part, or the error because of which there is none."""
 
     label: str
@@ -117,6 +118,7 @@ class _Contender:
     ours: bool  # to close
 
     def asked(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Asked:
+        """What it answers to all `questions`."""
         if isinstance(self.reranker, RerankError):
             failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
             return Asked(failures={0: failure}, not_asked=len(questions) - 1)
@@ -135,7 +137,8 @@ class _Contender:
                 self.reranker.close()
 
 
-def _contenders(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker]) -> list[_Contender]:
+def contenders_among(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker]) -> list[Contender]:
+    """The rerankers by their labels; `ValueError` where there is none, one twice, or a name that is nobody's."""
     if isinstance(rerankers, str):
         raise TypeError(f"rerankers must be a sequence or a mapping, got one name; write [{rerankers!r}]")
     if isinstance(rerankers, Mapping):
@@ -151,9 +154,9 @@ def _contenders(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranke
     contenders = []
     for label, who in named:
         try:
-            contenders.append(_Contender(label, load_reranker(who), ours=isinstance(who, str)))
+            contenders.append(Contender(label, load_reranker(who), ours=isinstance(who, str)))
         except RerankError as error:  # no key, or a package that is not installed; a wrong name is a ValueError
-            contenders.append(_Contender(label, error, ours=False))
+            contenders.append(Contender(label, error, ours=False))
     return contenders
 
 
@@ -207,7 +210,7 @@ class _Table:
     def first_stage(self, hits: Sequence[Sequence[SearchHit]]) -> EvaluatedReranker:
         orders = [tuple(range(len(found))) for found in hits]
         ranked = {
-            query: RankedQuery(order, tuple(hit.score for hit in found), values)
+            query: RankedQuery(order, tuple(_finite(hit.score) for hit in found), values)
             for query, order, found, values in zip(self.ids, orders, hits, self.measure(orders), strict=True)
         }
         means = {metric: fmean(one.values[metric] for one in ranked.values()) for metric in self.metrics}
@@ -215,28 +218,28 @@ class _Table:
         return EvaluatedReranker("first stage", compared, ranked)
 
     def row(self, label: str, asked: Asked, first_stage: EvaluatedReranker) -> EvaluatedReranker:
-        nothing = Answer((), (), 0.0)
-        answers = [asked.answers.get(position, nothing) for position in range(len(self.ids))]
-        measured = self.measure([answer.indices for answer in answers])
+        orders: list[tuple[int, ...]] = [()] * len(self.ids)
+        for position, answer in asked.answers.items():
+            orders[position] = answer.indices
+        measured = self.measure(orders)
         ranked = {
-            query: RankedQuery(answer.indices, answer.scores, measured[position], answer.seconds)
-            for position, (query, answer) in enumerate(zip(self.ids, answers, strict=True))
-            if position in asked.answers
+            self.ids[position]: RankedQuery(answer.indices, answer.scores, measured[position], answer.seconds)
+            for position, answer in asked.answers.items()
         }
         timed = [answer for answer in asked.answers.values() if answer.indices]
         return EvaluatedReranker(
-            label,
-            self._compared(ranked, first_stage) if ranked else {},
-            ranked,
-            Latency.of(
+            name=label,
+            metrics=self._compared(ranked, first_stage) if ranked else {},
+            queries=ranked,
+            latency=Latency.of(
                 [answer.seconds for answer in timed if not answer.first],
                 next((answer.seconds for answer in timed if answer.first), None),
             ),
-            asked.usage,
-            sum(answer.truncated for answer in asked.answers.values()),
-            sum(answer.fell_back for answer in asked.answers.values()),
-            {self.ids[position]: failure for position, failure in asked.failures.items()},
-            asked.not_asked,
+            usage=asked.usage,
+            truncated=sum(answer.truncated for answer in asked.answers.values()),
+            fallbacks=sum(answer.fell_back for answer in asked.answers.values()),
+            failures={self.ids[position]: failure for position, failure in asked.failures.items()},
+            not_asked=asked.not_asked,
         )
 
     def _compared(self, ranked: Mapping[str, RankedQuery], first: EvaluatedReranker) -> dict[str, Comparison]:
@@ -253,11 +256,16 @@ class _Table:
             wins = sum(difference > _EQUAL for difference in differences[metric])
             losses = sum(difference < -_EQUAL for difference in differences[metric])
             compared[metric] = Comparison(
-                fmean(new for new, _ in pairs[metric]),
-                fmean(old for _, old in pairs[metric]),
-                interval,
-                wins,
-                losses,
-                len(ranked) - wins - losses,
+                value=fmean(new for new, _ in pairs[metric]),
+                first_stage=fmean(old for _, old in pairs[metric]),
+                interval=interval,
+                wins=wins,
+                losses=losses,
+                ties=len(ranked) - wins - losses,
             )
         return compared
+
+
+def _finite(score: float | None) -> float | None:
+    """A first stage's score as JSON can hold it: numpy's become Python's, and what is no number None."""
+    return None if score is None or not math.isfinite(score) else float(score)

@@ -34,7 +34,7 @@ def measure_for(metrics: Sequence[str], judgements: Sequence[Judged]) -> Measure
         raise MissingExtra.of("evaluate", "evaluate()") from error
     measures = _measures(metrics, ir_measures)
     # Ids of our own, so that none can hold anything that the metrics' code in C does not expect.
-    ids = [{name: f"relevant-{number}" for number, name in enumerate(judged.qrels)} for judged in judgements]
+    ids = [{name: f"judged-{number}" for number, name in enumerate(judged.qrels)} for judged in judgements]
     qrels = {
         str(query): {ids[query][name]: grade for name, grade in judged.qrels.items()}
         for query, judged in enumerate(judgements)
@@ -44,8 +44,10 @@ def measure_for(metrics: Sequence[str], judgements: Sequence[Judged]) -> Measure
     def measured(orders: Sequence[Sequence[int]]) -> list[dict[str, float]]:
         run = {}
         for query, (judged, order) in enumerate(zip(judgements, orders, strict=True)):
-            names = [ids[query].get(name or "", f"other-{rank}") for rank, name in enumerate(judged.run(order))]
-            run[str(query)] = {name: -rank for rank, name in enumerate(names)}
+            names = judged.run(order)
+            run[str(query)] = {
+                f"other-{rank}" if name is None else ids[query][name]: -rank for rank, name in enumerate(names)
+            }
         values = [dict.fromkeys(measures.values(), 0.0) for _ in judgements]
         for metric in evaluator.iter_calc(run):
             values[int(metric.query_id)][measures[metric.measure]] = float(metric.value)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ksdk_rerank.evaluation.lines import Line, lines_of
+from ksdk_rerank.evaluation.lines import Line, is_text, lines_of
 
 __all__ = ["Questions", "read_questions"]
 
@@ -59,6 +59,6 @@ def _answers(line: Line, fields: Mapping[str, object]) -> tuple[str, ...]:
     if not isinstance(given, list):
         raise line.wrong("there is no 'answers', a list of ids, pages or parts of addresses; add it")
     for answer in given:
-        if not isinstance(answer, str) or not answer.strip():
+        if not is_text(answer):
             raise line.wrong(f"the answer {answer!r} is not a text; write an id, a page or a part of its address")
     return tuple(dict.fromkeys(given))

@@ -8,12 +8,14 @@ import html
 import json
 from collections import Counter
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ksdk_rerank import __version__
-from ksdk_rerank.evaluation.results import Comparison, EvaluatedReranker, Evaluation
 from ksdk_rerank.evaluation.tables import plain, summary
 from ksdk_rerank.knowledgesdk.results import SearchHit
+
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation.results import Comparison, EvaluatedReranker, Evaluation
 
 __all__ = ["as_html"]
 
@@ -74,7 +76,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
         if about["detailed"]:
             about |= {
                 "documents": [documents.setdefault(_document(hit), len(documents)) for hit in query.candidates],
-                "scores": [_short(hit.score) for hit in query.candidates],
+                "scores": [_short(score) for score in first.scores],
                 "grades": query.grades,
                 "missed": query.missed,
                 "orders": [None if one is None else one.indices for one in ranked],

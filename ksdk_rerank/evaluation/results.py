@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ksdk_rerank.evaluation.exporting import as_json
+from ksdk_rerank.evaluation.reporting import as_html
+from ksdk_rerank.evaluation.tables import plain
 from ksdk_rerank.knowledgesdk.results import SearchHit
 from ksdk_rerank.results import Failure
 
@@ -155,8 +158,6 @@ class Evaluation:
 
     def table(self) -> str:
         """The rows as plain text, to be printed in a fixed-width font."""
-        from ksdk_rerank.evaluation.tables import plain
-
         return plain(self)
 
     def to_json(self) -> str:
@@ -164,8 +165,6 @@ class Evaluation:
 
         Keys are this class's attributes; times are in seconds. The same input gives the same text, times apart.
         """
-        from ksdk_rerank.evaluation.exporting import as_json
-
         return as_json(self)
 
     def to_html(self, *, title: str = "Is reranking helping?") -> str:
@@ -173,6 +172,4 @@ class Evaluation:
 
         It holds the first 2,000 characters of each document's text; who may not read those may not have the page.
         """
-        from ksdk_rerank.evaluation.reporting import as_html
-
         return as_html(self, title)

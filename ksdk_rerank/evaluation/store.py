@@ -24,8 +24,8 @@ class DiskStore(Closing):
     before the next question is asked. `Cached(..., store=...)` takes one as well.
 
     Args:
-        folder: where the file is; made when it is first written to, for this user alone. The user's own cache folder
-            where None, by the platform's conventions.
+        folder: where the file is; made on first use, for this user alone. The user's own cache folder where None, by
+            the platform's conventions.
         read: whether what is there is looked up. False asks everything again and keeps the new answers.
 
     Raises, on use:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Container, Sequence
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
-from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
 
-__all__ = ["aligned", "cells", "notes", "plain", "summary"]
+__all__ = ["aligned", "cells", "clean", "notes", "plain", "summary"]
 
 _LONGEST_REASON = 300
 
@@ -15,15 +18,18 @@ _LONGEST_REASON = 300
 def plain(evaluation: Evaluation) -> str:
     """The whole table as text: what was compared, the rows, and what has to be said about them."""
     heading, rows = cells(evaluation)
-    return "\n".join([summary(evaluation), "", *aligned(heading, rows), *notes(evaluation)])
+    lines = [summary(evaluation), "", *aligned(heading, rows, texts={"reranker"})]
+    if said := notes(evaluation):
+        lines += ["", *said]
+    return "\n".join(lines)
 
 
 def summary(evaluation: Evaluation) -> str:
     """What was measured, in one line."""
-    deepest = max(len(query.candidates) for query in evaluation.queries)
-    queries = len(evaluation.queries)
+    queries, deepest = len(evaluation.queries), max(len(query.candidates) for query in evaluation.queries)
     return (
-        f"{queries} {'query' if queries == 1 else 'queries'}, {deepest} candidates at most;"
+        f"{queries} {'query' if queries == 1 else 'queries'},"
+        f" {deepest} {'candidate' if deepest == 1 else 'candidates'} at most;"
         f" difference: {evaluation.metrics[0]} against the first stage"
     )
 
@@ -40,7 +46,7 @@ def cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         "p95 ms",
         "answered",
     ]
-    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
+    rows = [[clean(row.name), *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
     return heading, rows
 
 
@@ -74,25 +80,29 @@ def notes(evaluation: Evaluation) -> list[str]:
         if row.fallbacks:
             said.append(f"{row.name}: {row.fallbacks} answered by a fallback")
         if row.usage:
-            said.append(f"{row.name}: used {', '.join(f'{count:g} {unit}' for unit, count in row.usage.items())}")
+            said.append(f"{row.name}: used {', '.join(f'{count:,.15g} {unit}' for unit, count in row.usage.items())}")
         if row.truncated:
             said.append(f"{row.name}: read only the start of {row.truncated} documents")
-    if evaluation.left_out:
-        reasons = dict.fromkeys(evaluation.left_out.values())
-        for reason in reasons:
-            ids = [query for query, why in evaluation.left_out.items() if why == reason]
-            said.append(f"left out, {reason}: {shorten(', '.join(ids), 80, placeholder=' ...')} ({len(ids)})")
-    return ["", *said] if said else []
+    for reason in dict.fromkeys(evaluation.left_out.values()):
+        ids = [query for query, why in evaluation.left_out.items() if why == reason]
+        said.append(f"left out, {reason}: {shorten(', '.join(ids), 80, placeholder=' ...')} ({len(ids)})")
+    return [clean(line) for line in said]
 
 
-def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> list[str]:
-    """Columns two spaces apart, a rule below the heading; those at the places in `left` start at the left."""
+def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Container[str]) -> list[str]:
+    """Columns two spaces apart, a rule below the heading; those headed by one of `texts` start at the left."""
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
     lines = [heading, ["-" * width for width in widths], *rows]
     return [
         "  ".join(
-            text.ljust(width) if place in left else text.rjust(width)
-            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+            text.ljust(width) if head in texts else text.rjust(width)
+            for head, text, width in zip(heading, line, widths, strict=True)
         ).rstrip()
         for line in lines
     ]
+
+
+def clean(text: str) -> str:
+    """`text` on one line, without control characters: what comes from outside must not steer a terminal."""
+    kept = "".join(" " if unicodedata.category(character).startswith("C") else character for character in text)
+    return " ".join(kept.split())

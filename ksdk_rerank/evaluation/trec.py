@@ -45,7 +45,7 @@ def read_beir(
     Files may be gzipped (`.gz`). Queries that are neither judged nor in the run are left out.
 
     Raises:
-        ValueError: a line is malformed, or names an id that is nowhere; with file and line.
+        ValueError: a line is malformed, or the run names a query or document that is nowhere; with file and line.
         OSError: a file cannot be read.
     """
     folder = Path(folder)

@@ -100,6 +100,7 @@ def test_malformed_input_stops_before_anything_is_asked(
     assert f"ksdk-rerank: {questions}:2: there is no 'answers'" in capsys.readouterr().err
     for wrong in (
         ["--reranker", "nope"],
+        ["--reranker", "lexical", "--reranker", "lexical"],
         ["--metric", "nope"],
         ["--report", str(tmp_path / "no" / "report.html")],
         ["--limit", "0"],

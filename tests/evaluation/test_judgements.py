@@ -54,6 +54,14 @@ def test_a_slash_at_the_end_does_not_count() -> None:
     assert answers_to(SearchHit("1", "t", source="x.com/billing"), ["https://x.com/billing/"])
 
 
+def test_a_source_that_is_no_address_is_compared_all_the_same() -> None:
+    hit = SearchHit("1", "t", source="http://[draft/rotate-a-key.md")
+    assert answers_to(hit, ["rotate-a-key", "[draft/rotate-a-key.md", "draft"]) == [
+        "rotate-a-key",
+        "[draft/rotate-a-key.md",
+    ]
+
+
 def test_a_hit_without_a_source_is_found_by_its_id_only() -> None:
     assert answers_to(SearchHit("d1", "t"), ["d1", "d"]) == ["d1"]
 
@@ -71,4 +79,4 @@ def test_grades_go_by_the_exact_id() -> None:
     judged = Judged(hits, {"12": 3, "1": 0, "9": 1})
     assert judged.grades() == (0, 3)
     assert judged.missed() == ("9",)
-    assert judged.run([0, 1]) == [None, "12"]
+    assert judged.run([0, 1]) == ["1", "12"]

@@ -60,6 +60,8 @@ def test_the_sample_questions_are_read() -> None:
         ('{"question": "q", "answers": [""]}', "the answer '' is not a text"),
         ('{"id": "a", "question": "q", "answers": []}', "the id 'a' is there twice"),
         ('{"id": true, "question": "q", "answers": []}', "'id' is True, not a text"),
+        (r'{"question": "caf\ud83d", "answers": []}', r"'question' is 'caf\\ud83d', not a text"),
+        (r'{"question": "q", "answers": ["caf\ud83d"]}', r"the answer 'caf\\ud83d' is not a text"),
     ],
 )
 def test_a_malformed_question_is_reported_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -189,7 +191,14 @@ def test_a_query_twice_is_an_error(tmp_path: Path) -> None:
 def test_a_cut_archive_is_reported(tmp_path: Path) -> None:
     whole = gzip.compress(b"q1 0 d1 1\n" * 1000)
     (tmp_path / "qrels.gz").write_bytes(whole[:-12])
-    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: the file ends too early; fetch it again"):
+    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: this cannot be unpacked \(.*\); fetch it again"):
+        read_qrels(tmp_path / "qrels.gz")
+
+
+@pytest.mark.parametrize("content", [b"q1 0 d1 1\n", gzip.compress(b"q1 0 d1 1\n")[:10] + b"\xff" * 20])
+def test_what_is_no_archive_is_reported(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "qrels.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: this cannot be unpacked \(.*\); fetch it again"):
         read_qrels(tmp_path / "qrels.gz")
 
 

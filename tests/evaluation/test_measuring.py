@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -74,6 +75,21 @@ def test_the_metrics_are_those_worked_by_hand(scripted: Factory) -> None:
     assert result.queries[1].missed == ("x",)
 
 
+def test_metrics_know_which_documents_are_judged_to_be_irrelevant(scripted: Factory) -> None:
+    # First stage a b c: a is judged irrelevant, b relevant, c not judged. Reversed: c b a.
+    # bpref of one relevant and one irrelevant document: 1 where the relevant one comes first, else 0.
+    result = evaluate(
+        [scripted("reverse", reverse)],
+        {"q1": "first"},
+        {"q1": CANDIDATES["q1"]},
+        {"q1": {"a": 0, "b": 1}},
+        ["Judged@2", "Bpref", "RR"],
+    )
+    assert result.first_stage.queries["q1"].values == {"Judged@2": 1.0, "Bpref": 0.0, "RR": 0.5}
+    assert result.rerankers[0].queries["q1"].values == {"Judged@2": 0.5, "Bpref": 1.0, "RR": 0.5}
+    assert (result.queries[0].grades, result.queries[0].missed) == ((0, 1, 0), ())
+
+
 def test_an_answer_counts_once_whatever_the_number_of_its_sections(scripted: Factory) -> None:
     candidates = {"q1": [SearchHit(str(n), f"t{n}", source=s) for n, s in enumerate(["b.md", "a.md#1", "a.md#2"])]}
     result = evaluate([scripted("r", reverse)], {"q1": "q"}, candidates, {"q1": ["a"]}, ["R@1", "R@5", "nDCG@10"])
@@ -123,6 +139,8 @@ def test_one_query_has_no_interval(scripted: Factory) -> None:
     result = evaluate([scripted("r", reverse)], {"q1": "q"}, {"q1": CANDIDATES["q1"]}, {"q1": ["b"]})
     assert result.rerankers[0].metrics["P@1"].interval is None
     assert "1 query, 3 candidates" in result.table()
+    alone = evaluate([scripted("r", reverse)], {"q": "q"}, {"q": [SearchHit("a", "t")]}, {"q": ["a"]})
+    assert alone.table().startswith("1 query, 1 candidate at most; ")
     assert intervals([], confidence=0.95, resamples=10, seed=0) == []
 
 
@@ -259,6 +277,14 @@ def test_times_leave_the_first_call_out() -> None:
     assert Latency.of([], None) is None
 
 
+def test_the_first_call_is_the_first_that_is_made(scripted: Factory) -> None:
+    queries = {"q0": "nothing is found", **QUERIES}
+    row = evaluate([scripted("r", reverse)], queries, CANDIDATES, {"q0": {"z": 1}, **GRADES}).rerankers[0]
+    assert row.latency is not None
+    assert row.latency.first == row.queries["q1"].seconds
+    assert row.latency.p50 == row.latency.p95 == row.queries["q2"].seconds
+
+
 def test_the_interval_is_that_of_the_worked_example() -> None:
     assert intervals([[0.0, 1.0]], confidence=0.95, resamples=2000, seed=0) == [(0.0, 1.0)]
     assert intervals([[0.25] * 9, [0.0] * 9], confidence=0.9, resamples=50, seed=3) == [(0.25, 0.25), (0.0, 0.0)]
@@ -282,6 +308,14 @@ def test_without_ir_measures_the_error_says_what_to_install(monkeypatch: pytest.
         evaluate(["lexical"], QUERIES, CANDIDATES, GRADES)
 
 
+def test_scores_of_the_first_stage_may_be_of_any_kind(scripted: Factory) -> None:
+    np = pytest.importorskip("numpy")
+    hits = [SearchHit("a", "text a", score=np.float32(0.5)), SearchHit("b", "text b", score=math.nan)]
+    result = evaluate([scripted("r", reverse)], {"q": "q"}, {"q": hits}, {"q": ["a"]})
+    assert json.loads(result.to_json())["first_stage"]["queries"]["q"]["scores"] == [0.5, None]
+    assert '"scores": [0.5, null]' in result.to_html()
+
+
 def test_the_table_is_plain_text(scripted: Factory) -> None:
     lines = evaluate([scripted("reverse", reverse)], QUERIES, CANDIDATES, GRADES).table().splitlines()
     assert lines[0] == "2 queries, 3 candidates at most; difference: nDCG@10 against the first stage"
@@ -289,3 +323,18 @@ def test_the_table_is_plain_text(scripted: Factory) -> None:
     assert lines[4].split() == ["first", "stage", "0.696", "0.750", "0.500", "0.750"]
     assert lines[5].split()[:6] == ["reverse", "0.555", "0.500", "0.000", "0.750", "-0.140"]
     assert lines[-1] == "reverse: used 20 total_tokens"
+
+
+def test_large_sums_are_told_in_full(scripted: Factory) -> None:
+    result = evaluate([scripted("r", reverse)], QUERIES, CANDIDATES, GRADES)
+    row = dataclasses.replace(result.rerankers[0], usage={"total_tokens": 1234567.0, "search_units": 0.5})
+    table = dataclasses.replace(result, rerankers=(row,)).table()
+    assert table.endswith("r: used 1,234,567 total_tokens, 0.5 search_units")
+
+
+def test_what_a_service_says_does_not_steer_a_terminal(scripted: Factory) -> None:
+    refused = scripted("re\x1b[2Jfused", fail(Unauthorized("wrong key\x1b]0;owned\x07, says the service")))
+    table = evaluate([refused], QUERIES, CANDIDATES, GRADES).table()
+    assert "\x1b" not in table
+    assert "\x07" not in table
+    assert "re [2Jfused" in table

@@ -215,6 +215,64 @@ def test_it_prints(page: Any, report: Path, pictures: Path) -> None:
     assert page.problems == []
 
 
+def test_a_clear_gain_is_told_before_a_larger_one_that_may_be_chance(
+    page: Any, scripted: Factory, tmp_path: Path
+) -> None:
+    queries = {f"q{n}": f"Question {n}" for n in range(8)}
+    hits = {id: [SearchHit(str(n), f"Text {n}") for n in range(12)] for id in queries}
+
+    def sure(query: str, documents: Sequence[str]) -> list[float]:  # the answer is fourth, and becomes third
+        return [-1.5 if n == 3 else -float(n) for n in range(12)]
+
+    def lucky(query: str, documents: Sequence[str]) -> list[float]:  # it becomes first in three of eight, else last
+        found = int(query.split()[1]) < 3
+        return [(1.0 if found else -99.0) if n == 3 else -float(n) for n in range(12)]
+
+    rerankers = [scripted("lucky", lucky), scripted("sure", sure)]
+    result = evaluate(rerankers, queries, hits, {id: ["3"] for id in queries}, ["MRR@10"])
+    # lucky: (3 * 0.75 - 5 * 0.25) / 8 = 0.125; sure: 1/3 - 1/4 = 0.083 each time
+    assert [round(row.metrics["MRR@10"].difference, 3) for row in result.rerankers] == [0.125, 0.083]
+    (tmp_path / "report.html").write_text(result.to_html(), encoding="utf-8")
+    page.open(tmp_path / "report.html")
+    assert page.run("document.getElementById('verdict').textContent").startswith("Yes: sure orders these candidates")
+
+
+def test_the_table_has_a_caption_and_headings_and_scrolls_by_the_keyboard(page: Any, report: Path) -> None:
+    page.open(report, width=390)
+    assert page.run("document.querySelector('#rows caption').textContent").startswith("Difference, interval and counts")
+    assert page.run("[...document.querySelectorAll('#rows thead th')].every(head => head.textContent)") is True
+    around = "document.querySelector('#rows').parentElement"
+    assert page.run(f"{around}.scrollWidth > {around}.clientWidth") is True
+    assert page.run(f"{around}.matches('[tabindex=\"0\"][role=region][aria-label]')") is True
+
+
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_a_closed_document_hands_the_focus_back_to_its_candidate(page: Any, report: Path, key: str) -> None:
+    page.open(report)
+    page.run("document.querySelector('.bump ol:last-of-type li:nth-child(2) button').focus()")
+    page.press("Enter")
+    page.run("document.querySelector('#document .close').focus()")
+    page.press(key)
+    assert page.run("document.getElementById('document').classList.contains('empty')") is True
+    assert page.run("document.activeElement.getAttribute('aria-label')").startswith("2, ")
+    assert page.problems == []
+
+
+def test_the_mark_of_the_chosen_question_stays_in_sight(page: Any, scripted: Factory, tmp_path: Path) -> None:
+    queries = {f"q{n}": f"Question {n}" for n in range(300)}
+    hits = {id: [SearchHit(str(n), f"Text {n}") for n in range(2)] for id in queries}
+    result = evaluate(["lexical"], queries, hits, {id: ["1"] for id in queries}, ["P@1"], resamples=10)
+    (tmp_path / "report.html").write_text(result.to_html(), encoding="utf-8")
+    page.open(tmp_path / "report.html", width=390)
+    chart = "document.getElementById('gains')"
+    assert page.run(f"{chart}.scrollWidth > 2 * {chart}.clientWidth") is True
+    page.run(f"{chart}.querySelector('svg').focus()")
+    for key, end in (("End", "right"), ("Home", "left")):
+        page.press(key)
+        mark, seen = (f"{each}.getBoundingClientRect()" for each in (f"{chart}.querySelector('.chosen')", chart))
+        assert page.run(f"{mark}.left >= {seen}.left && {mark}.right <= {seen}.right") is True, end
+
+
 def test_a_report_where_nobody_answered_says_so(page: Any, tmp_path: Path) -> None:
     hits = {"q": [SearchHit("a", "text")]}
     (tmp_path / "report.html").write_text(evaluate(["cohere:x"], {"q": "query"}, hits, {"q": ["a"]}).to_html())

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("ir_measures")
 
 from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit
-from ksdk_rerank.errors import RateLimited
+from ksdk_rerank.errors import RateLimited, Unauthorized
 from ksdk_rerank.evaluation import DiskStore, evaluate
 from ksdk_rerank.evaluation.asking import ask
 from ksdk_rerank.evaluation.store import user_cache_folder
@@ -65,6 +65,41 @@ def test_failures_are_asked_again(scripted: Factory, tmp_path: Path) -> None:
     assert len(reranker.asked) == 4
 
 
+def test_what_is_known_counts_even_where_nothing_more_is_asked(scripted: Factory, tmp_path: Path) -> None:
+    def answers_only(*known: str) -> Callable[[str, Sequence[str]], list[float]]:
+        def answer(query: str, documents: Sequence[str]) -> list[float]:
+            if query not in known:
+                raise Unauthorized("the key is wrong")
+            return lengths(query, documents)
+
+        return answer
+
+    questions = [(text, ["x", "xx"]) for text in QUERIES.values()]
+    with DiskStore(tmp_path) as store:
+        for known in (["query 0"], ["query 3"]):
+            subset = [question for question in questions if question[0] in known]
+            ask(scripted("mine", answers_only(*known)), subset, store=store, answered=lambda: None)
+        told: list[None] = []
+        reranker = scripted("mine", answers_only())
+        asked = ask(reranker, questions, store=store, answered=lambda: told.append(None))
+    assert reranker.asked == ["query 1"]
+    assert (list(asked.answers), list(asked.failures), asked.not_asked) == ([0, 3], [1], 1)
+    assert len(told) == 4
+
+
+def test_what_is_known_says_nothing_of_a_service_that_is_down(scripted: Factory, tmp_path: Path) -> None:
+    def fails(query: str, documents: Sequence[str]) -> list[float]:
+        raise RateLimited("wait")
+
+    questions = [(f"query {n}", ["x", "xx"]) for n in range(10)]
+    with DiskStore(tmp_path) as store:
+        ask(scripted("mine", lengths), questions[::2], store=store, answered=lambda: None)
+        reranker = scripted("mine", fails)
+        asked = ask(reranker, questions, store=store, answered=lambda: None)
+    assert reranker.asked == ["query 1", "query 3", "query 5"]
+    assert (len(asked.answers), asked.not_asked) == (5, 2)
+
+
 def test_another_query_text_or_parameter_is_another_question(scripted: Factory, tmp_path: Path) -> None:
     with DiskStore(tmp_path) as store:
         asked = []
@@ -82,18 +117,36 @@ def test_another_query_text_or_parameter_is_another_question(scripted: Factory, 
     assert asked == [1, 1, 1, 1, 1, 0]
 
 
-def test_a_model_folder_that_changes_is_asked_again(scripted: Factory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["model.safetensors", "onnx/model.onnx"])
+def test_a_model_folder_that_changes_is_asked_again(
+    scripted: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     model = tmp_path / "model"
-    model.mkdir()
+    (model / file).parent.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    for name in (str(model), "~/model"):
+        asked = []
+        for content in ("old", None, "other one", None):
+            if content is not None:
+                (model / file).write_text(content)
+            reranker = scripted(name, lengths)
+            with DiskStore(tmp_path / "cache") as store:
+                ask(reranker, [("q", ["x"])], store=store, answered=lambda: None)
+            asked.append(len(reranker.asked))
+        assert asked == [1, 0, 1, 0]
+
+
+def test_a_folder_that_holds_no_model_does_not_matter(scripted: Factory, tmp_path: Path) -> None:
     asked = []
-    for content in ("old", "old", "other"):
-        if not (model / "model.onnx").exists() or (model / "model.onnx").read_text() != content:
-            (model / "model.onnx").write_text(content)
-        reranker = scripted(str(model), lengths)
+    for number in range(2):
+        (tmp_path / f"something {number}").write_text("else")
+        reranker = scripted(str(tmp_path), lengths)
         with DiskStore(tmp_path / "cache") as store:
             ask(reranker, [("q", ["x"])], store=store, answered=lambda: None)
         asked.append(len(reranker.asked))
-    assert asked == [1, 0, 1]
+    assert asked == [1, 0]
 
 
 def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_path: Path) -> None:
@@ -105,7 +158,18 @@ def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "entry", [None, 3, "no", "[]", '{"indices": [7], "scores": [1.0], "seconds": 1.0}', '{"indices": "a"}']
+    "entry",
+    [
+        None,
+        3,
+        "no",
+        "[]",
+        '{"indices": "a"}',
+        '{"indices": [7], "scores": [1.0], "seconds": 1.0}',
+        '{"indices": [0], "scores": ["high"], "seconds": 1.0}',
+        '{"indices": [0, 0], "scores": [1.0, 1.0], "seconds": 1.0}',
+        '{"indices": [0], "scores": [1.0], "seconds": NaN}',
+    ],
 )
 def test_an_entry_that_is_none_of_ours_is_asked_again(scripted: Factory, entry: object) -> None:
     class Rubbish:

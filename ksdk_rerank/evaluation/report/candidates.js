@@ -24,7 +24,7 @@ function drawCandidates() {
   }
   const parts = new Map(query.documents.map((_, at) => [at, []]));
   const light = (at, lit) => parts.get(at).forEach((part) => part.classList.toggle("lit", lit));
-  const item = (at, rank, score, side) => {
+  const item = (at, rank, side, score = null) => {
     const document_ = data.documents[query.documents[at]], now = order.indexOf(at);
     const kind = query.grades[at] > 0 ? "relevant" : "";
     const name = document_.title ?? document_.source ?? document_.text.slice(0, 80);
@@ -46,8 +46,8 @@ function drawCandidates() {
     return element("li", {}, button);
   };
   const count = query.documents.length;
-  const before = element("ol", { "aria-label": "First stage" }, ...query.documents.map((_, at) => item(at, at, query.scores[at], "before")));
-  const after = element("ol", { "aria-label": row.name }, ...order.map((at, rank) => item(at, rank, query.reranked[state.reranker][rank], "after")));
+  const before = element("ol", { "aria-label": "First stage" }, ...query.documents.map((_, at) => item(at, at, "before")));
+  const after = element("ol", { "aria-label": row.name }, ...order.map((at, rank) => item(at, rank, "after", query.reranked[state.reranker][rank])));
   const middle = element("div", {});
   const svg = shape(middle, "svg", { viewBox: `0 0 100 ${count * ROW}`, preserveAspectRatio: "none", height: `${count * 2}rem`, "aria-hidden": "true" });
   const threads = query.documents.map((_, at) => at).sort((a, b) => query.grades[a] - query.grades[b]); // relevant ones on top
@@ -65,6 +65,13 @@ function drawCandidates() {
   showDocument();
 }
 
+function closeDocument() {
+  const inside = byId("document").contains(document.activeElement);
+  const candidate = byId("bump").querySelector('[aria-pressed="true"]:not([tabindex])');
+  choose({ document: null });
+  if (inside && candidate) candidate.focus(); // what had the focus is gone
+}
+
 function showDocument() {
   const place = byId("document"), query = data.queries[state.question];
   place.replaceChildren();
@@ -76,7 +83,7 @@ function showDocument() {
   const at = state.document, about = data.documents[query.documents[at]];
   const order = query.orders[state.reranker] ?? [], now = order.indexOf(at);
   const close = element("button", { type: "button", class: "close", "aria-label": "Close" }, "\u00d7");
-  close.addEventListener("click", () => choose({ document: null }));
+  close.addEventListener("click", closeDocument);
   const facts = element("dl");
   const fact = (name, value) => facts.append(element("dt", {}, name), element("dd", {}, value));
   fact("First stage", `place ${at + 1}, score ${scored(query.scores[at])}`);

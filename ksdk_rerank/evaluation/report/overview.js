@@ -10,13 +10,14 @@ function drawVerdict() {
     return;
   }
   const gained = (row) => row.metrics[0].value - row.metrics[0].first;
-  const best = measured.reduce((a, b) => (gained(b) > gained(a) ? b : a));
+  const clear = measured.filter((row) => direction(row.metrics[0]) === "gain");
+  const best = (clear.length ? clear : measured).reduce((a, b) => (gained(b) > gained(a) ? b : a));
   const compared = best.metrics[0];
   const name = element("strong", {}, best.name);
   const interval = compared.interval ? ` (${data.confidence} interval ${signed(compared.interval[0])} to ${signed(compared.interval[1])})` : "";
   const time = best.p50 === null ? "" : ` It takes ${duration(best.p50)} a question.`;
   const numbers = `${metric} ${fixed(compared.value)} instead of ${fixed(compared.first)}, a difference of ${signed(gained(best))}${interval}.`;
-  if (direction(compared) === "gain") {
+  if (clear.length) {
     told.append("Yes: ", name, ` orders these candidates better than the first stage: ${numbers}${time}`);
   } else if (measured.every((row) => direction(row.metrics[0]) === "loss")) {
     told.append("No: every reranker does worse than the first stage. The least bad is ", name, `: ${numbers}`);
@@ -139,7 +140,7 @@ const bestOf = (places, cost) => places.map((place) => [cost(place), place]).red
 function drawRows() {
   const table = byId("rows");
   const lead = data.metrics[0];
-  const heads = ["", ...data.metrics, "Difference", `${data.confidence} interval`, "Better, worse, same", "Median time", "95 % within"];
+  const heads = ["Reranker", ...data.metrics, "Difference", `${data.confidence} interval`, "Better, worse, same", "Median time", "95 % within"];
   const partly = rerankers.some((row) => row.metrics.length && row.answered < data.queries.length);
   if (partly) heads.push("Answered");
   const body = element("tbody");
@@ -161,9 +162,9 @@ function drawRows() {
     if (partly && row.metrics.length) cells.push(element("td", {}, row === firstStage ? "" : `${row.answered} of ${data.queries.length}`));
     body.append(element("tr", {}, ...cells));
   }
-  const caption = `Difference, interval and counts are of ${lead} against the first stage.`;
-  table.replaceChildren(element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body);
-  const notes = [caption];
+  const caption = element("caption", {}, `Difference, interval and counts are of ${lead} against the first stage.`);
+  table.replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body);
+  const notes = [];
   for (const row of rerankers) {
     if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} not asked after that` : ""}: ${shortened(row.failure, 300)}`);
     if (row.fallbacks) notes.push(`${row.name}: ${plural(row.fallbacks, "question", "questions")} answered by a fallback.`);

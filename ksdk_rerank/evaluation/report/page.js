@@ -35,7 +35,7 @@ byId("metric").addEventListener("change", (event) => choose({ metric: Number(eve
 byId("question").addEventListener("change", (event) => choose({ question: Number(event.target.value), document: null }));
 byId("previous").addEventListener("click", () => choose({ question: sorted[chosenPlace() - 1].at, document: null }));
 byId("next").addEventListener("click", () => choose({ question: sorted[chosenPlace() + 1].at, document: null }));
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") choose({ document: null }); });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeDocument(); });
 
 sortQuestions();
 fillQuestions();

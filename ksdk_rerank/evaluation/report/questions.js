@@ -79,6 +79,7 @@ function drawGains() {
     const now = chosenPlace();
     if (now < 0) return;
     marker.setAttribute("d", `M${bars[now]} ${box.bottom + 4}l6 11h-12z`);
+    place.scrollLeft = Math.min(Math.max(place.scrollLeft, bars[now] + 20 - place.clientWidth), bars[now] - 20);
     svg.setAttribute("aria-valuenow", String(now + 1));
     svg.setAttribute("aria-valuetext", told(sorted[now]));
   };

@@ -1,0 +1,36 @@
+"""`ksdk-rerank export`: a cross-encoder as ONNX files."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+__all__ = ["add"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("export", help="write a cross-encoder as a folder that the onnx engine reads")
+    parser.add_argument("model", help="hub id or folder of a cross-encoder with one logit")
+    parser.add_argument("folder", type=Path, help="where to write; must not exist or be empty")
+    parser.add_argument("--revision", help="branch, tag or commit of the model on the hub")
+    parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from ksdk_rerank.commands.terminal import show, write, write_json
+    from ksdk_rerank.engines.export import export
+
+    report = export(options.model, options.folder, revision=options.revision)
+    if options.json:
+        write_json({**dataclasses.asdict(report), "folder": str(report.folder)})
+        return
+    write(f"Wrote {options.model} to {report.folder}")
+    write()
+    show(["file", "MB"], [[file, f"{size / 1e6:.3f}"] for file, size in report.files.items()], texts={"file"})
+    write()
+    fp32, int8 = f"{report.max_difference:.1e}", f"{report.max_difference_int8:.1e}"
+    write(f"Logits are off from torch's by {fp32} (model.onnx) and {int8} (model_int8.onnx) at most, over a few pairs.")
+    write(f"What that does to the order of yours: ksdk-rerank compare --reranker {report.folder} ...")
