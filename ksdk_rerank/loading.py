@@ -16,8 +16,8 @@ _WITH_MODEL = {"cohere": "CohereReranker", "jina": "JinaReranker"}
 _WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "InfinityReranker"}
 
 _NAMES = (
-    "lexical, input-order, cohere:MODEL, jina:MODEL, tei:URL, vllm:URL#MODEL, infinity:URL#MODEL, a hub id such as"
-    " cross-encoder/ms-marco-MiniLM-L-6-v2, or a folder"
+    "embedded, lexical, input-order, cohere:MODEL, jina:MODEL, tei:URL, vllm:URL#MODEL, infinity:URL#MODEL, a hub id"
+    " such as cross-encoder/ms-marco-MiniLM-L-6-v2, or a folder"
 )
 
 
@@ -27,6 +27,7 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     Args:
         name: one of
 
+            - `"embedded"`: the English cross-encoder that comes with the package
             - `"lexical"`, `"input-order"`
             - `"cohere:rerank-v3.5"`, `"jina:jina-reranker-v2-base-multilingual"`: the key is in the environment
             - `"tei:http://localhost:8080"`, `"vllm:http://localhost:8000"`, `"infinity:http://localhost:7997"`: no key.
@@ -60,7 +61,7 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     if colon and kind in _WITH_URL:
         url, _, model = rest.partition("#")
         return _exported(_WITH_URL[kind])(url, model=model or None)
-    if "/" in name or os.path.isdir(name):
+    if name == "embedded" or "/" in name or os.path.isdir(name):
         return _exported("CrossEncoderReranker")(name)
     raise ValueError(f"no reranker is called {name!r}; use one of: {_NAMES}")
 

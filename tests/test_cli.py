@@ -27,10 +27,10 @@ def test_the_demo_prints_both_orders_and_exits_with_0() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[1].startswith("First stage: the stand-in server over the sample knowledge base, 20 candidates in ")
-    assert lines[2].startswith("Reranker: lexical, ")
+    assert lines[2].startswith("Reranker: embedded, ")
     assert lines[4].split() == ["new", "old", "score", "first", "stage", "title"]
     assert [line.split()[0] for line in lines[6:]] == ["1", "2", "3", "4", "5"]
-    assert "Restore an earlier version of a dashboard" in lines[6]
+    assert "Purge stored events" in lines[6]
 
 
 def test_the_demo_searches_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,7 @@ def test_a_server_goes_by_its_url_and_the_model_behind_it(
 
 @pytest.mark.parametrize("name", ["lexicle", "", "bm25", "cohere", "lexical:"])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(ValueError, match="use one of: lexical, input-order, "):
+    with pytest.raises(ValueError, match="use one of: embedded, lexical, input-order, "):
         load_reranker(name)
 
 

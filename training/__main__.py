@@ -15,13 +15,13 @@ import torch
 
 from training.base import load_base
 from training.mine import mine
-from training.network import CrossEncoder, Interaction
+from training.network import CrossEncoder, Head, LateInteraction
 from training.pack import golden, pack
 from training.sources import read_sources
 from training.states import encode, tokenize
 from training.texts import Source, dumps, loads
-from training.train import Recipe, train
-from training.validate import Judged, calibration, judge, reciprocal_ranks, reliability
+from training.train import Recipe, Texts, train
+from training.validate import Judged, calibration, judge, judge_untrained, reciprocal_ranks, reliability
 
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
 LONGEST_QUERY, LONGEST_PASSAGE = 64, 160
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--size", type=float, default=1.0, help="how much of the material; with a GPU 3.0 is all")
     parser.add_argument("--groups", type=int, default=Recipe().groups, help="at most so many groups are trained on")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--trained", type=Path, help="take these weights, which an earlier run left in --work")
+    parser.add_argument("--train", action="store_true", help="pack a trained cross-encoder, not late interaction")
     arguments = parser.parse_args()
     started = time.perf_counter()
     torch.set_num_threads(arguments.threads)
@@ -51,36 +51,43 @@ def main() -> None:
     encoder, tokenizer = load_base()
     asked = [query.text for source in sources for query in source.queries]
     shown = [passage.text for source in sources for passage in source.passages]
-    queries = encode(encoder, tokenize(tokenizer, asked, LONGEST_QUERY), work)
-    passages = encode(encoder, tokenize(tokenizer, shown, LONGEST_PASSAGE), work)
-    tasks = mine(sources, queries.means, passages.means, arguments.seed)
+    asked_ids, shown_ids = tokenize(tokenizer, asked, LONGEST_QUERY), tokenize(tokenizer, shown, LONGEST_PASSAGE)
+    queries = Texts(asked_ids, encode(encoder, asked_ids, work))
+    passages = Texts(shown_ids, encode(encoder, shown_ids, work))
+    tasks = mine(sources, queries.states.means, passages.states.means, arguments.seed)
     print(f"mined {len(tasks)} groups in {time.perf_counter() - started:.0f} s", flush=True)
 
     recipe = replace(Recipe(), groups=arguments.groups)
-    left = arguments.minutes * 60 - (time.perf_counter() - started) - 120  # two minutes are for what follows
     judged = Judged(tasks, arguments.seed)
-    start = Interaction(encoder.cpu()).eval()
-    report: dict[str, object] = {"recipe": asdict(recipe), "seed": arguments.seed}
-    report["cosine"] = reciprocal_ranks(judged, judged.cosines(queries, passages))
-    report["untrained"] = reciprocal_ranks(judged, judge(judged, start, queries, passages))
-    interaction = copy.deepcopy(start)
-    if arguments.trained:
-        interaction.load_state_dict(torch.load(arguments.trained))
-    else:
-        interaction = train(interaction.train(), tasks, queries, passages, recipe, seed=arguments.seed, seconds=left)
-        torch.save(interaction.state_dict(), work / f"trained-{arguments.seed}.pt")
-    with torch.no_grad():
-        for ours, theirs in zip(interaction.parameters(), start.parameters(), strict=True):
-            ours.lerp_(theirs, 1 - recipe.blend)
-    found = judge(judged, interaction, queries, passages)
-    report["trained"] = reciprocal_ranks(judged, found)
+    report: dict[str, object] = {"seed": arguments.seed}
+    report["cosine"] = reciprocal_ranks(judged, judged.cosines(queries.states, passages.states))
+    found = judge_untrained(judged, queries, passages)
+    report["late interaction"] = reciprocal_ranks(judged, found)
+    encoder = encoder.cpu()
+    if arguments.train:
+        start = CrossEncoder(encoder, Head()).eval()
+        report["recipe"] = asdict(recipe)
+        report["untrained"] = reciprocal_ranks(judged, judge(judged, start, queries, passages))
+        left = arguments.minutes * 60 - (time.perf_counter() - started) - 180  # what follows takes three minutes
+        model = train(copy.deepcopy(start).train(), tasks, queries, passages, recipe, seed=arguments.seed, seconds=left)
+        report["trained"] = reciprocal_ranks(judged, judge(judged, model, queries, passages))
+        with torch.no_grad():
+            for ours, theirs in zip(model.parameters(), start.parameters(), strict=True):
+                ours.lerp_(theirs, 1 - recipe.blend)
+        found = judge(judged, model, queries, passages)
+        report["blended"] = reciprocal_ranks(judged, found)
     scale, offset = calibration(judged, found)
     report["calibration"] = [scale, offset]
     report["reliability"] = reliability(judged, found, lambda logits: np.asarray(scale * logits + offset))
-    cls = tokenizer.token_to_id("[CLS]")
-    model = CrossEncoder(encoder.cpu(), interaction, cls=cls, scale=scale, offset=offset).eval()
-    pack(model, tokenizer, arguments.out)
-    golden(model, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
+    packed: torch.nn.Module
+    if arguments.train:
+        model.calibration.copy_(torch.tensor([scale, offset]))
+        packed = model
+    else:
+        packed = LateInteraction(encoder, Head(), cls=tokenizer.token_to_id("[CLS]"), scale=scale, offset=offset)
+    packed.eval().requires_grad_(False)
+    pack(packed, tokenizer, arguments.out)
+    golden(packed, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
     report["minutes"] = round((time.perf_counter() - started) / 60, 1)
     (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))

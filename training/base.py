@@ -6,11 +6,12 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.network import LAYERS, Encoder
+from training.network import HIDDEN, LAYERS, Encoder
 from training.vocabulary import prune
 
 __all__ = ["load_base"]
@@ -50,7 +51,7 @@ def load_base() -> tuple[Encoder, Tokenizer]:
         state |= _both(f"feed_forward.{layer}.down", weights, f"{theirs}.output.dense")
         state |= _both(f"feed_forward.{layer}.norm", weights, f"{theirs}.output.LayerNorm")
     encoder = Encoder(len(words))
-    encoder.load_state_dict(state)
+    encoder.load_state_dict(state | {"of_document": torch.zeros(HIDDEN)})
     return encoder.eval().requires_grad_(False), tokenizer
 
 

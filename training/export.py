@@ -8,8 +8,9 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx.external_data_helper import set_external_data
 
-__all__ = ["quantize", "to_onnx"]
+__all__ = ["quantize", "share_weights", "to_onnx"]
 
 
 def to_onnx(
@@ -45,9 +46,47 @@ def quantize(fp32: Path, int8: Path) -> None:
         quantize_dynamic(fp32, int8, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
     finally:
         logging.disable(logging.NOTSET)
-    graph = onnx.load(int8)
-    _shorten(graph.graph)
-    onnx.save(graph, int8)
+
+
+def share_weights(fp32: Path, int8: Path, folder: Path) -> None:
+    """Write `model.onnx`, `model_int8.onnx` and `model.onnx_data`: two graphs, whose weights are stored once.
+
+    Both have the int8 weights. The first makes floats of them and calculates in those, which OpenVINO does in bfloat16;
+    the second calculates in int8.
+    """
+    floats, integers = onnx.load(fp32), onnx.load(int8)
+    _dequantize(floats.graph, {one.name: one for one in integers.graph.initializer})
+    stored, data = {}, bytearray()
+    for name, model in (("model.onnx", floats), ("model_int8.onnx", integers)):
+        _shorten(model.graph)
+        for tensor in model.graph.initializer:
+            content = tensor.raw_data
+            if len(content) < 1024:
+                continue
+            if content not in stored:
+                stored[content] = len(data)
+                data += content
+            set_external_data(tensor, "model.onnx_data", offset=stored[content], length=len(content))
+            tensor.ClearField("raw_data")
+        (folder / name).write_bytes(model.SerializeToString())
+    (folder / "model.onnx_data").write_bytes(data)
+
+
+def _dequantize(graph: onnx.GraphProto, quantized: dict[str, onnx.TensorProto]) -> None:
+    """In place of each weight that has a quantised form, that form and what makes floats of it."""
+    nodes, kept = [], []
+    for weight in graph.initializer:
+        parts = [quantized.get(f"{weight.name}_{part}") for part in ("quantized", "scale", "zero_point")]
+        if None in parts:
+            kept.append(weight)
+            continue
+        kept += parts
+        axis = {"axis": len(weight.dims) - 1} if parts[1].dims else {}
+        nodes.append(onnx.helper.make_node("DequantizeLinear", [one.name for one in parts], [weight.name], **axis))
+    nodes += graph.node
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes)
 
 
 def _shorten(graph: onnx.GraphProto) -> None:

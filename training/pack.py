@@ -1,4 +1,4 @@
-"""Writes the model's folder: the int8 graph, `tokenizer.json`, `config.json`; and golden scores for the tests."""
+"""Writes the model's folder: the graphs, `tokenizer.json`, `config.json`; and golden scores for the tests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from training.export import quantize, to_onnx
-from training.network import HEADS, HIDDEN, LAYERS, POSITIONS, CrossEncoder
+from training.export import quantize, share_weights, to_onnx
+from training.network import HEADS, HIDDEN, LAYERS, POSITIONS
 
 __all__ = ["golden", "pack"]
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
-def pack(model: CrossEncoder, tokenizer: Tokenizer, out: Path) -> None:
-    """Write everything to `out`. The float32 graph goes beside, as `fp32/onnx/model.onnx`: it is not shipped."""
+def pack(model: torch.nn.Module, tokenizer: Tokenizer, out: Path) -> None:
+    """Write everything to `out`. The float32 graph goes beside, to `fp32`: it is not shipped."""
     for folder in (out, out / "fp32"):
         (folder / "onnx").mkdir(parents=True, exist_ok=True)
         tokenizer.no_truncation()
@@ -27,12 +27,13 @@ def pack(model: CrossEncoder, tokenizer: Tokenizer, out: Path) -> None:
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
         (folder / "config.json").write_text(json.dumps(_config(tokenizer), indent=2) + "\n", encoding="utf-8")
     example = _encoded(tokenizer, [("a query", "a document"), ("another one", "and a longer document that goes on")])
-    fp32 = out / "fp32/onnx/model.onnx"
+    fp32, int8 = out / "fp32/onnx/model.onnx", out / "fp32/onnx/model_int8.onnx"
     to_onnx(model, tuple(torch.from_numpy(part) for part in example), INPUTS, "logits", fp32)
-    quantize(fp32, out / "onnx/model_int8.onnx")
+    quantize(fp32, int8)
+    share_weights(fp32, int8, out / "onnx")
 
 
-def golden(model: CrossEncoder, tokenizer: Tokenizer, questions: Path, out: Path) -> None:
+def golden(model: torch.nn.Module, tokenizer: Tokenizer, questions: Path, out: Path) -> None:
     """Write the pairs in `questions` with the logits of the float32 original, each scored alone, to `out`."""
     content = json.loads(questions.read_text(encoding="utf-8"))
     with torch.inference_mode():

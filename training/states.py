@@ -1,8 +1,7 @@
 """Token states of many texts from the frozen bi-encoder, kept in one flat array on disk.
 
-The interaction is trained on these, so each text is read once, whatever number of pairs it is in. Texts go in order of
-length. On a CPU onnxruntime runs the int8 graph, twice as fast as torch in bfloat16; what is shipped is
-that graph too. On an accelerator torch runs the original weights.
+Negatives are mined with these, and they are what the teacher compares. Texts go in order of length. On a CPU
+onnxruntime runs the int8 graph, twice as fast as torch in bfloat16; on an accelerator torch runs the original weights.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ class Store:
         return self._flat.device
 
     def batch(self, texts: NDArray[np.int64]) -> States:
-        """States of some texts, padded to the longest with what the mask hides."""
+        """States of some texts in float32, padded to the longest with what the mask hides."""
         places = np.arange(self._lengths[texts].max())
         mask = torch.from_numpy(places < self._lengths[texts][:, None]).to(self._flat)
         rows = np.minimum(self._starts[texts][:, None] + places, len(self._flat) - 1)
-        return States(self._flat[torch.from_numpy(rows).to(self.device)], mask)
+        return States(self._flat[torch.from_numpy(rows).to(self.device)].float(), mask.float())
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
@@ -84,12 +83,18 @@ def encode(encoder: Encoder, ids: Sequence[Sequence[int]], folder: Path) -> Stor
     return Store(flat, starts)
 
 
+def _alone(encoder: Encoder, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """States of texts that are read alone: all are of type 0."""
+    states: torch.Tensor = encoder(ids, mask, torch.zeros_like(ids))
+    return states
+
+
 def _torch(encoder: Encoder):  # type: ignore[no-untyped-def]
     encoder = encoder.cuda()
 
     @torch.inference_mode()
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        return encoder.single(torch.from_numpy(ids).cuda(), torch.from_numpy(mask).cuda()).cpu().numpy()
+        return _alone(encoder, torch.from_numpy(ids).cuda(), torch.from_numpy(mask).cuda()).cpu().numpy()
 
     return run
 
@@ -116,4 +121,4 @@ class _Single(torch.nn.Module):
         self.encoder = encoder
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.encoder.single(ids, mask)
+        return _alone(self.encoder, ids, mask)

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from training.mine import Task
-from training.network import Interaction
+from training.network import CrossEncoder, Head
 from training.states import Store
-from training.train import scores
+from training.train import Texts, scores
 
-__all__ = ["Judged", "calibration", "judge", "reciprocal_ranks", "reliability"]
+__all__ = ["Judged", "calibration", "judge", "judge_untrained", "reciprocal_ranks", "reliability"]
 
 CANDIDATES = 20
-PER_SOURCE = 150
+PER_SOURCE = 80
 
 
 class Judged:
@@ -36,18 +36,26 @@ class Judged:
         return [passages.means[shown] @ queries.means[task.query] for task, shown in pairs]
 
 
-def judge(judged: Judged, interaction: Interaction, queries: Store, passages: Store) -> list[NDArray[np.float32]]:
-    """The logits of each query's candidates."""
+def judge(judged: Judged, model: CrossEncoder, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
+    """The logits of each query's candidates; the encoder calculates in bfloat16."""
     sizes = [len(shown) for shown in judged.candidates]
-    asked = np.repeat([task.query for task in judged.tasks], sizes)
-    shown = np.concatenate(judged.candidates)
-    interaction = copy.deepcopy(interaction).to(queries.device)
+    asked = [queries.ids[task.query] for task, size in zip(judged.tasks, sizes, strict=True) for _ in range(size)]
+    shown = [passages.ids[place] for candidates in judged.candidates for place in candidates]
+    model = copy.deepcopy(model).to(queries.states.device).eval()
+    model.encoder.to(torch.bfloat16)
     with torch.inference_mode():
-        parts = [
-            scores(interaction, queries, passages, asked[at : at + 128], shown[at : at + 128]).cpu().numpy()
-            for at in range(0, len(asked), 128)
-        ]
-    return np.split(np.concatenate(parts), np.cumsum(sizes)[:-1])
+        found = scores(model, asked, shown).cpu().numpy()
+    return np.split(found, np.cumsum(sizes)[:-1])
+
+
+def judge_untrained(judged: Judged, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
+    """The logits of late interaction, from the states."""
+    head, found = Head().to(queries.states.device), []
+    with torch.inference_mode():
+        for task, shown in zip(judged.tasks, judged.candidates, strict=True):
+            asked = queries.states.batch(np.full(len(shown), task.query))
+            found.append(head(asked, passages.states.batch(shown)).cpu().numpy())
+    return found
 
 
 def reciprocal_ranks(judged: Judged, found: Sequence[NDArray[np.float32]]) -> dict[str, float]:

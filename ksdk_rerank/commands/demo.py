@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     source.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text instead")
     source.add_argument("--live", action="store_true", help="search KnowledgeSDK itself (needs KNOWLEDGESDK_API_KEY)")
     parser.add_argument(
-        "--reranker", default="lexical", metavar="NAME", help="a name of load_reranker (default: lexical)"
+        "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
     )
     parser.add_argument("--limit", type=int, default=20, help="candidates to search for (default: 20)")
     parser.add_argument("--top-n", type=int, default=5, help="documents to keep (default: 5)")

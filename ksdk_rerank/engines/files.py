@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.base import EMBEDDED, Settings
 from ksdk_rerank.errors import ModelNotFound
 
 __all__ = ["Files", "locate"]
+
+_MODELS = Path(__file__).parents[1] / "models"
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _WAYS_OUT = (
     "Pass the model's folder; or set HF_ENDPOINT to a mirror; or fill the cache where there is a network and pass"
-    " local_files_only=True; or use a reranker that needs no model, such as load_reranker('lexical')"
+    " local_files_only=True; or use the one that is here already: load_reranker('embedded')"
 )
 
 
@@ -54,7 +56,7 @@ def locate(settings: Settings) -> Files:
     Raises:
         ModelNotFound: it is neither a folder here, nor in the hub's cache, nor reachable on a hub.
     """
-    folder = Path(settings.model).expanduser()
+    folder = _MODELS / EMBEDDED if settings.model == EMBEDDED else Path(settings.model).expanduser()
     if folder.is_dir():
         return _Folder(folder)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", settings.model) or settings.model.startswith("."):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.engines.base import Backend, Settings
+from ksdk_rerank.engines.base import EMBEDDED, Backend, Settings
 from ksdk_rerank.engines.processor import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 
@@ -34,6 +34,13 @@ def load(settings: Settings) -> Model:
         UnsupportedModel: it is not a cross-encoder with one logit, or offers nothing to an engine that is installed.
     """
     wanted = _wanted(settings)
+    if settings.model == EMBEDDED:
+        wanted = tuple(backend for backend in wanted if backend != "torch")
+        if not wanted:
+            raise UnsupportedModel(
+                'the model "embedded" is for the engines "onnx" and "openvino", and these settings ask for torch; leave'
+                " backend, dtype and device as they are by default"
+            )
     installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
     if not installed:
         raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")

@@ -30,7 +30,7 @@ PROGRAM = """if True:
         answer = {"error": type(error).__name__, "message": str(error)}
     print(json.dumps({**answer, "seconds": time.monotonic() - start}))
 """
-WAYS_OUT = ("the model's folder", "HF_ENDPOINT", "local_files_only=True", "lexical")
+WAYS_OUT = ("the model's folder", "HF_ENDPOINT", "local_files_only=True", "embedded")
 
 Load = Callable[..., dict[str, object]]
 
@@ -179,7 +179,7 @@ def test_a_file_that_the_hub_withholds_is_an_error_and_not_another_file(hub: Hub
 
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "a/b/c", "C:\\models\\x"])
 def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(name: str) -> None:
-    with pytest.raises(ModelNotFound, match=r"there is no folder .*load_reranker\('lexical'\)"):
+    with pytest.raises(ModelNotFound, match=r"there is no folder .*load_reranker\('embedded'\)"):
         locate(Settings(name))
 
 

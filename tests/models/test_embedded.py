@@ -1,0 +1,84 @@
+"""The model that comes with the package scores what its float32 original scored, on every engine, and its files are
+those that were measured. `python -m training` writes the golden scores for the pairs in `embedded_pairs.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ksdk_rerank
+from ksdk_rerank import CrossEncoderReranker, load_reranker
+from ksdk_rerank.errors import UnsupportedModel
+
+pytest.importorskip("onnxruntime")
+
+FOLDER = Path(ksdk_rerank.__file__).parent / "models" / "embedded"
+GOLDEN = json.loads(Path(__file__).with_name("embedded_golden.json").read_text(encoding="utf-8"))
+SHA256 = {
+    "config.json": "1adb902393a44c91486ac013b57f3d3b4fe929bf1fbbe75d5109d4930499c08a",
+    "tokenizer.json": "b2899e2f043cf1c373bcf78455598ac5f559edb8e3115c994ddb620d8d3c46cd",
+    "onnx/model.onnx": "8df5a3ecae0d2c9a9ddf81f54c07fd735bf38d82adeeed039ededfb7f3803520",
+    "onnx/model.onnx_data": "52ac9c7ae823514ca60b2216e883e7e73e28bf94f42061bf8158e85d1d550b71",
+    "onnx/model_int8.onnx": "ae2c7267e37b6ca7be9efdc69cd49b683535c932a22ab6abc533fb95097ae764",
+}
+TOLERANCE = {
+    ("onnx", "float32"): 0.15,
+    ("onnx", "int8"): 0.3,
+    ("openvino", "float32"): 0.15,
+    ("openvino", "auto"): 0.15,
+}
+"""In logits, by engine and dtype; those of the pairs lie between -7.3 and 1.2. The weights are int8 in any case."""
+
+
+@pytest.fixture(params=TOLERANCE, ids="-".join)
+def measured(request: pytest.FixtureRequest) -> Iterator[tuple[CrossEncoderReranker, float]]:
+    backend, dtype = request.param
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    with CrossEncoderReranker("embedded", backend=backend, dtype=dtype) as reranker:
+        yield reranker, TOLERANCE[request.param]
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_the_files_are_those_that_were_measured(name: str) -> None:
+    assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == SHA256[name]
+
+
+def test_the_model_is_at_most_24_megabytes_and_nothing_lies_beside_it() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 24_000_000
+    assert {str(path.relative_to(FOLDER)) for path in files} == {*SHA256, "MODEL_CARD.md"}
+
+
+def test_there_are_twenty_golden_pairs() -> None:
+    assert len({(pair["query"], pair["document"]) for pair in GOLDEN}) == 20
+
+
+def test_every_engine_gives_the_scores_of_the_float32_original(measured: tuple[CrossEncoderReranker, float]) -> None:
+    reranker, tolerance = measured
+    for pair in GOLDEN:
+        assert reranker.score(pair["query"], [pair["document"]]).raw[0] == pytest.approx(pair["logit"], abs=tolerance)
+
+
+def test_a_score_does_not_depend_on_what_else_is_scored(measured: tuple[CrossEncoderReranker, float]) -> None:
+    reranker, _ = measured
+    documents = [pair["document"] for pair in GOLDEN]
+    together = reranker.score("refund annual plan", documents).raw
+    alone = [reranker.score("refund annual plan", [document]).raw[0] for document in documents]
+    assert together == pytest.approx(alone, abs=0.05)
+
+
+def test_it_goes_by_its_name() -> None:
+    with load_reranker("embedded") as reranker:
+        ranking = reranker.rank(GOLDEN[0]["query"], [GOLDEN[1]["document"], GOLDEN[0]["document"]])
+        assert ranking.indices == (1, 0)
+        assert ranking.reranked_by == reranker.name == "embedded"
+
+
+@pytest.mark.parametrize("settings", [{"backend": "torch"}, {"dtype": "float16"}])
+def test_settings_that_ask_for_torch_are_refused_by_name(settings: dict[str, str]) -> None:
+    with pytest.raises(UnsupportedModel, match='"embedded" is for the engines "onnx" and "openvino"'):
+        CrossEncoderReranker("embedded", **settings).rank("key", ["invoice"])  # type: ignore[arg-type]
