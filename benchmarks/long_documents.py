@@ -1,0 +1,237 @@
+"""What `LongDocuments` is worth where documents are longer than the model's window, and by which window and stride.
+
+    python benchmarks/long_documents.py --data FOLDER [--second NAME ...] [--queries N] [--machine WORDS]
+
+`FOLDER` holds the unpacked collection `squad-dev` in BEIR's layout. The paragraphs of each of its articles are joined,
+in their order and under the article's title, to documents of about 6,000 characters. Candidates of a question are the
+10 best of BM25 over these documents; the relevant one is that with the question's own paragraph, and questions without
+it among their candidates are left out. Names are those of `ksdk_rerank.load_reranker`.
+
+Each `--second` reads the candidates as they are, so that they are cut at its window's end (truncation), and in windows,
+for which `order` is the pool. "Behind" are questions whose paragraph is not wholly in what truncation leaves, "within"
+the others: windows can help with the former and do harm with the latter. For each question all settings take turns, so
+that a busy moment of the machine meets all of them; seconds are a question's. The mean is that of windows already read,
+so it has no seconds of its own. Whoever asked these questions saw the paragraph, so BM25 is hard to beat here: what is
+compared is how documents are read.
+
+Of each difference in MRR@10 the 95 % interval is that of a paired bootstrap over questions: 10,000 draws, seed 0.
+Needs `pip install bm25s numpy`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
+from pathlib import Path
+from statistics import fmean, median
+
+from compose import best_by_bm25, jsonl
+from workload import RESULTS, table
+
+from ksdk_rerank import Cached, InputOrder, Reranker, load_reranker
+from ksdk_rerank.compose.long_documents import CountsTokens, LongDocuments
+from ksdk_rerank.evaluation.bootstrap import intervals
+
+CHARACTERS = 6_000  # about 1,350 tokens of BERT's
+CANDIDATES = 10
+WINDOWS = (  # a stride longer than the window is as long as the window: 512 leaves no overlap in models of 512 tokens
+    *((None, None), (None, 512), (256, 128), (256, 256)),
+    *((128, 64), (128, 128), (64, 32), (64, 64)),
+)
+FIRST_STAGE = ("first stage", None, None)
+TRUNCATION = ("truncation", None, None)
+DEFAULT = ("max", None, None)
+Setting = tuple[str, int | None, int | None]  # the pool or one of the above, window, stride
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query, its candidates in first-stage order, and which of them is relevant up to where."""
+
+    query: str
+    candidates: list[str]
+    relevant: int
+    start: str  # of the relevant document, up to the end of the question's paragraph
+
+
+@dataclass
+class Answers:
+    """What one setting made of the questions, in their order."""
+
+    reciprocal_ranks: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    truncated: int = 0
+
+    def add(self, reranker: Reranker, question: Question) -> None:
+        started = time.perf_counter()
+        ranking = reranker.rank(question.query, question.candidates)
+        self.seconds.append(time.perf_counter() - started)
+        self.reciprocal_ranks.append(1 / (1 + ranking.indices.index(question.relevant)))
+        self.truncated += ranking.truncated
+
+
+@dataclass(frozen=True)
+class Line:
+    """One setting, measured."""
+
+    reranker: str
+    questions: int
+    behind: int | None
+    order: str
+    window: int | None
+    stride: int | None
+    mrr: float
+    p_at_1: float
+    mrr_behind: float | None
+    mrr_within: float | None
+    over_truncation: tuple[float, float, float]  # difference, and its interval
+    over_default: tuple[float, float, float]
+    seconds: float | None
+    truncated: int
+
+
+def read(folder: Path) -> list[Question]:
+    """The questions whose document is among the best of BM25."""
+    documents: list[str] = []
+    found: dict[str, tuple[int, str]] = {}  # for each paragraph its document, and that document's start
+    articles: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for paragraph in jsonl(folder / "corpus.jsonl"):
+        articles[paragraph["title"]].append(paragraph)
+    for title, paragraphs in articles.items():
+        for part in _parts(paragraphs):
+            start = title
+            for paragraph in part:
+                start += "\n\n" + paragraph["text"]
+                found[paragraph["_id"]] = (len(documents), start)
+            documents.append(start)
+    lines = (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    own = {query: found[paragraph] for query, paragraph, _ in (line.split("\t") for line in lines)}
+    queries = [(one["_id"], one["text"]) for one in jsonl(folder / "queries.jsonl")]
+    best = best_by_bm25(documents, [text for _, text in queries], CANDIDATES)
+    return [
+        Question(text, [documents[place] for place in places], places.index(own[query][0]), own[query][1])
+        for (query, text), places in zip(queries, best, strict=True)
+        if own[query][0] in places
+    ]
+
+
+def _parts(paragraphs: Sequence[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """An article's paragraphs in parts of about equal length, so that no short rest is left at its end."""
+    length = sum(len(paragraph["text"]) for paragraph in paragraphs)
+    count = max(1, round(length / CHARACTERS))
+    parts: dict[int, list[dict[str, str]]] = defaultdict(list)
+    before = 0
+    for paragraph in paragraphs:
+        parts[before * count // length].append(paragraph)
+        before += len(paragraph["text"])
+    return list(parts.values())
+
+
+def measure(name: str, questions: Sequence[Question]) -> list[Line]:
+    second = load_reranker(name)
+    second.rank("a query", ["a document"])  # loading the model is not a query's time
+    settings: dict[Setting, Reranker] = {FIRST_STAGE: InputOrder(), TRUNCATION: second}
+    for window, stride in WINDOWS:
+        remembered = Cached(second)  # one for each window, so that the mean costs nothing and no other is cheaper
+        settings["max", window, stride] = LongDocuments(remembered, window=window, stride=stride)
+        settings["mean", window, stride] = LongDocuments(remembered, window=window, stride=stride, pool="mean")
+    answers = {setting: Answers() for setting in settings}
+    for number, question in enumerate(questions, 1):
+        for setting, reranker in settings.items():
+            answers[setting].add(reranker, question)
+        if number % 20 == 0:
+            print(f"{number} of {len(questions)} questions", flush=True)
+    behind = _behind(second, questions)
+    label = Path(name).name if Path(name).is_dir() else name  # the machine's paths are not for publication
+    return [_line(label, setting, answers, behind) for setting in settings]
+
+
+def _behind(reranker: Reranker, questions: Sequence[Question]) -> list[bool] | None:
+    """For each question, whether truncation cuts its paragraph; None where the model's tokens are not known."""
+    if not isinstance(reranker, CountsTokens):
+        return None
+    tokens = reranker.count_tokens([question.start for question in questions])
+    rooms = [reranker.document_room(question.query) for question in questions]
+    return [count > room for count, room in zip(tokens, rooms, strict=True)]
+
+
+def _line(label: str, setting: Setting, answers: dict[Setting, Answers], behind: list[bool] | None) -> Line:
+    own = answers[setting]
+
+    def over(other: Setting) -> tuple[float, float, float]:
+        pairs = zip(own.reciprocal_ranks, answers[other].reciprocal_ranks, strict=True)
+        difference = [a - b for a, b in pairs]
+        [interval] = intervals([difference], confidence=0.95, resamples=10_000, seed=0)
+        low, high = interval or (-1.0, 1.0)  # of one question nothing is known
+        return round(fmean(difference), 4), round(low, 4), round(high, 4)
+
+    def mean_where(wanted: bool) -> float | None:
+        values = [value for value, is_ in zip(own.reciprocal_ranks, behind or [], strict=False) if is_ == wanted]
+        return round(fmean(values), 4) if values else None
+
+    return Line(
+        label,
+        len(own.reciprocal_ranks),
+        None if behind is None else sum(behind),
+        *setting,
+        mrr=round(fmean(own.reciprocal_ranks), 4),
+        p_at_1=round(fmean(value == 1 for value in own.reciprocal_ranks), 4),
+        mrr_behind=mean_where(True),
+        mrr_within=mean_where(False),
+        over_truncation=over(TRUNCATION),
+        over_default=over(DEFAULT),
+        seconds=None if setting[0] == "mean" else round(fmean(own.seconds), 3),
+        truncated=own.truncated,
+    )
+
+
+def show(lines: Sequence[Line]) -> None:
+    columns = [each.name for each in fields(Line)][3:]
+    print(f"\n{lines[0].reranker}: {lines[0].questions} questions, {lines[0].behind} of them behind")
+    table([columns, *([_cell(getattr(line, column)) for column in columns] for line in lines)])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*value)
+    return "-" if value is None else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with squad-dev/")
+    parser.add_argument("--second", nargs="+", default=["embedded"], metavar="NAME", help="rerankers with a window")
+    parser.add_argument("--queries", type=int, default=200, help="about so many questions, every n-th")
+    parser.add_argument("--machine", default="", help="in words, for the results' file")
+    parser.add_argument("--output", type=Path, default=RESULTS / "compose-long.json", help="where the JSON goes")
+    arguments = parser.parse_args()
+    every = read(arguments.data / "squad-dev")
+    questions = every[:: max(1, len(every) // arguments.queries)]
+    characters = round(median(len(text) for question in questions for text in question.candidates))
+    print(f"{len(questions)} of {len(every)} questions; documents of {characters:,} characters in the median")
+    lines: list[Line] = []
+    for name in arguments.second:
+        found = measure(name, questions)
+        show(found)
+        lines += found
+    labels = " ".join(dict.fromkeys(line.reranker for line in lines))
+    content = {
+        "command": f"python benchmarks/long_documents.py --second {labels} --queries {arguments.queries}",
+        "date": str(date.today()),
+        "machine": arguments.machine or f"{platform.system()} {platform.machine()}",
+        "candidates": CANDIDATES,
+        "median_characters_a_candidate": characters,
+        "lines": [asdict(line) for line in lines],
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
