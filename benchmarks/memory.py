@@ -1,5 +1,8 @@
 """Peak memory of 1,000 documents of 512 tokens, beside 50 of them: what a budget of tokens a batch is for.
 
+Then of 100 calls with 20 documents of all lengths: engines that prepare themselves for each new shape must not keep
+ever more of what they prepared.
+
     python benchmarks/memory.py [--many 1000] [--backends onnx,openvino]
 
 Each case is a process of its own, and its figure the most memory that was ever resident (`ru_maxrss`).
@@ -18,19 +21,25 @@ from workload import QUERY, model_folder, table, texts, write
 
 from ksdk_rerank import CrossEncoderReranker
 
-FEW = 50
+FEW, CALLS = 50, 100
 NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "sentence_transformers"}
 
 
-def one(backend: str, count: int) -> None:
-    """Rank `count` documents and print megabytes: with the model loaded, and at most."""
-    documents = texts(count, words=450, spread=5)
+def one(backend: str, count: int, calls: int) -> None:
+    """Rank `count` documents, `calls` times others, and print megabytes: with the model loaded, and at most."""
+    spread = 5 if calls == 1 else 250
+    asked = [texts(count, words=450 - spread, spread=spread, seed=number) for number in range(calls)]
     reranker = CrossEncoderReranker(model_folder(), backend=backend)  # type: ignore[arg-type]
     reranker.rank(QUERY, ["a document"])
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    ranking = reranker.rank(QUERY, documents)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"loaded_mb": round(loaded), "peak_mb": round(peak), "truncated": ranking.truncated}))
+    loaded, after = _peak(), []
+    for documents in asked:
+        reranker.rank(QUERY, documents)
+        after.append(_peak())
+    print(json.dumps({"loaded_mb": loaded, "half_way_mb": after[len(after) // 2], "peak_mb": after[-1]}))
+
+
+def _peak() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -38,19 +47,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--many", type=int, default=1000)
     parser.add_argument("--backends", default="onnx,openvino")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        one(options.one[0], int(options.one[1]))
+        one(options.one[0], int(options.one[1]), int(options.one[2]))
         return
     model_folder()
     rows = {}
     for backend in (name for name in options.backends.split(",") if find_spec(NEEDS[name])):
-        for count in (FEW, options.many):
-            command = [sys.executable, __file__, "--one", backend, str(count)]
+        for count, calls in ((FEW, 1), (options.many, 1), (20, CALLS)):
+            command = [sys.executable, __file__, "--one", backend, str(count), str(calls)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
-            rows[f"{backend}, {count} documents"] = json.loads(done.stdout)
-    table([["", "loaded MB", "peak MB", "truncated"], *([name, *row.values()] for name, row in rows.items())])
+            times = "" if calls == 1 else f"{calls} times "
+            rows[f"{backend}, {times}{count} documents"] = json.loads(done.stdout)
+    table([["", "loaded MB", "half way MB", "peak MB"], *([name, *row.values()] for name, row in rows.items())])
     write("memory", {"tokens_a_document": 512, "cases": rows})
 
 

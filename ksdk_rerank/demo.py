@@ -6,11 +6,11 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from ksdk_rerank import Ranking, SearchResults, load_reranker
 from ksdk_rerank.knowledgesdk import KnowledgeSDKClient
+from ksdk_rerank.loading import default_name
 from ksdk_rerank.testing import KnowledgeSDKStandIn
 
 __all__ = ["run_demo"]
@@ -43,7 +43,7 @@ def run_demo(
         if docs is not None or live:
             raise ValueError("what should be asked? pass --question with --docs and --live")
         question = _QUESTION
-    reranker = reranker or ("embedded" if _can_run_models() else "lexical")
+    reranker = reranker or default_name()
     ranker = load_reranker(reranker)
     with _first_stage(docs, live) as (client, where):
         started = time.perf_counter()
@@ -87,10 +87,6 @@ def _remark(reranker: str) -> str:
     if reranker != "lexical":
         return " (the first call, which loads the model where there is one to load)"
     return ' (BM25, no model; a cross-encoder comes with pip install "ksdk-rerank[local]")'
-
-
-def _can_run_models() -> bool:
-    return find_spec("tokenizers") is not None and any(map(find_spec, ("onnxruntime", "openvino")))
 
 
 def _table(candidates: SearchResults, ranking: Ranking) -> Iterator[str]:

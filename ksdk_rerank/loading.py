@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 
 import ksdk_rerank
 from ksdk_rerank.base import Reranker
 
-__all__ = ["load_reranker"]
+__all__ = ["default_name", "load_reranker"]
 
 # The classes are names of the package's exports: each is imported when it is asked for.
 _ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
@@ -64,6 +65,12 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     if name == "embedded" or "/" in name or os.path.isdir(name):
         return _exported("CrossEncoderReranker")(name)
     raise ValueError(f"no reranker is called {name!r}; use one of: {_NAMES}")
+
+
+def default_name() -> str:
+    """What the commands use unless they are told: the embedded model, or BM25 where no engine is there to run it."""
+    can_run_models = find_spec("tokenizers") is not None and any(map(find_spec, ("onnxruntime", "openvino")))
+    return "embedded" if can_run_models else "lexical"
 
 
 def _exported(class_name: str) -> Callable[..., Reranker]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ksdk_rerank import __version__
+from ksdk_rerank import __version__, loading
 from ksdk_rerank.cli import main
 from ksdk_rerank.engines.export import ExportReport
 from ksdk_rerank.testing import Fault
@@ -99,11 +99,12 @@ def test_rank_puts_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     paths = [str(tmp_path / name) for name in files]
-    assert main(["rank", "green tea", *paths, "--top-n", "2"]) == 0
+    lexical = ["--reranker", "lexical"]
+    assert main(["rank", "green tea", *paths, *lexical, "--top-n", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["rank", "score", "document"]
     assert [line.split()[2] for line in lines[2:]] == [paths[1], paths[2]]
-    assert main(["rank", "green tea", *paths, "--min-score", "0.01", "--json"]) == 0
+    assert main(["rank", "green tea", *paths, *lexical, "--min-score", "0.01", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["query"], found["reranked_by"], found["truncated"]) == ("green tea", "lexical", 0)
     assert [(hit["rank"], hit["index"], hit["name"]) for hit in found["results"]] == [
@@ -113,11 +114,26 @@ def test_rank_puts_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert 0 < found["results"][1]["score"] < found["results"][0]["score"] <= 1
 
 
+@pytest.mark.parametrize(("engine", "expected"), [(True, "embedded"), (False, "lexical")])
+def test_a_command_takes_the_embedded_model_where_it_can_run(
+    engine: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if engine:
+        pytest.importorskip("onnxruntime")
+    else:
+        monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    (tmp_path / "tea.md").write_text("# Tea\n\nSteep it.\n")
+    assert main(["rank", "tea", str(tmp_path / "tea.md"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reranked_by"] == expected
+    assert main(["search", "tea", "--docs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reranked_by"] == expected
+
+
 def test_rank_reads_a_document_a_line_from_standard_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("Grind coffee.\nSteep \x1b[1m green tea\x1b[0m.\n"))
-    assert main(["rank", "tea", "-"]) == 0
+    assert main(["rank", "tea", "-", "--reranker", "lexical"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out  # a document does not steer the terminal
     assert "Steep [1m green tea [0m." in out.splitlines()[2]
@@ -137,7 +153,7 @@ def test_search_shows_where_each_document_was(capsys: pytest.CaptureFixture[str]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["rank", "was", "score", "title", "source"]
     assert [line.split()[0] for line in lines[2:]] == ["1", "2", "3"]
-    assert main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--reranker", "input-order", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["reranked_by"] == "input-order"
     assert [hit["first_stage_rank"] for hit in found["results"]] == [1, 2, 3]

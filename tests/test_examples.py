@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PRINTS = {
-    "rank_strings.py": "0.15  To rotate an API key",
+    "rank_strings.py": "To rotate an API key",
     "langchain_knowledgesdk.py": "Rotate an API key\n",
     "langchain_any_retriever.py": "Invoices are sent on the first day of each month.\n",
     "langchain_chain.py": "Run `lf keys rotate`",

@@ -1,4 +1,7 @@
-"""Trains and packs the embedded cross-encoder: `python -m training --data FOLDER --out FOLDER`. See README.md."""
+"""Trains and packs the embedded cross-encoder: `python -m training --data FOLDER --teacher FOLDER --out FOLDER`.
+
+See README.md.
+"""
 
 from __future__ import annotations
 
@@ -7,87 +10,89 @@ import copy
 import json
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from training.base import load_base
+from training.base import load_base, smaller
 from training.mine import mine
-from training.network import CrossEncoder, Head, LateInteraction
 from training.pack import golden, pack
 from training.sources import read_sources
-from training.states import encode, tokenize
+from training.states import Texts, device, read, tokenize
+from training.teacher import PAD, load_teacher
 from training.texts import Source, dumps, loads
-from training.train import Recipe, Texts, train
-from training.validate import Judged, calibration, judge, judge_untrained, reciprocal_ranks, reliability
+from training.train import Recipe, train
+from training.validate import Judged, calibration, judge, reciprocal_ranks, reliability
 
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
-LONGEST_QUERY, LONGEST_PASSAGE = 64, 160
-"""Tokens; what is shipped reads 512 of both."""
+LONGEST_QUERY, LONGEST_PASSAGE = 40, 112
+"""Tokens that are trained on; what is shipped reads 512 of both."""
+DROPPED, WIDTH, READING = 3, 1152, 2
+"""Which of the base's layers goes, how many of its 1,536 neurons between layers stay, and layers of the `Reader`."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder with the training material")
+    parser.add_argument("--teacher", type=Path, required=True, help="the folder of all-mpnet-base-v2")
     parser.add_argument("--out", type=Path, required=True, help="where the model's files go")
-    parser.add_argument("--work", type=Path, help="keep and use texts and token states here (2 GB); default: OUT/work")
-    parser.add_argument("--minutes", type=float, default=45, help="in all; decides how many pairs are trained on")
+    parser.add_argument("--work", type=Path, help="keep and use texts and token states here (5 GB); default: OUT/work")
+    parser.add_argument("--minutes", type=float, default=45, help="of training; decides how many steps there are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=float, default=1.0, help="how much of the material; with a GPU 3.0 is all")
-    parser.add_argument("--groups", type=int, default=Recipe().groups, help="at most so many groups are trained on")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--train", action="store_true", help="pack a trained cross-encoder, not late interaction")
     arguments = parser.parse_args()
     started = time.perf_counter()
     torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # a matrix product over them takes a hundred times as long
+    torch.manual_seed(arguments.seed)
     work = arguments.work or arguments.out / "work"
     work.mkdir(parents=True, exist_ok=True)
 
     sources = _sources(arguments.data, work, arguments.size, arguments.seed)
     for source in sources:
         print(f"{source.name}: {len(source.passages)} passages, {len(source.queries)} queries", flush=True)
-    encoder, tokenizer = load_base()
+    base, tokenizer = load_base()
+    quick = copy.deepcopy(base).to(device, torch.bfloat16)
+    teacher, its_tokenizer = load_teacher(arguments.teacher)
     asked = [query.text for source in sources for query in source.queries]
     shown = [passage.text for source in sources for passage in source.passages]
-    asked_ids, shown_ids = tokenize(tokenizer, asked, LONGEST_QUERY), tokenize(tokenizer, shown, LONGEST_PASSAGE)
-    queries = Texts(asked_ids, encode(encoder, asked_ids, work))
-    passages = Texts(shown_ids, encode(encoder, shown_ids, work))
-    tasks = mine(sources, queries.states.means, passages.states.means, arguments.seed)
-    print(f"mined {len(tasks)} groups in {time.perf_counter() - started:.0f} s", flush=True)
+    read_both = []
+    for texts, longest in ((asked, LONGEST_QUERY), (shown, LONGEST_PASSAGE)):
+        ids, its_ids = tokenize(tokenizer, texts, longest), tokenize(its_tokenizer, texts, longest)
+        read_both.append(Texts(ids, read(quick, "base", ids, 0, work), read(teacher, "teacher", its_ids, PAD, work)))
+    queries, passages = read_both
+    tasks = mine(sources, queries.base.means, passages.base.means, arguments.seed)
+    print(f"mined {len(tasks)} queries' negatives, {time.perf_counter() - started:.0f} s from the start", flush=True)
 
-    recipe = replace(Recipe(), groups=arguments.groups)
+    recipe = Recipe()
+    some = np.random.default_rng(arguments.seed).choice(len(passages.ids), 300, replace=False)
+    start = smaller(
+        base,
+        [passages.ids[place] for place in some],
+        cls=tokenizer.token_to_id("[CLS]"),
+        dropped=DROPPED,
+        width=WIDTH,
+        reading=READING,
+    )
     judged = Judged(tasks, arguments.seed)
-    report: dict[str, object] = {"seed": arguments.seed}
-    report["cosine"] = reciprocal_ranks(judged, judged.cosines(queries.states, passages.states))
-    found = judge_untrained(judged, queries, passages)
-    report["late interaction"] = reciprocal_ranks(judged, found)
-    encoder = encoder.cpu()
-    if arguments.train:
-        start = CrossEncoder(encoder, Head()).eval()
-        report["recipe"] = asdict(recipe)
-        report["untrained"] = reciprocal_ranks(judged, judge(judged, start, queries, passages))
-        left = arguments.minutes * 60 - (time.perf_counter() - started) - 180  # what follows takes three minutes
-        model = train(copy.deepcopy(start).train(), tasks, queries, passages, recipe, seed=arguments.seed, seconds=left)
-        report["trained"] = reciprocal_ranks(judged, judge(judged, model, queries, passages))
-        with torch.no_grad():
-            for ours, theirs in zip(model.parameters(), start.parameters(), strict=True):
-                ours.lerp_(theirs, 1 - recipe.blend)
-        found = judge(judged, model, queries, passages)
-        report["blended"] = reciprocal_ranks(judged, found)
+    report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}
+    report["base"] = reciprocal_ranks(judged, judged.base(queries, passages))
+    report["teacher"] = reciprocal_ranks(judged, judged.teacher(queries, passages))
+    print(json.dumps(report), flush=True)
+    model = train(start, tasks, queries, passages, recipe, seed=arguments.seed, seconds=60 * arguments.minutes)
+    torch.save(model.state_dict(), work / f"trained-{arguments.seed}.pt")
+    found = judge(judged, model, queries, passages)
+    report["trained"] = reciprocal_ranks(judged, found)
     scale, offset = calibration(judged, found)
     report["calibration"] = [scale, offset]
     report["reliability"] = reliability(judged, found, lambda logits: np.asarray(scale * logits + offset))
-    packed: torch.nn.Module
-    if arguments.train:
-        model.calibration.copy_(torch.tensor([scale, offset]))
-        packed = model
-    else:
-        packed = LateInteraction(encoder, Head(), cls=tokenizer.token_to_id("[CLS]"), scale=scale, offset=offset)
-    packed.eval().requires_grad_(False)
-    pack(packed, tokenizer, arguments.out)
-    golden(packed, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
+    model.calibration.copy_(torch.tensor([scale, offset]))
+    model.requires_grad_(False)
+    pack(model, tokenizer, arguments.out)
+    golden(model, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
     report["minutes"] = round((time.perf_counter() - started) / 60, 1)
     (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))

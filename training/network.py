@@ -1,13 +1,17 @@
-"""The networks: all-MiniLM-L6-v2, and a head that compares the tokens of query and document.
+"""The network: a bi-encoder that reads query and document apart, and layers in which the query reads the document.
 
-`CrossEncoder` is an ordinary BERT that reads `[CLS] query [SEP] document [SEP]`. From its last states the logit is a
-sum of three: the cosine of the mean states of query and document, which is how all-MiniLM-L6-v2 itself compares two
-texts; the late interaction of their tokens (ColBERT's, https://arxiv.org/abs/2004.12832), weighted by a learned
-importance of the query's; and a linear layer that starts at zero. So training starts from an order that is already
-better than BM25's, not from noise.
+`CrossEncoder` scores `[CLS] query [SEP] document [SEP]`. Its logit is a sum of three:
 
-`LateInteraction` reads the two apart, with the weights as they are, and has the same head at its start: nothing of it
-is trained. It is the teacher, and what ships.
+- the cosine of the mean states of query and document, which is how all-MiniLM-L6-v2 compares two texts;
+- their late interaction: the best cosine of each of the query's tokens with a token of the document (ColBERT's,
+  https://arxiv.org/abs/2004.12832), averaged by a learned importance of the query's;
+- what `Reader` makes of both: transformer layers whose tokens are the query's alone, and which attend to the query and
+  to the document. Follows Gao, Dai and Callan, "Modularized Transfomer-based Ranking Framework" (EMNLP 2020,
+  https://aclanthology.org/2020.emnlp-main.342). But: the query's own attention and that to the document are one.
+
+The last starts at zero, so training starts from an order that is better than BM25's, not from noise. As the document
+is read apart, one reading of it is compared with every query of a training step; and as only the query's tokens go
+through the `Reader`, it costs little.
 """
 
 from __future__ import annotations
@@ -18,9 +22,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HIDDEN", "CrossEncoder", "Encoder", "Head", "LateInteraction", "States"]
+__all__ = ["HIDDEN", "POSITIONS", "CrossEncoder", "Encoder", "Head", "Projected", "Reader", "States"]
 
-HIDDEN, HEADS, LAYERS, FEED_FORWARD, POSITIONS = 384, 12, 6, 1536, 512
+HIDDEN, HEADS, FEED_FORWARD, POSITIONS = 384, 12, 1536, 512
 NEVER = -1e4
 
 
@@ -29,6 +33,13 @@ class States(NamedTuple):
 
     values: Tensor
     mask: Tensor
+
+
+class Projected(NamedTuple):
+    """Keys and values (n, tokens, HIDDEN) of texts for one layer of the `Reader`."""
+
+    keys: Tensor
+    values: Tensor
 
 
 class Attention(nn.Module):
@@ -42,10 +53,16 @@ class Attention(nn.Module):
         self.output = nn.Linear(HIDDEN, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        q, k, v = _split(self.query(x)), _split(self.key(x)), _split(self.value(x))
-        weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS)) + bias).softmax(-1)
-        context = (weights @ v).transpose(1, 2).flatten(2)
+    def project(self, x: Tensor) -> Projected:
+        return Projected(self.key(x), self.value(x))
+
+    def forward(self, x: Tensor, bias: Tensor, beside: Projected | None = None) -> Tensor:
+        """`x` attends to itself and to what is `beside` it; `bias` is added to the attention."""
+        keys, values = self.project(x)
+        if beside is not None:
+            keys, values = torch.cat([keys, beside.keys], 1), torch.cat([values, beside.values], 1)
+        scores = _split(self.query(x)) @ _split(keys).transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS))
+        context = ((scores + bias).softmax(-1) @ _split(values)).transpose(1, 2).flatten(2)
         return self.norm(x + self.output(context))
 
 
@@ -54,10 +71,10 @@ def _split(x: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = FEED_FORWARD) -> None:
         super().__init__()
-        self.up = nn.Linear(HIDDEN, FEED_FORWARD)
-        self.down = nn.Linear(FEED_FORWARD, HIDDEN)
+        self.up = nn.Linear(HIDDEN, width)
+        self.down = nn.Linear(width, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,22 +82,20 @@ class FeedForward(nn.Module):
 
 
 class Encoder(nn.Module):
-    """BERT with 6 layers of 384."""
+    """BERT with some layers of 384, for texts of one kind: the embedding of type 0 is added to those of positions."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, layers: int) -> None:
         super().__init__()
         self.words = nn.Embedding(vocabulary, HIDDEN)
-        self.positions = nn.Embedding(POSITIONS, HIDDEN)  # the embedding of type 0 is added to it
-        self.of_document = nn.Parameter(torch.zeros(HIDDEN))  # what that of type 1 is more
+        self.positions = nn.Embedding(POSITIONS, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
-        self.attention = nn.ModuleList(Attention() for _ in range(LAYERS))
-        self.feed_forward = nn.ModuleList(FeedForward() for _ in range(LAYERS))
+        self.attention = nn.ModuleList(Attention() for _ in range(layers))
+        self.feed_forward = nn.ModuleList(FeedForward() for _ in range(layers))
 
-    def forward(self, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
-        """The last states (n, tokens, HIDDEN) of texts that are read as one."""
-        dtype = self.norm.weight.dtype
-        places = self.positions.weight[: ids.shape[1]] + types[..., None].to(dtype) * self.of_document
-        return self.states(self.words(ids) + places, ((1 - mask.to(dtype)) * NEVER)[:, None, None, :])
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The last states (n, tokens, HIDDEN) of texts."""
+        bias = ((1 - mask.to(self.norm.weight.dtype)) * NEVER)[:, None, None, :]
+        return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], bias)
 
     def states(self, embeddings: Tensor, bias: Tensor) -> Tensor:
         """The last states, where `bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
@@ -97,65 +112,75 @@ def mean(states: States) -> Tensor:
 
 
 class Head(nn.Module):
-    """From the states of both texts to a logit; always in float32."""
+    """Cosine and late interaction of texts that were read apart; always in float32."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.tensor([6.0, 14.0]))  # of the cosine, and of late interaction
         self.importance = nn.Linear(HIDDEN, 1, bias=False)
-        self.linear = nn.Linear(2 * HIDDEN, 1)
-        for part in self.parameters():
-            if part is not self.weights:
-                nn.init.zeros_(part)
+        nn.init.zeros_(self.importance.weight)
 
     def forward(self, query: States, document: States) -> Tensor:
-        """Logits (n)."""
+        """Logits (n) of pairs."""
         cosine = (mean(query) * mean(document)).sum(-1)
-        words = query.mask[..., None]
-        pooled = torch.cat([query.values[:, 0], (query.values * words).sum(1) / words.sum(1).clamp(min=1)], -1)
-        late = self._late(query, document)
-        return self.weights[0] * cosine + self.weights[1] * late + self.linear(pooled)[:, 0]
-
-    def _late(self, query: States, document: States) -> Tensor:
-        """The best cosine with a document's token, averaged over the query's tokens by their importance."""
         ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (query, document))
         best = (ours @ theirs.transpose(1, 2) + ((1 - document.mask) * NEVER)[:, None, :]).amax(-1)
+        return self._logits(cosine, best, query)
+
+    def all_pairs(self, queries: States, documents: States) -> Tensor:
+        """Logits (queries, documents) of each with each."""
+        cosine = mean(queries) @ mean(documents).T
+        ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (queries, documents))
+        similar = torch.einsum("qth,dsh->qdts", ours, theirs) + ((1 - documents.mask) * NEVER)[None, :, None, :]
+        expanded = States(queries.values[:, None], queries.mask[:, None])
+        return self._logits(cosine, similar.amax(-1), expanded)
+
+    def _logits(self, cosine: Tensor, best: Tensor, query: States) -> Tensor:
         importance = self.importance(query.values)[..., 0] + (1 - query.mask) * NEVER
-        return (importance.softmax(-1) * best).sum(-1)
+        late = (importance.softmax(-1) * best).sum(-1)
+        return self.weights[0] * cosine + self.weights[1] * late
+
+
+class Reader(nn.Module):
+    """Layers in which the query's tokens attend to the document's, and a linear layer on their mean."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.attention = nn.ModuleList(Attention() for _ in range(layers))
+        self.feed_forward = nn.ModuleList(FeedForward() for _ in range(layers))
+        self.linear = nn.Linear(2 * HIDDEN, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def project(self, documents: Tensor) -> list[Projected]:
+        """What each layer sees of documents, whichever query reads them."""
+        return [attention.project(documents) for attention in self.attention]
+
+    def forward(self, query: States, documents: list[Projected], mask: Tensor) -> Tensor:
+        """What is added to the logits (n) of pairs; `mask` is the documents'."""
+        x = query.values
+        bias = ((1 - torch.cat([query.mask, mask], 1).to(x.dtype)) * NEVER)[:, None, None, :]
+        for attention, feed_forward, document in zip(self.attention, self.feed_forward, documents, strict=True):
+            x = feed_forward(attention(x, bias, document))
+        words = query.mask[..., None].to(x.dtype)
+        pooled = torch.cat([x[:, 0], (x * words).sum(1) / words.sum(1).clamp(min=1)], -1)
+        return self.linear(pooled)[:, 0].float()
 
 
 class CrossEncoder(nn.Module):
-    """What is trained and exported."""
-
-    def __init__(self, encoder: Encoder, head: Head) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))  # a scale and an offset
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Logits (n, 1) of pairs (n, tokens); padding is at the end."""
-        states = self.encoder(input_ids, attention_mask, token_type_ids).float()
-        document = token_type_ids * attention_mask
-        query = attention_mask - document
-        last = query.sum(1).amax()
-        logits = self.head(States(states[:, :last], query[:, :last].float()), States(states, document.float()))
-        return (logits * self.calibration[0] + self.calibration[1])[:, None]
-
-
-class LateInteraction(nn.Module):
-    """Query and document read apart, and compared token by token; to the outside an ordinary cross-encoder.
+    """What is exported; to the outside an ordinary cross-encoder.
 
     A second `[CLS]` is put before the document, positions start again there, and attention between the two texts is
-    masked, so that both get exactly the states that the bi-encoder gives them.
+    masked, so that both get exactly the states that they have when they are read apart.
     """
 
-    def __init__(self, encoder: Encoder, head: Head, *, cls: int, scale: float, offset: float) -> None:
+    def __init__(self, encoder: Encoder, head: Head, reader: Reader, *, cls: int) -> None:
         super().__init__()
         self.cls = cls
         self.encoder = encoder
         self.head = head
-        self.register_buffer("calibration", torch.tensor([scale, offset]))
+        self.reader = reader
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))  # a scale and an offset
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logits (n, 1) of pairs (n, tokens); padding is at the end."""
@@ -171,5 +196,6 @@ class LateInteraction(nn.Module):
         embeddings = self.encoder.words(ids) + self.encoder.positions(places)
         states = self.encoder.states(embeddings, ((1 - seen) * NEVER)[:, None])
         last = of_query.sum(1).amax() + 1
-        logits = self.head(States(states[:, 1:last], query[:, 1:last]), States(states, document))
+        asked = States(states[:, 1:last], query[:, 1:last])
+        logits = self.head(asked, States(states, document)) + self.reader(asked, self.reader.project(states), document)
         return (logits * self.calibration[0] + self.calibration[1])[:, None]

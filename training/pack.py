@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from training.export import quantize, share_weights, to_onnx
-from training.network import HEADS, HIDDEN, LAYERS, POSITIONS
+from training.network import HEADS, HIDDEN, POSITIONS, CrossEncoder
 
 __all__ = ["golden", "pack"]
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
-def pack(model: torch.nn.Module, tokenizer: Tokenizer, out: Path) -> None:
+def pack(model: CrossEncoder, tokenizer: Tokenizer, out: Path) -> None:
     """Write everything to `out`. The float32 graph goes beside, to `fp32`: it is not shipped."""
     for folder in (out, out / "fp32"):
         (folder / "onnx").mkdir(parents=True, exist_ok=True)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        (folder / "config.json").write_text(json.dumps(_config(tokenizer), indent=2) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(json.dumps(_config(model, tokenizer), indent=2) + "\n", encoding="utf-8")
     example = _encoded(tokenizer, [("a query", "a document"), ("another one", "and a longer document that goes on")])
     fp32, int8 = out / "fp32/onnx/model.onnx", out / "fp32/onnx/model_int8.onnx"
     to_onnx(model, tuple(torch.from_numpy(part) for part in example), INPUTS, "logits", fp32)
@@ -33,7 +33,7 @@ def pack(model: torch.nn.Module, tokenizer: Tokenizer, out: Path) -> None:
     share_weights(fp32, int8, out / "onnx")
 
 
-def golden(model: torch.nn.Module, tokenizer: Tokenizer, questions: Path, out: Path) -> None:
+def golden(model: CrossEncoder, tokenizer: Tokenizer, questions: Path, out: Path) -> None:
     """Write the pairs in `questions` with the logits of the float32 original, each scored alone, to `out`."""
     content = json.loads(questions.read_text(encoding="utf-8"))
     with torch.inference_mode():
@@ -51,7 +51,7 @@ def _encoded(tokenizer: Tokenizer, texts: list[tuple[str, str]]) -> list[NDArray
     return [np.array([row + [0] * (width - len(row)) for row in rows], np.int64) for rows in fields]
 
 
-def _config(tokenizer: Tokenizer) -> dict[str, object]:
+def _config(model: CrossEncoder, tokenizer: Tokenizer) -> dict[str, object]:
     """What engines and other readers ask for; the graph itself is not that of transformers' BERT."""
     return {
         "architectures": ["KsdkRerankForSequenceClassification"],
@@ -62,6 +62,6 @@ def _config(tokenizer: Tokenizer) -> dict[str, object]:
         "pad_token_id": tokenizer.token_to_id("[PAD]"),
         "vocab_size": tokenizer.get_vocab_size(),
         "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS,
+        "num_hidden_layers": len(model.encoder.attention),
         "num_attention_heads": HEADS,
     }

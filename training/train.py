@@ -1,4 +1,4 @@
-"""Trains the cross-encoder on groups of a query, its gold passage and negatives."""
+"""Trains the network on steps of some queries, their gold passages and negatives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.mine import Task
-from training.network import CrossEncoder, Head
-from training.states import Store
+from training.network import CrossEncoder, Projected, States
+from training.states import Texts, device
+from training.teacher import teach
 
-__all__ = ["Recipe", "Texts", "scores", "train"]
+__all__ = ["Recipe", "train"]
 
-TOKENS = 2400
+TOKENS = 3000
 """Of a forward pass, padding included."""
 
 
@@ -27,37 +28,33 @@ class Recipe:
     """What training does.
 
     Attributes:
-        groups: how many groups to train on, each a query with its gold and some negatives.
-        groups_a_step: the batch.
-        top, near: negatives of each kind: from the tops of BM25 and cosine, and of the same article or topic. Where
+        steps: at most so many.
+        queries: in a step, all of one source. What each is compared with are the passages of all of them.
+        top, near: negatives of each query: from the tops of BM25 and cosine, and of the same article or topic. Where
             there are not enough, passages from anywhere.
-        margin: a negative whose cosine is this much above the gold's is taken for an answer that nobody marked, and
-            left out.
+        read: passages of the others that each query also reads: those that late interaction puts on top.
+        margin: a negative whose logit from the teacher is this much above the gold's is taken for an answer that
+            nobody marked, and left out.
         soft: how much of the target is the softmax of the teacher's logits; the rest is the gold.
-        rate: AdamW's learning rate after 6 % of the steps; it falls to zero along a cosine.
+        late: the weight of the loss of cosine and late interaction alone, over all passages of the step, against the
+            teacher's softmax.
+        keep: the weight of the loss of token states, against those of the network before it was made smaller.
+        rate: AdamW's learning rate of the encoder after 6 % of the steps; it falls to zero along a cosine.
         average: the trained weights are an exponential average over about 1 / (1 - average) steps.
-        blend: the result lies so far on the way from the start to the trained weights. As in WiSE-FT
-            (https://arxiv.org/abs/2109.01903), less is forgotten of what no source is about.
     """
 
-    groups: int = 40_000
-    groups_a_step: int = 16
+    steps: int = 4000
+    queries: int = 16
     top: int = 3
     near: int = 1
-    margin: float = 0.12
-    soft: float = 0.4
-    rate: float = 1e-4
+    read: int = 8
+    margin: float = 1.5
+    soft: float = 0.5
+    late: float = 1.0
+    keep: float = 4.0
+    rate: float = 2e-4
     decay: float = 0.01
     average: float = 0.99
-    blend: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Queries or passages: their token ids, and their states in the bi-encoder."""
-
-    ids: Sequence[Sequence[int]]
-    states: Store
 
 
 def train(
@@ -72,107 +69,124 @@ def train(
 ) -> CrossEncoder:
     """`model`, trained, with averaged weights.
 
-    Where `seconds` are not enough for all groups, fewer are taken: the pace of the first steps decides, so that the
-    learning rate still falls to zero. The encoder calculates in bfloat16 and keeps float32 weights aside.
+    Where `seconds` are not enough for all steps, fewer are taken: the pace of the first ones decides, so that the
+    learning rate still falls to zero. Encoder and reader calculate in bfloat16 and keep float32 weights aside.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = model.to(queries.states.device).requires_grad_(True)
+    model = model.to(device).requires_grad_(True)
     model.encoder.words.weight.requires_grad_(False)
     fast = copy.deepcopy(model)
     fast.encoder.to(torch.bfloat16)
+    fast.reader.to(torch.bfloat16)
     trained = [(p, q) for p, q in zip(model.parameters(), fast.parameters(), strict=True) if p.requires_grad]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model, recipe), betas=(0.9, 0.98), foreach=True)
-    steps = recipe.groups // recipe.groups_a_step
-    stream = _stream([task for task in tasks if not task.held_out and len(task.top)], rng)
-    started = time.perf_counter()
-    losses, hits, step = [], [], 0
-    while step < steps:
-        batch = [next(stream) for _ in range(recipe.groups_a_step)]
-        loss, hit = _loss(fast, batch, queries, passages, recipe, rng)
-        loss.backward()  # type: ignore[no-untyped-call]
+    batches = _batches([task for task in tasks if not task.held_out and len(task.top)], recipe.queries, rng)
+    steps, started = recipe.steps, time.perf_counter()
+    said: list[list[float]] = []
+    for step, batch in enumerate(batches, 1):
+        losses, hits = _losses(fast, batch, queries, passages, recipe, rng)
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         for ours, theirs in trained:
-            assert theirs.grad is not None
-            ours.grad, theirs.grad = theirs.grad.float(), None
+            ours.grad, theirs.grad = None if theirs.grad is None else theirs.grad.float(), None
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * _schedule(step, steps)
+            group["lr"] = group["rate"] * _schedule(step - 1, steps)
         optimizer.step()
-        step += 1
-        _follow(average, model, 1 - min(recipe.average, step / (step + 10)))
         with torch.no_grad():
             for ours, theirs in trained:
                 theirs.copy_(ours)
-        losses.append(loss.item())
-        hits.append(hit)
+            for mean, ours in zip(average.parameters(), model.parameters(), strict=True):
+                mean.lerp_(ours, 1 - min(recipe.average, step / (step + 10)))
+        said.append([*(loss.item() for loss in losses), hits])
+        seconds_a_step = (time.perf_counter() - started) / step
         if step == 10:
-            steps = min(steps, int(seconds / (time.perf_counter() - started) * step))
+            steps = min(steps, int(seconds / seconds_a_step))
         if step % 25 == 0 or step == steps:
-            pairs = step * recipe.groups_a_step * (1 + recipe.top + recipe.near)
+            reading, late, kept, hit = np.mean(said[-25:], axis=0)
             print(
-                f"  step {step} of {steps}: loss {np.mean(losses[-25:]):.3f}, gold first {np.mean(hits[-25:]):.3f},"
-                f" {pairs / (time.perf_counter() - started):.0f} pairs a second",
+                f"  step {step} of {steps}, {seconds_a_step:.1f} s each: loss {reading:.3f}, of late interaction"
+                f" {late:.3f}, of states {kept:.3f}; gold first {hit:.3f}",
                 flush=True,
             )
+        if step == steps:
+            break
     return average.cpu().eval()
 
 
-def _follow(average: CrossEncoder, model: CrossEncoder, share: float) -> None:
-    with torch.no_grad():
-        for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
-            ours.lerp_(theirs, share)
-
-
 def _groups(model: CrossEncoder, recipe: Recipe) -> list[dict[str, object]]:
-    """The two weights move 100 times as fast as the rest, and what starts at zero ten times."""
-    fast = [model.head.weights]
-    zero = [*model.head.importance.parameters(), *model.head.linear.parameters(), model.encoder.of_document]
-    named = {id(parameter) for parameter in [*fast, *zero]}
-    rest = [one for one in model.parameters() if id(one) not in named and one.requires_grad]
+    """What starts at zero moves faster than what was trained before; the head's two weights fastest."""
+    parts = [
+        (list(model.encoder.parameters()), 1, recipe.decay),
+        ([one for name, one in model.reader.named_parameters() if not name.startswith("linear")], 2, recipe.decay),
+        ([*model.reader.linear.parameters(), *model.head.importance.parameters()], 5, recipe.decay),
+        ([model.head.weights], 50, 0.0),
+    ]
     return [
-        {"params": fast, "rate": 100 * recipe.rate, "weight_decay": 0.0},
-        {"params": zero, "rate": 10 * recipe.rate, "weight_decay": recipe.decay},
-        {"params": rest, "rate": recipe.rate, "weight_decay": recipe.decay},
+        {"params": [one for one in part if one.requires_grad], "rate": times * recipe.rate, "weight_decay": decay}
+        for part, times, decay in parts
     ]
 
 
-def _stream(tasks: Sequence[Task], rng: np.random.Generator) -> Iterator[Task]:
-    """All tasks in random order, again and again."""
+def _batches(tasks: Sequence[Task], size: int, rng: np.random.Generator) -> Iterator[list[Task]]:
+    """Tasks of one source at a time, again and again: all sources, as often as they have tasks."""
+    of: dict[str, list[Task]] = {}
+    for task in tasks:
+        of.setdefault(task.source, []).append(task)
     while True:
-        for index in rng.permutation(len(tasks)):
-            yield tasks[index]
+        batches = []
+        for found in of.values():
+            order = rng.permutation(len(found))
+            batches += [[found[i] for i in order[at : at + size]] for at in range(0, len(order) - size + 1, size)]
+        for place in rng.permutation(len(batches)):
+            yield batches[place]
 
 
 def _schedule(step: int, steps: int) -> float:
     warm = max(1, int(0.06 * steps))
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
+    return float(0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm))))
 
 
-def _loss(
+def _losses(
     model: CrossEncoder,
     batch: Sequence[Task],
     queries: Texts,
     passages: Texts,
     recipe: Recipe,
     rng: np.random.Generator,
-) -> tuple[Tensor, float]:
-    """The loss of a batch of groups, and how often the gold is first."""
-    shown = np.stack([_group(task, len(passages.ids), recipe, rng) for task in batch])
+) -> tuple[list[Tensor], float]:
+    """The three losses of a step, and how often the gold is first among the passages of its own group."""
     asked = np.array([task.query for task in batch])
-    cosines = np.einsum("qh,qph->qp", queries.states.means[asked], passages.states.means[shown])
-    each, all_shown = np.repeat(asked, shown.shape[1]), shown.ravel()
+    groups = np.stack([_group(task, len(passages.ids), recipe, rng) for task in batch])
+    shown, own = np.unique(groups, return_inverse=True)
+    own = torch.from_numpy(own.reshape(groups.shape)).to(device)
+    query, query_kept = _encode(model, queries, asked)
+    document, document_kept = _encode(model, passages, shown)
     with torch.no_grad():
-        teacher = Head().to(queries.states.device)(queries.states.batch(each), passages.states.batch(all_shown))
-    logits = scores(model, [queries.ids[i] for i in each], [passages.ids[i] for i in all_shown]).view(shown.shape)
-    hidden = torch.from_numpy(cosines > cosines[:, :1] + recipe.margin).to(logits.device)
-    target = recipe.soft * teacher.view(shown.shape).masked_fill(hidden, -1e4).softmax(-1)
+        teacher = teach(queries.teacher.batch(asked), passages.teacher.batch(shown))
+    late = model.head.all_pairs(query, document)
+    late_loss = torch.nn.functional.kl_div(late.log_softmax(-1), teacher.softmax(-1), reduction="batchmean")
+
+    others = late.detach().scatter(1, own, -1e4).topk(recipe.read).indices
+    read = torch.cat([own, others], 1)  # (queries, 1 + negatives + others); the gold comes first
+    rows = torch.arange(len(batch), device=device).repeat_interleave(read.shape[1])
+    flat = read.flatten()
+    dtype = model.reader.linear.weight.dtype
+    projected = [Projected(one.keys[flat], one.values[flat]) for one in model.reader.project(document.values.to(dtype))]
+    asking = States(query.values[rows].to(dtype), query.mask[rows])
+    added = model.reader(asking, projected, document.mask[flat]).view(read.shape)
+    logits = late.gather(1, read) + added
+    taught = teacher.gather(1, read)
+    hidden = taught > taught[:, :1] + recipe.margin
+    target = recipe.soft * taught.masked_fill(hidden, -1e4).softmax(-1)
     target[:, 0] += 1 - recipe.soft
     logits = logits.masked_fill(hidden, -1e4)
     loss = -(target * logits.log_softmax(-1)).sum(-1).mean()
-    return loss, float((logits.argmax(-1) == 0).float().mean())
+    hits = float((logits[:, : own.shape[1]].argmax(-1) == 0).float().mean())
+    return [loss, recipe.late * late_loss, recipe.keep * (query_kept + document_kept) / 2], hits
 
 
 def _group(task: Task, passages: int, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -182,24 +196,25 @@ def _group(task: Task, passages: int, recipe: Recipe, rng: np.random.Generator) 
     return np.concatenate([[task.gold], top, near, rng.integers(passages, size=missing)])
 
 
-def scores(model: CrossEncoder, queries: Sequence[Sequence[int]], passages: Sequence[Sequence[int]]) -> Tensor:
-    """Logits (n) of pairs, given as ids of texts that were tokenised apart; in order of length, `TOKENS` at a time."""
-    pairs = [[*query, *passage[1:]] for query, passage in zip(queries, passages, strict=True)]
-    order = np.argsort([len(pair) for pair in pairs], kind="stable")
-    device = model.calibration.device
-    found, at = [], 0
+def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64]) -> tuple[States, Tensor]:
+    """States of some texts, and how far they are from those of the base: the mean share of a token's square."""
+    base = texts.base.batch(which)
+    lengths = base.mask.sum(1).long().tolist()
+    order = sorted(range(len(which)), key=lambda place: lengths[place])
+    parts, at = [], 0
     while at < len(order):
         end = at + 1
-        while end < len(order) and (end + 1 - at) * len(pairs[order[end]]) <= TOKENS:
+        while end < len(order) and (end + 1 - at) * lengths[order[end]] <= TOKENS:
             end += 1
-        rows = order[at:end]
-        ids = np.zeros((len(rows), len(pairs[rows[-1]])), np.int64)
-        mask, types = np.zeros_like(ids), np.zeros_like(ids)
-        for row, index in enumerate(rows):
-            length = len(pairs[index])
-            ids[row, :length], mask[row, :length], types[row, len(queries[index]) : length] = pairs[index], 1, 1
-        found.append(model(*(torch.from_numpy(part).to(device) for part in (ids, mask, types)))[:, 0])
+        rows, width = order[at:end], lengths[order[end - 1]]
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        for row, place in enumerate(rows):
+            ids[row, : lengths[place]] = torch.tensor(texts.ids[which[place]])
+        states = model.encoder(ids.to(device), base.mask[rows, :width])
+        parts.append(torch.nn.functional.pad(states, (0, 0, 0, base.mask.shape[1] - width)))
         at = end
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return torch.cat(found)[torch.from_numpy(back).to(device)]
+    back = torch.empty(len(order), dtype=torch.long)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    values = torch.cat(parts)[back.to(device)].float()
+    away = (values - base.values).square().sum(-1) / base.values.square().sum(-1).clamp(min=1e-6)
+    return States(values, base.mask), (away * base.mask).sum() / base.mask.sum()

@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from training.mine import Task
 from training.network import CrossEncoder, Head
-from training.states import Store
-from training.train import Texts, scores
+from training.states import Texts, device
+from training.teacher import teach
+from training.train import TOKENS
 
-__all__ = ["Judged", "calibration", "judge", "judge_untrained", "reciprocal_ranks", "reliability"]
+__all__ = ["Judged", "calibration", "judge", "reciprocal_ranks", "reliability"]
 
 CANDIDATES = 20
 PER_SOURCE = 80
@@ -31,31 +33,55 @@ class Judged:
             self.tasks += [held_out[i] for i in rng.permutation(len(held_out))[:per_source]]
         self.candidates = [np.concatenate([[task.gold], task.top[: CANDIDATES - 1]]) for task in self.tasks]
 
-    def cosines(self, queries: Store, passages: Store) -> list[NDArray[np.float32]]:
-        pairs = zip(self.tasks, self.candidates, strict=True)
-        return [passages.means[shown] @ queries.means[task.query] for task, shown in pairs]
+    def base(self, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
+        """Logits of all-MiniLM-L6-v2 as it is: of its cosine and late interaction."""
+        head = Head().to(device)
+        with torch.inference_mode():
+            return [
+                head.all_pairs(queries.base.batch([task.query]), passages.base.batch(shown))[0].cpu().numpy()
+                for task, shown in zip(self.tasks, self.candidates, strict=True)
+            ]
+
+    def teacher(self, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
+        """Logits of the teacher."""
+        with torch.inference_mode():
+            return [
+                teach(queries.teacher.batch([task.query]), passages.teacher.batch(shown))[0].cpu().numpy()
+                for task, shown in zip(self.tasks, self.candidates, strict=True)
+            ]
 
 
 def judge(judged: Judged, model: CrossEncoder, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-    """The logits of each query's candidates; the encoder calculates in bfloat16."""
+    """The logits of each query's candidates, from pairs as the exported graph gets them; in bfloat16."""
     sizes = [len(shown) for shown in judged.candidates]
     asked = [queries.ids[task.query] for task, size in zip(judged.tasks, sizes, strict=True) for _ in range(size)]
     shown = [passages.ids[place] for candidates in judged.candidates for place in candidates]
-    model = copy.deepcopy(model).to(queries.states.device).eval()
-    model.encoder.to(torch.bfloat16)
-    with torch.inference_mode():
-        found = scores(model, asked, shown).cpu().numpy()
+    model = copy.deepcopy(model).to(device).eval()
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+        found = _scores(model, asked, shown).float().cpu().numpy()
     return np.split(found, np.cumsum(sizes)[:-1])
 
 
-def judge_untrained(judged: Judged, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-    """The logits of late interaction, from the states."""
-    head, found = Head().to(queries.states.device), []
-    with torch.inference_mode():
-        for task, shown in zip(judged.tasks, judged.candidates, strict=True):
-            asked = queries.states.batch(np.full(len(shown), task.query))
-            found.append(head(asked, passages.states.batch(shown)).cpu().numpy())
-    return found
+def _scores(model: CrossEncoder, queries: Sequence[Sequence[int]], passages: Sequence[Sequence[int]]) -> Tensor:
+    """Logits (n) of pairs, given as ids of texts that were tokenised apart; in order of length."""
+    pairs = [[*query, *passage[1:]] for query, passage in zip(queries, passages, strict=True)]
+    order = np.argsort([len(pair) for pair in pairs], kind="stable")
+    found, at = [], 0
+    while at < len(order):
+        end = at + 1
+        while end < len(order) and (end + 1 - at) * len(pairs[order[end]]) <= TOKENS:
+            end += 1
+        rows = order[at:end]
+        ids = np.zeros((len(rows), len(pairs[rows[-1]])), np.int64)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
+        for row, index in enumerate(rows):
+            length = len(pairs[index])
+            ids[row, :length], mask[row, :length], types[row, len(queries[index]) : length] = pairs[index], 1, 1
+        found.append(model(*(torch.from_numpy(part).to(device) for part in (ids, mask, types)))[:, 0])
+        at = end
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return torch.cat(found)[torch.from_numpy(back).to(device)]
 
 
 def reciprocal_ranks(judged: Judged, found: Sequence[NDArray[np.float32]]) -> dict[str, float]:

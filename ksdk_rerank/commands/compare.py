@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksdk_rerank.loading import default_name
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ksdk_rerank.evaluation import DiskStore, Evaluation, Progress
     from ksdk_rerank.evaluation.judgements import Answers, Grades
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_RERANKERS = ("lexical",)
 _METRICS = ("nDCG@10", "MRR@10", "P@1", "R@5")
 
 
@@ -33,7 +34,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     asked.add_argument("--questions", type=Path, metavar="FILE", help='lines of {"question": ..., "answers": [...]}')
     asked.add_argument("--beir", type=Path, metavar="FOLDER", help="corpus.jsonl, queries.jsonl and qrels; with --run")
     parser.add_argument(
-        "--reranker", action="append", metavar="NAME", help="a name of load_reranker; give as many as you like"
+        "--reranker",
+        action="append",
+        metavar="NAME",
+        help="a name of load_reranker; give as many as you like (default: embedded where it can run, else lexical)",
     )
     parser.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text")
     parser.add_argument("--run", dest="run_file", type=Path, metavar="FILE", help="candidates from a TREC run")
@@ -52,11 +56,12 @@ def _run(options: argparse.Namespace) -> int:
     from ksdk_rerank.commands.terminal import progress, write
     from ksdk_rerank.evaluation import DiskStore, evaluate
 
-    _check(options)
+    names = options.reranker or [default_name()]
+    _check(options, names)
     with DiskStore(options.cache, read=not options.fresh) as store, progress() as told:
         queries, candidates, judgements = _material(options, store, told)
         evaluation = evaluate(
-            options.reranker or _RERANKERS,
+            names,
             queries,
             candidates,
             judgements,
@@ -73,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if any(row.metrics for row in evaluation.rerankers) else 1
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     """Find out what is wrong before anything is asked."""
     from ksdk_rerank.evaluation.measuring import contenders_among
     from ksdk_rerank.evaluation.metrics import measure_for
@@ -91,7 +96,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
         raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
     measure_for(options.metric or _METRICS, [])
-    contenders_among(options.reranker or _RERANKERS)
+    contenders_among(names)
 
 
 def _material(options: argparse.Namespace, store: DiskStore, told: Progress | None) -> Material:

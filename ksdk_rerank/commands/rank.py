@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
 
@@ -16,7 +16,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("rank", help="put files, or lines of standard input, in order of relevance")
     parser.add_argument("query", help="what the best document should answer")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a document each; - reads one document a line")
-    parser.add_argument("--reranker", default="lexical", metavar="NAME", help="a name of load_reranker")
+    parser.add_argument(
+        "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
+    )
     parser.add_argument("--top-n", type=int, help="documents to show (default: all)")
     parser.add_argument("--min-score", type=float, help="show only documents that score at least this, in [0, 1]")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
@@ -28,7 +30,7 @@ def _run(options: argparse.Namespace) -> None:
 
     documents = [document for file in options.files for document in _documents(file)]
     names, texts = [name for name, _ in documents], [text for _, text in documents]
-    with load_reranker(options.reranker) as reranker:
+    with load_reranker(options.reranker or default_name()) as reranker:
         ranking = reranker.rank(options.query, texts, top_n=options.top_n, min_score=options.min_score)
     if options.json:
         results = [

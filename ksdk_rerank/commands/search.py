@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
 
@@ -14,7 +14,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("search", help="search KnowledgeSDK or a folder, and rerank what it finds")
     parser.add_argument("query", help="what to look for")
-    parser.add_argument("--reranker", default="input-order", metavar="NAME", help="a name of load_reranker")
+    parser.add_argument(
+        "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
+    )
     parser.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text instead")
     parser.add_argument("--limit", type=int, default=20, help="candidates to search for (default: 20)")
     parser.add_argument("--top-n", type=int, default=5, help="documents to show (default: 5)")
@@ -26,7 +28,7 @@ def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.searching import first_stage
     from ksdk_rerank.commands.terminal import number, show, write, write_json
 
-    with load_reranker(options.reranker) as reranker, first_stage(options.docs) as client:
+    with load_reranker(options.reranker or default_name()) as reranker, first_stage(options.docs) as client:
         reranker.rank(options.query, [], top_n=options.top_n)  # what is wrong is found out before anything is asked
         hits = client.search(options.query, options.limit)
         texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]

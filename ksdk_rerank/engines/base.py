@@ -51,6 +51,10 @@ class Engine(ABC):
 
     A pair's logit must not hang on what else is in its batch, but for rounding: where it would, this is 1."""
 
+    multiple: int = 1
+    """Batches are padded to a length that is a multiple of so many tokens, for an engine that prepares itself for each
+    new shape."""
+
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         """The logits of a batch, before any activation: one a row, in float32 or float64."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOKEN_BUDGET", "Batch", "pad", "share", "split"]
+__all__ = ["TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
 
 TOKEN_BUDGET = 512
 """Tokens a batch, padding included, on a processor: about what its caches hold. Chosen with `python
@@ -67,9 +67,14 @@ def share(lengths: Sequence[int], budget: int, streams: int) -> int:
     return min(budget, -(-tokens // (rounds * streams)))
 
 
-def pad(pairs: Sequence[NDArray[np.int32]], pad_id: int) -> Batch:
-    """A batch of `pairs`, arrays of shape (2, tokens) that hold the ids and the types, padded on the right."""
-    shape = (len(pairs), max(pair.shape[1] for pair in pairs))
+def rounded(length: int, multiple: int, longest: int) -> int:
+    """The next multiple, or `longest` where that comes before it: more than a model reads is never padded to."""
+    return min(-(-length // multiple) * multiple, max(length, longest))
+
+
+def pad(pairs: Sequence[NDArray[np.int32]], pad_id: int, length: int) -> Batch:
+    """A batch of `pairs`, arrays of shape (2, tokens) that hold ids and types, padded on the right to `length`."""
+    shape = (len(pairs), length)
     batch = Batch(np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
     for row, pair in enumerate(pairs):
         tokens = pair.shape[1]

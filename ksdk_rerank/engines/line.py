@@ -154,12 +154,14 @@ def _batch(call: _Call, model: Model, job: Job, ready: Sequence[_Call]) -> list[
     batch = [(call, job, rows)]
     if len(ready) <= model.engine.streams:
         return batch  # there is a thread for each
-    count, longest, shortest = len(rows), job.longest(rows), job.longest(rows)
+    count, longest = len(rows), model.length(job.pairs[rows[0]])
+    shortest = longest
     for other in ready:
         if other is call or other.model is not model or other.job is None or not other.job.batches:
             continue
         rows = other.job.batches[0]
-        low, high = min(shortest, other.job.longest(rows)), max(longest, other.job.longest(rows))
+        its = model.length(other.job.pairs[rows[0]])
+        low, high = min(shortest, its), max(longest, its)
         if low >= high * _ABOUT_AS_LONG and (count + len(rows)) * high <= model.engine.budget:
             batch.append((other, other.job, other.job.take()))
             count, longest, shortest = count + len(rows), high, low

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.base import Engine
-from ksdk_rerank.engines.batching import pad, share, split
+from ksdk_rerank.engines.batching import pad, rounded, share, split
 from ksdk_rerank.engines.encoding import PairEncoder
 
 __all__ = ["Job", "Model"]
@@ -25,6 +25,7 @@ class Model:
     def __init__(self, engine: Engine, *, name: str, max_length: int, pad_id: int) -> None:
         self.engine = engine
         self.encoder = PairEncoder(engine.tokenizer, max_length, name)
+        self._max_length = max_length
         self._pad_id = pad_id
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
@@ -39,7 +40,11 @@ class Model:
 
     def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
         """The logits of `pairs` of similar length, as one batch."""
-        return self.engine.forward(pad(pairs, self._pad_id))
+        return self.engine.forward(pad(pairs, self._pad_id, max(map(self.length, pairs))))
+
+    def length(self, pair: NDArray[np.int32]) -> int:
+        """How many tokens a pair takes in a batch, where none is longer."""
+        return rounded(pair.shape[1], self.engine.multiple, self._max_length)
 
 
 class Job:
@@ -75,15 +80,10 @@ class Job:
         self.pairs += piece.pairs
         self._truncated += piece.truncated
         if len(self.pairs) == len(self._texts):
-            lengths = [pair.shape[1] for pair in self.pairs]
+            lengths = [model.length(pair) for pair in self.pairs]
             self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
-            self.waiting = sum(lengths)
+            self.waiting = sum(pair.shape[1] for pair in self.pairs)
             self.encoded = True
-
-    def longest(self, rows: Sequence[int]) -> int:
-        """Tokens of the longest pair of a batch."""
-        length: int = self.pairs[rows[0]].shape[1]
-        return length
 
     def take(self) -> list[int]:
         """The next batch."""

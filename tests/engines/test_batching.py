@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ksdk_rerank.engines.batching import pad, split
+from ksdk_rerank.engines.batching import pad, rounded, split
 
 
 def test_the_example_in_the_docstring_holds() -> None:
@@ -28,8 +28,13 @@ def test_no_pairs_make_no_batch() -> None:
 
 
 def test_padding_goes_to_the_right_and_is_masked() -> None:
-    batch = pad([np.array([[2, 9, 3], [0, 0, 1]], np.int32), np.array([[2], [1]], np.int32)], pad_id=7)
-    assert batch.ids.tolist() == [[2, 9, 3], [2, 7, 7]]
-    assert batch.types.tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert batch.mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    batch = pad([np.array([[2, 9, 3], [0, 0, 1]], np.int32), np.array([[2], [1]], np.int32)], pad_id=7, length=4)
+    assert batch.ids.tolist() == [[2, 9, 3, 7], [2, 7, 7, 7]]
+    assert batch.types.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
+    assert batch.mask.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
     assert {batch.ids.dtype, batch.types.dtype, batch.mask.dtype} == {np.dtype(np.int64)}
+
+
+def test_lengths_are_rounded_up_but_never_beyond_what_the_model_reads() -> None:
+    assert [rounded(length, 16, 40) for length in (1, 16, 17, 33, 40)] == [16, 16, 32, 40, 40]
+    assert [rounded(length, 1, 40) for length in (1, 17)] == [1, 17]
