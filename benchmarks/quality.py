@@ -268,6 +268,16 @@ def _shown(line: Line) -> str:
     )
 
 
+def markdown(lines: Sequence[Line]) -> str:
+    """nDCG@10 of each order on each collection, as a table for documentation."""
+    collections = dict.fromkeys(line.collection for line in lines)
+    rows = ["| nDCG@10 | " + " | ".join(collections) + " |", "|---" * (1 + len(collections)) + "|"]
+    for order in dict.fromkeys(line.order for line in lines):
+        found = {line.collection: f"{line.ndcg:.3f}".lstrip("0") for line in lines if line.order == order}
+        rows.append(f"| {order} | " + " | ".join(found.get(name, "") for name in collections) + " |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME")
@@ -291,6 +301,7 @@ def main() -> None:
             for line in measure(collection, arguments.names, not arguments.no_baselines, wrappers):
                 lines.append(line)
                 print(_shown(line), flush=True)
+    print("\n" + markdown(lines))
     output = arguments.output or RESULTS / f"quality-{date.today()}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     machine = arguments.machine or f"{platform.system()} {platform.machine()}"

@@ -38,6 +38,8 @@ def test_the_block_runs_and_prints_what_stands_below_it(code: str, output: str |
     for needed in ("langchain_classic", "langchain_core", "llama_index.core", "cohere", "opentelemetry.sdk"):
         if needed in code or (needed == "langchain_core" and "langchain_ksdk" in code):
             pytest.importorskip(needed)
+    if '"embedded"' in code:
+        pytest.importorskip("onnxruntime")
     keys = {"CO_API_KEY": "no-real-key", "JINA_API_KEY": "no-real-key"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **keys})

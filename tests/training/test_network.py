@@ -1,0 +1,58 @@
+"""What is exported scores pairs as the training does, which reads queries and documents apart."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training.network import CrossEncoder, Encoder, Head, Reader, States  # noqa: E402 - these need torch
+
+CLS, SEP, PAD = 1, 2, 0
+
+
+@pytest.fixture
+def model() -> CrossEncoder:
+    torch.manual_seed(0)
+    model = CrossEncoder(Encoder(vocabulary=50, layers=2), Head(), Reader(layers=2), cls=CLS)
+    torch.nn.init.normal_(model.head.importance.weight)
+    torch.nn.init.normal_(model.reader.linear.weight)
+    return model.eval().requires_grad_(False)
+
+
+def padded(texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(map(len, texts))
+    ids = torch.tensor([text + [PAD] * (width - len(text)) for text in texts])
+    mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts])
+    return ids, mask
+
+
+def test_a_pair_scores_as_its_texts_do_when_they_are_read_apart(model: CrossEncoder) -> None:
+    queries = [[CLS, 5, 6, SEP], [CLS, 7, SEP]]
+    documents = [[CLS, 8, 9, 10, 5, SEP], [CLS, 6, SEP]]
+    sides = []
+    for texts in (queries, documents):
+        ids, mask = padded(texts)
+        sides.append(States(model.encoder(ids, mask), mask.float()))
+    query, document = sides
+    read = model.reader(query, model.reader.project(document.values), document.mask)  # each query with its document
+    apart = model.head.all_pairs(query, document).diagonal() + read
+
+    ids, mask = padded([[*query, *document[1:]] for query, document in zip(queries, documents, strict=True)])
+    types = torch.zeros_like(ids)
+    for row, (query_ids, document_ids) in enumerate(zip(queries, documents, strict=True)):
+        types[row, len(query_ids) : len(query_ids) + len(document_ids) - 1] = 1
+    torch.testing.assert_close(model(ids, mask, types)[:, 0], apart, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_changes_no_score(model: CrossEncoder) -> None:
+    pair = [CLS, 5, SEP, 8, 9, SEP]
+    alone = torch.tensor([pair]), torch.ones(1, 6, dtype=torch.long), torch.tensor([[0, 0, 0, 1, 1, 1]])
+    wider = [torch.nn.functional.pad(part, (0, 4)) for part in alone]
+    torch.testing.assert_close(model(*wider), model(*alone), rtol=1e-4, atol=1e-4)
+
+
+def test_before_training_the_reader_adds_nothing(model: CrossEncoder) -> None:
+    states = States(torch.randn(1, 3, 384), torch.ones(1, 3))
+    reader = Reader(layers=1)
+    assert reader(states, reader.project(states.values), states.mask).item() == 0
