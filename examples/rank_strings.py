@@ -8,7 +8,7 @@ from ksdk_rerank import load_reranker
 documents = [
     "The colour key of the heat map lies in its lower right corner.",
     "To rotate an API key, run `lf keys rotate`; the old key works for another day.",
-    "Rotate the camera with the middle mouse button.",
+    "An API key belongs to a project.",
 ]
 
 reranker = load_reranker("embedded")  # where a model hub can be reached: "cross-encoder/ms-marco-MiniLM-L-6-v2"

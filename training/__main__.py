@@ -29,8 +29,8 @@ from training.validate import Judged, calibration, judge, reciprocal_ranks, reli
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
 LONGEST_QUERY, LONGEST_PASSAGE = 40, 112
 """Tokens that are trained on; what is shipped reads 512 of both."""
-DROPPED, WIDTH, READING = 3, 1152, 2
-"""Which of the base's layers goes, how many of its 1,536 neurons between layers stay, and layers of the `Reader`."""
+DROPPED, WIDTH = 3, 1152
+"""Which of the base's layers goes, and how many of its 1,536 neurons between layers stay."""
 
 
 def main() -> None:
@@ -75,7 +75,6 @@ def main() -> None:
         cls=tokenizer.token_to_id("[CLS]"),
         dropped=DROPPED,
         width=WIDTH,
-        reading=READING,
     )
     judged = Judged(tasks, arguments.seed)
     report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}

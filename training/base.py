@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from training.network import CrossEncoder, Encoder, Head, Reader
+from training.network import Comparison, CrossEncoder, Encoder, Head
 from training.vocabulary import prune
 
 __all__ = ["load_base", "smaller"]
@@ -62,13 +62,11 @@ def _both(ours: str, weights: dict[str, Tensor], theirs: str) -> dict[str, Tenso
     return {f"{ours}.{kind}": weights[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
 
 
-def smaller(
-    encoder: Encoder, texts: Sequence[Sequence[int]], *, cls: int, dropped: int, width: int, reading: int
-) -> CrossEncoder:
+def smaller(encoder: Encoder, texts: Sequence[Sequence[int]], *, cls: int, dropped: int, width: int) -> CrossEncoder:
     """The network to train: `encoder` less one layer and less some of the neurons between its others.
 
     Each feed-forward layer keeps the `width` neurons that say most on `texts` (ids): the root of their mean squared
-    activation, times the length of what they add. The `reading` layers of the `Reader` start as the encoder's last.
+    activation, times the length of what they add.
     """
     kept = copy.deepcopy(encoder)
     del kept.attention[dropped], kept.feed_forward[dropped]
@@ -90,11 +88,7 @@ def smaller(
         best = (activation.sqrt() * part.down.weight.norm(dim=0)).topk(width).indices.sort().values
         part.up = _linear(part.up.weight[best], part.up.bias[best])
         part.down = _linear(part.down.weight[:, best], part.down.bias)
-    reader = Reader(reading)
-    for ours, theirs in ((reader.attention, kept.attention), (reader.feed_forward, kept.feed_forward)):
-        for place in range(reading):
-            ours[place] = copy.deepcopy(theirs[len(theirs) - reading + place])
-    return CrossEncoder(kept, Head(), reader, cls=cls)
+    return CrossEncoder(kept, Head(), Comparison(), cls=cls)
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -1,17 +1,16 @@
-"""The network: a bi-encoder that reads query and document apart, and layers in which the query reads the document.
+"""The network: an encoder that reads query and document apart, and layers that compare what it made of them.
 
 `CrossEncoder` scores `[CLS] query [SEP] document [SEP]`. Its logit is a sum of three:
 
 - the cosine of the mean states of query and document, which is how all-MiniLM-L6-v2 compares two texts;
 - their late interaction: the best cosine of each of the query's tokens with a token of the document (ColBERT's,
   https://arxiv.org/abs/2004.12832), averaged by a learned importance of the query's;
-- what `Reader` makes of both: transformer layers whose tokens are the query's alone, and which attend to the query and
-  to the document. Follows Gao, Dai and Callan, "Modularized Transfomer-based Ranking Framework" (EMNLP 2020,
-  https://aclanthology.org/2020.emnlp-main.342). But: the query's own attention and that to the document are one.
+- what `Comparison` makes of both: each of the query's tokens attends to the document, and is compared with what it
+  found there. Follows Parikh et al., "A Decomposable Attention Model for Natural Language Inference" (EMNLP 2016,
+  https://aclanthology.org/D16-1244). But: only the query attends, and its tokens attend to each other afterwards.
 
 The last starts at zero, so training starts from an order that is better than BM25's, not from noise. As the document
-is read apart, one reading of it is compared with every query of a training step; and as only the query's tokens go
-through the `Reader`, it costs little.
+is read apart, one reading of it is compared with every query of a training step.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HIDDEN", "POSITIONS", "CrossEncoder", "Encoder", "Head", "Projected", "Reader", "States"]
+__all__ = ["HIDDEN", "POSITIONS", "Comparison", "CrossEncoder", "Encoder", "Head", "States"]
 
 HIDDEN, HEADS, FEED_FORWARD, POSITIONS = 384, 12, 1536, 512
 NEVER = -1e4
@@ -33,13 +32,6 @@ class States(NamedTuple):
 
     values: Tensor
     mask: Tensor
-
-
-class Projected(NamedTuple):
-    """Keys and values (n, tokens, HIDDEN) of texts for one layer of the `Reader`."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class Attention(nn.Module):
@@ -53,17 +45,11 @@ class Attention(nn.Module):
         self.output = nn.Linear(HIDDEN, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
 
-    def project(self, x: Tensor) -> Projected:
-        return Projected(self.key(x), self.value(x))
-
-    def forward(self, x: Tensor, bias: Tensor, beside: Projected | None = None) -> Tensor:
-        """`x` attends to itself and to what is `beside` it; `bias` is added to the attention."""
-        keys, values = self.project(x)
-        if beside is not None:
-            keys, values = torch.cat([keys, beside.keys], 1), torch.cat([values, beside.values], 1)
-        scores = _split(self.query(x)) @ _split(keys).transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS))
-        context = ((scores + bias).softmax(-1) @ _split(values)).transpose(1, 2).flatten(2)
-        return self.norm(x + self.output(context))
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
+        q, k, v = _split(self.query(x)), _split(self.key(x)), _split(self.value(x))
+        weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS)) + bias).softmax(-1)
+        return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
 
 
 def _split(x: Tensor) -> Tensor:
@@ -136,35 +122,39 @@ class Head(nn.Module):
         return self._logits(cosine, similar.amax(-1), expanded)
 
     def _logits(self, cosine: Tensor, best: Tensor, query: States) -> Tensor:
-        importance = self.importance(query.values)[..., 0] + (1 - query.mask) * NEVER
-        late = (importance.softmax(-1) * best).sum(-1)
-        return self.weights[0] * cosine + self.weights[1] * late
+        return self.weights[0] * cosine + self.weights[1] * (self.importances(query) * best).sum(-1)
+
+    def importances(self, query: States) -> Tensor:
+        """Of the query's tokens (..., tokens): what a query's add up to is 1."""
+        importance: Tensor = self.importance(query.values)[..., 0] + (1 - query.mask) * NEVER
+        return importance.softmax(-1)
 
 
-class Reader(nn.Module):
-    """Layers in which the query's tokens attend to the document's, and a linear layer on their mean."""
+class Comparison(nn.Module):
+    """What the document says in the place of each of the query's tokens, and what that is worth; always in float32.
 
-    def __init__(self, layers: int) -> None:
+    Each token of the query attends to the document by the cosines of their states, and a layer compares it with what
+    it found there. One layer of attention among the query's tokens lets them judge together.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.attention = nn.ModuleList(Attention() for _ in range(layers))
-        self.feed_forward = nn.ModuleList(FeedForward() for _ in range(layers))
-        self.linear = nn.Linear(2 * HIDDEN, 1)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.sharpness = nn.Parameter(torch.tensor(12.0))  # of the attention to the document
+        self.compare = nn.Linear(3 * HIDDEN, HIDDEN)
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.attention = Attention()
+        self.score = nn.Linear(HIDDEN, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
 
-    def project(self, documents: Tensor) -> list[Projected]:
-        """What each layer sees of documents, whichever query reads them."""
-        return [attention.project(documents) for attention in self.attention]
-
-    def forward(self, query: States, documents: list[Projected], mask: Tensor) -> Tensor:
-        """What is added to the logits (n) of pairs; `mask` is the documents'."""
-        x = query.values
-        bias = ((1 - torch.cat([query.mask, mask], 1).to(x.dtype)) * NEVER)[:, None, None, :]
-        for attention, feed_forward, document in zip(self.attention, self.feed_forward, documents, strict=True):
-            x = feed_forward(attention(x, bias, document))
-        words = query.mask[..., None].to(x.dtype)
-        pooled = torch.cat([x[:, 0], (x * words).sum(1) / words.sum(1).clamp(min=1)], -1)
-        return self.linear(pooled)[:, 0].float()
+    def forward(self, query: States, document: States, importance: Tensor) -> Tensor:
+        """What is added to the logits (n) of pairs; `importance` (n, tokens) is that of the query's tokens."""
+        ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (query, document))
+        seen = self.sharpness * ours @ theirs.transpose(1, 2) + ((1 - document.mask) * NEVER)[:, None, :]
+        ours, found = ours * math.sqrt(HIDDEN), seen.softmax(-1) @ theirs * math.sqrt(HIDDEN)
+        compared = self.norm(nn.functional.gelu(self.compare(torch.cat([ours, found, ours * found], -1))))
+        judged = self.attention(compared, ((1 - query.mask) * NEVER)[:, None, None, :])
+        return (importance * self.score(judged)[..., 0]).sum(-1)
 
 
 class CrossEncoder(nn.Module):
@@ -174,12 +164,12 @@ class CrossEncoder(nn.Module):
     masked, so that both get exactly the states that they have when they are read apart.
     """
 
-    def __init__(self, encoder: Encoder, head: Head, reader: Reader, *, cls: int) -> None:
+    def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, *, cls: int) -> None:
         super().__init__()
         self.cls = cls
         self.encoder = encoder
         self.head = head
-        self.reader = reader
+        self.comparison = comparison
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))  # a scale and an offset
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -196,6 +186,10 @@ class CrossEncoder(nn.Module):
         embeddings = self.encoder.words(ids) + self.encoder.positions(places)
         states = self.encoder.states(embeddings, ((1 - seen) * NEVER)[:, None])
         last = of_query.sum(1).amax() + 1
-        asked = States(states[:, 1:last], query[:, 1:last])
-        logits = self.head(asked, States(states, document)) + self.reader(asked, self.reader.project(states), document)
+        logits = self.compared(States(states[:, 1:last], query[:, 1:last]), States(states, document))
         return (logits * self.calibration[0] + self.calibration[1])[:, None]
+
+    def compared(self, query: States, document: States) -> Tensor:
+        """Logits (n), before calibration, of pairs that were read apart."""
+        added: Tensor = self.comparison(query, document, self.head.importances(query))
+        return self.head(query, document) + added

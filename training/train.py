@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.mine import Task
-from training.network import CrossEncoder, Projected, States
+from training.network import CrossEncoder, States
 from training.states import Texts, device
 from training.teacher import teach
 
@@ -36,8 +36,9 @@ class Recipe:
         margin: a negative whose logit from the teacher is this much above the gold's is taken for an answer that
             nobody marked, and left out.
         soft: how much of the target is the softmax of the teacher's logits; the rest is the gold.
-        late: the weight of the loss of cosine and late interaction alone, over all passages of the step, against the
-            teacher's softmax.
+        late: the weight of the loss of cosine and late interaction alone, over all passages of the step: the mean
+            square of what they differ by from the teacher's logits, each less its mean over the passages.
+        gold: the weight of the loss of everything together, the cross-entropy with that target.
         keep: the weight of the loss of token states, against those of the network before it was made smaller.
         rate: AdamW's learning rate of the encoder after 6 % of the steps; it falls to zero along a cosine.
         average: the trained weights are an exponential average over about 1 / (1 - average) steps.
@@ -51,7 +52,8 @@ class Recipe:
     margin: float = 1.5
     soft: float = 0.5
     late: float = 1.0
-    keep: float = 4.0
+    gold: float = 0.5
+    keep: float = 2.0
     rate: float = 2e-4
     decay: float = 0.01
     average: float = 0.99
@@ -70,7 +72,7 @@ def train(
     """`model`, trained, with averaged weights.
 
     Where `seconds` are not enough for all steps, fewer are taken: the pace of the first ones decides, so that the
-    learning rate still falls to zero. Encoder and reader calculate in bfloat16 and keep float32 weights aside.
+    learning rate still falls to zero. The encoder calculates in bfloat16 and keeps float32 weights aside.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -78,7 +80,6 @@ def train(
     model.encoder.words.weight.requires_grad_(False)
     fast = copy.deepcopy(model)
     fast.encoder.to(torch.bfloat16)
-    fast.reader.to(torch.bfloat16)
     trained = [(p, q) for p, q in zip(model.parameters(), fast.parameters(), strict=True) if p.requires_grad]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model, recipe), betas=(0.9, 0.98), foreach=True)
@@ -116,11 +117,10 @@ def train(
 
 
 def _groups(model: CrossEncoder, recipe: Recipe) -> list[dict[str, object]]:
-    """What starts at zero moves faster than what was trained before; the head's two weights fastest."""
+    """What starts untrained moves faster than the rest; the head's two weights fastest."""
     parts = [
         (list(model.encoder.parameters()), 1, recipe.decay),
-        ([one for name, one in model.reader.named_parameters() if not name.startswith("linear")], 2, recipe.decay),
-        ([*model.reader.linear.parameters(), *model.head.importance.parameters()], 5, recipe.decay),
+        ([*model.comparison.parameters(), *model.head.importance.parameters()], 5, recipe.decay),
         ([model.head.weights], 50, 0.0),
     ]
     return [
@@ -168,17 +168,15 @@ def _losses(
     with torch.no_grad():
         teacher = teach(queries.teacher.batch(asked), passages.teacher.batch(shown))
     late = model.head.all_pairs(query, document)
-    late_loss = torch.nn.functional.kl_div(late.log_softmax(-1), teacher.softmax(-1), reduction="batchmean")
+    difference = late - teacher
+    late_loss = (difference - difference.mean(-1, keepdim=True)).square().mean()
 
     others = late.detach().scatter(1, own, -1e4).topk(recipe.read).indices
     read = torch.cat([own, others], 1)  # (queries, 1 + negatives + others); the gold comes first
     rows = torch.arange(len(batch), device=device).repeat_interleave(read.shape[1])
     flat = read.flatten()
-    dtype = model.reader.linear.weight.dtype
-    projected = [Projected(one.keys[flat], one.values[flat]) for one in model.reader.project(document.values.to(dtype))]
-    asking = States(query.values[rows].to(dtype), query.mask[rows])
-    added = model.reader(asking, projected, document.mask[flat]).view(read.shape)
-    logits = late.gather(1, read) + added
+    asking = States(query.values[rows], query.mask[rows])
+    logits = model.compared(asking, States(document.values[flat], document.mask[flat])).view(read.shape)
     taught = teacher.gather(1, read)
     hidden = taught > taught[:, :1] + recipe.margin
     target = recipe.soft * taught.masked_fill(hidden, -1e4).softmax(-1)
@@ -186,7 +184,7 @@ def _losses(
     logits = logits.masked_fill(hidden, -1e4)
     loss = -(target * logits.log_softmax(-1)).sum(-1).mean()
     hits = float((logits[:, : own.shape[1]].argmax(-1) == 0).float().mean())
-    return [loss, recipe.late * late_loss, recipe.keep * (query_kept + document_kept) / 2], hits
+    return [recipe.gold * loss, recipe.late * late_loss, recipe.keep * (query_kept + document_kept) / 2], hits
 
 
 def _group(task: Task, passages: int, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.int64]:

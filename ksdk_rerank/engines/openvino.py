@@ -37,6 +37,7 @@ class OpenVinoEngine(Engine):
 
     backend: ClassVar[str] = "openvino"
     budget = TOKEN_BUDGET
+    multiple = 16  # OpenVINO compiles for each shape that it has not seen, and keeps what it compiled
 
     def __init__(self, name: str, files: Files, settings: Settings) -> None:
         if settings.device not in (None, "cpu"):

@@ -50,6 +50,23 @@ def test_where_the_processor_has_bfloat16_it_comes_first(tiny_bert: str) -> None
 
 
 @needs_openvino
+def test_batches_come_in_few_lengths_since_each_new_one_is_prepared_for_and_kept(
+    tiny_bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker = exact(tiny_bert)
+    engine = reranker._shared()._loaded().engine
+    lengths, forward = set(), engine.forward
+
+    def watched(batch):
+        lengths.add(batch.ids.shape[1])
+        return forward(batch)
+
+    monkeypatch.setattr(engine, "forward", watched)
+    reranker.score(QUERY, ["key " * count for count in range(1, 60)])
+    assert lengths == {16, 32, 48, 64}
+
+
+@needs_openvino
 def test_a_score_does_not_depend_on_the_other_documents(tiny_model: str, documents: list[str]) -> None:
     reranker = exact(tiny_model)
     together = reranker.score(QUERY, documents).raw

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.network import CrossEncoder, Encoder, Head, Reader, States  # noqa: E402 - these need torch
+from training.network import Comparison, CrossEncoder, Encoder, Head, States  # noqa: E402 - these need torch
 
 CLS, SEP, PAD = 1, 2, 0
 
@@ -14,9 +14,9 @@ CLS, SEP, PAD = 1, 2, 0
 @pytest.fixture
 def model() -> CrossEncoder:
     torch.manual_seed(0)
-    model = CrossEncoder(Encoder(vocabulary=50, layers=2), Head(), Reader(layers=2), cls=CLS)
+    model = CrossEncoder(Encoder(vocabulary=50, layers=2), Head(), Comparison(), cls=CLS)
     torch.nn.init.normal_(model.head.importance.weight)
-    torch.nn.init.normal_(model.reader.linear.weight)
+    torch.nn.init.normal_(model.comparison.score.weight)
     return model.eval().requires_grad_(False)
 
 
@@ -35,8 +35,8 @@ def test_a_pair_scores_as_its_texts_do_when_they_are_read_apart(model: CrossEnco
         ids, mask = padded(texts)
         sides.append(States(model.encoder(ids, mask), mask.float()))
     query, document = sides
-    read = model.reader(query, model.reader.project(document.values), document.mask)  # each query with its document
-    apart = model.head.all_pairs(query, document).diagonal() + read
+    added = model.comparison(query, document, model.head.importances(query))  # each query with its document
+    apart = model.head.all_pairs(query, document).diagonal() + added
 
     ids, mask = padded([[*query, *document[1:]] for query, document in zip(queries, documents, strict=True)])
     types = torch.zeros_like(ids)
@@ -52,7 +52,6 @@ def test_padding_changes_no_score(model: CrossEncoder) -> None:
     torch.testing.assert_close(model(*wider), model(*alone), rtol=1e-4, atol=1e-4)
 
 
-def test_before_training_the_reader_adds_nothing(model: CrossEncoder) -> None:
+def test_before_training_the_comparison_adds_nothing() -> None:
     states = States(torch.randn(1, 3, 384), torch.ones(1, 3))
-    reader = Reader(layers=1)
-    assert reader(states, reader.project(states.values), states.mask).item() == 0
+    assert Comparison()(states, states, torch.full((1, 3), 1 / 3)).item() == 0
