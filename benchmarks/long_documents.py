@@ -40,8 +40,8 @@ from ksdk_rerank.evaluation.bootstrap import intervals
 
 CHARACTERS = 6_000  # about 1,350 tokens of BERT's
 CANDIDATES = 10
-# A stride longer than the window is as long as the window: 512 leaves no overlap in models of 512 tokens.
-WINDOWS = ((None, None), (None, 512), (256, 128), (256, 256), (128, 64), (128, 128))
+# Windows of 512 are all that models of 512 tokens have room for beside a query. The default's are of 128.
+WINDOWS = ((None, None), (512, 256), (512, 512), (256, 128), (256, 256), (128, 128))
 FIRST_STAGE = ("first stage", None, None)
 TRUNCATION = ("truncation", None, None)
 DEFAULT = ("max", None, None)

@@ -84,11 +84,20 @@ def estimated_tokens(texts: Sequence[str]) -> list[int]:
 
 
 def windows(
-    documents: Sequence[str], limit: int, stride: int, count: Callable[[Sequence[str]], Sequence[int]]
+    documents: Sequence[str],
+    limit: int,
+    stride: int,
+    count: Callable[[Sequence[str]], Sequence[int]],
+    *,
+    fits: int | None = None,
 ) -> list[Window]:
-    """The windows of all documents, in order; a document of at most `limit` tokens is its own only one."""
+    """The windows of all documents, in order; a document of at most `fits` tokens is its own only one.
+
+    `fits` is `limit` where it is None.
+    """
+    fits = limit if fits is None else fits
     # A token is at least one byte, so that many need not be counted.
-    long = [index for index, text in enumerate(documents) if len(text.encode()) > limit]
+    long = [index for index, text in enumerate(documents) if len(text.encode()) > fits]
     units = [(index, *span) for index in long for span in _sentences(documents[index])]
     tokens: dict[tuple[int, int, int], int] = {}
     while uncounted := [unit for unit in units if unit not in tokens]:
@@ -100,7 +109,8 @@ def windows(
     found = []
     for index, text in enumerate(documents):
         own = of.get(index, [])
-        spans = _spans([(start, end) for _, start, end in own], [tokens[unit] for unit in own], limit, stride)
+        counts = [tokens[unit] for unit in own]
+        spans = _spans([(start, end) for _, start, end in own], counts, limit, stride) if sum(counts) > fits else []
         if len(spans) < 2:
             found.append(Window(index, text, None))
             continue

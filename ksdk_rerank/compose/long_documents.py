@@ -23,13 +23,14 @@ from ksdk_rerank.results import Ranked, Ranking
 
 __all__ = ["CountsTokens", "LongDocuments"]
 
-_WINDOW = 384
-"""Tokens, where the model's are not known: three quarters of 512, to leave room for a query and a poor estimate."""
+_WINDOW = 128
+"""Tokens, where the model's are known. Documents that are longer than its room had an MRR@10 of .948 in windows of 128,
+.912 of 256 and .884 of 512, each with half of it as the stride, and of .919, .883 and .852 without overlap; cut at the
+end of the model's window, .657 (`benchmarks/long_documents.py --second embedded --queries 60`, 2026-11-24)."""
 
-# Where the model's tokens are known the default is all of its room, so that documents that fit are left alone. For longer
-# ones shorter windows are better: benchmarks/long_documents.py --second embedded --queries 60, 2026-11-24, MRR@10 of .884
-# by default, .912 with window=256, .948 with window=128; cut at the model's end, .657. Half a window of overlap, the
-# default of stride, against none: .884 and .852, .912 and .883, .948 and .919.
+_ESTIMATED = 384
+"""Tokens, where the model's are not known: three quarters of 512, to leave room for a query and a poor estimate. Hosted
+models may count, and bill, by the text, so these windows are long."""
 
 _SHORTEST = 16
 """Tokens: what is read at a time even where a query leaves less room, which the model then reports or refuses."""
@@ -40,8 +41,9 @@ class LongDocuments(Wrapper):
 
     Args:
         reranker: what reads the windows, or its name. The windows of all documents go to it in one call.
-        window: tokens a window has at most, at least 1. None is what the model has room for beside the query where it
-            can say so, else 384. A window never has more tokens than that room.
+        window: tokens a window has at most, at least 1. A window never has more than the model has room for beside the
+            query. None is 128 where the model can say how much room that is, and only documents that do not fit into
+            the room are split; where it cannot, 384.
         stride: tokens from the beginning of one window to the beginning of the next, up to `window`: the smaller, the
             more they overlap. None is half the window, as in the paper.
         pool: `"max"` takes the score of the best window; `"mean"` the mean `score` of the best `k`.
@@ -104,12 +106,13 @@ class LongDocuments(Wrapper):
 
     def _split(self, query: str, documents: Sequence[str]) -> list[Window]:
         leaf = counting_leaf(self.reranker)
-        limit = self.window or _WINDOW
+        fits = self.window or _ESTIMATED
         if leaf is not None:
             room = leaf.document_room(query)
-            limit = max(_SHORTEST, min(self.window or room, room))
+            fits = max(_SHORTEST, min(self.window or room, room))
+        limit = min(_WINDOW, fits) if leaf is not None and self.window is None else fits
         stride = min(self.stride or max(1, limit // 2), limit)
-        return windows(documents, limit, stride, leaf.count_tokens if leaf else estimated_tokens)
+        return windows(documents, limit, stride, leaf.count_tokens if leaf else estimated_tokens, fits=fits)
 
     def _pooled(self, documents: Sequence[str], split: Sequence[Window], inner: Ranking) -> Ranking:
         read = {ranked.index: (place, ranked) for place, ranked in enumerate(inner)}

@@ -221,6 +221,16 @@ def test_spans_of_nested_windows_are_positions_in_the_document(call: Call) -> No
 # In whose tokens
 
 
+def test_by_default_only_what_does_not_fit_is_split_and_that_into_short_windows(call: Call) -> None:
+    sentences = [f"w{number} w w w w w w w w." for number in range(60)]
+    fits, long = " ".join(sentences[:30]), " ".join(sentences)
+    leaf = Tokenizing(room=301)
+    ranking = call(LongDocuments(leaf).rank, "w7", [fits, long])
+    assert leaf.asked[0][0] == fits  # 270 words, and 300 are left beside the query
+    assert max(words(leaf.asked[0][1:])) == 126  # of 540, as many sentences of 9 as 128 hold
+    assert {ranked.index: ranked.span is None for ranked in ranking} == {0: True, 1: False}
+
+
 def test_windows_are_counted_in_the_tokens_of_the_leaf_and_fit_beside_the_query(call: Call) -> None:
     text = " ".join(f"w{number} w w w w w w w w." for number in range(20))
     leaf = Tokenizing(room=30)
