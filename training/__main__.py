@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.perf_counter()
     torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)  # a matrix product over them takes a hundred times as long
+    torch.set_flush_denormal(True)  # arithmetic on them is many times slower
     torch.manual_seed(arguments.seed)
     work = arguments.work or arguments.out / "work"
     work.mkdir(parents=True, exist_ok=True)
