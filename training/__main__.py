@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from training.base import load_base, smaller
+from training.base import load_base
 from training.mine import mine
+from training.network import Comparison, CrossEncoder, Head
 from training.pack import golden, pack
 from training.sources import read_sources
 from training.states import Texts, device, read, tokenize
@@ -29,8 +31,6 @@ from training.validate import Judged, calibration, judge, reciprocal_ranks, reli
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
 LONGEST_QUERY, LONGEST_PASSAGE = 40, 112
 """Tokens that are trained on; what is shipped reads 512 of both."""
-DROPPED, WIDTH = 3, 1152
-"""Which of the base's layers goes, and how many of its 1,536 neurons between layers stay."""
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the training material")
     parser.add_argument("--teacher", type=Path, required=True, help="the folder of all-mpnet-base-v2")
     parser.add_argument("--out", type=Path, required=True, help="where the model's files go")
-    parser.add_argument("--work", type=Path, help="keep and use texts and token states here (5 GB); default: OUT/work")
+    parser.add_argument("--work", type=Path, help="keep and use texts and token states here (6 GB); default: OUT/work")
     parser.add_argument("--minutes", type=float, default=45, help="of training; decides how many steps there are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=float, default=1.0, help="how much of the material; with a GPU 3.0 is all")
@@ -56,26 +56,24 @@ def main() -> None:
         print(f"{source.name}: {len(source.passages)} passages, {len(source.queries)} queries", flush=True)
     base, tokenizer = load_base()
     quick = copy.deepcopy(base).to(device, torch.bfloat16)
+
+    def read_base(ids: Tensor, mask: Tensor) -> Tensor:
+        return quick.query(ids, mask).values
+
     teacher, its_tokenizer = load_teacher(arguments.teacher)
     asked = [query.text for source in sources for query in source.queries]
     shown = [passage.text for source in sources for passage in source.passages]
     read_both = []
     for texts, longest in ((asked, LONGEST_QUERY), (shown, LONGEST_PASSAGE)):
         ids, its_ids = tokenize(tokenizer, texts, longest), tokenize(its_tokenizer, texts, longest)
-        read_both.append(Texts(ids, read(quick, "base", ids, 0, work), read(teacher, "teacher", its_ids, PAD, work)))
+        theirs = read(teacher, "teacher", its_ids, PAD, work)
+        read_both.append(Texts(ids, read(read_base, "base", ids, 0, work), theirs))
     queries, passages = read_both
     tasks = mine(sources, queries.base.means, passages.base.means, arguments.seed)
     print(f"mined {len(tasks)} queries' negatives, {time.perf_counter() - started:.0f} s from the start", flush=True)
 
     recipe = Recipe()
-    some = np.random.default_rng(arguments.seed).choice(len(passages.ids), 300, replace=False)
-    start = smaller(
-        base,
-        [passages.ids[place] for place in some],
-        cls=tokenizer.token_to_id("[CLS]"),
-        dropped=DROPPED,
-        width=WIDTH,
-    )
+    start = CrossEncoder(base, Head(), Comparison(), cls=tokenizer.token_to_id("[CLS]"))
     judged = Judged(tasks, arguments.seed)
     report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}
     report["base"] = reciprocal_ranks(judged, judged.base(queries, passages))

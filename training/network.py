@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HIDDEN", "POSITIONS", "Comparison", "CrossEncoder", "Encoder", "Head", "States"]
+__all__ = ["HEADS", "HIDDEN", "NEVER", "POSITIONS", "Comparison", "CrossEncoder", "Encoder", "Head", "Kept", "States", "mean"]
 
 HIDDEN, HEADS, FEED_FORWARD, POSITIONS = 384, 12, 1536, 512
 NEVER = -1e4
@@ -34,33 +34,51 @@ class States(NamedTuple):
     mask: Tensor
 
 
+class Kept(NamedTuple):
+    """Which tokens of each row are kept: their places (n, most) in order, and 1 where there is one, else 0.
+
+    The number of places is a multiple of 8, so that engines which prepare for each shape meet fewer of them.
+    """
+
+    places: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, kept: Tensor) -> Kept:
+        """`kept` (n, tokens) is 1 or 0."""
+        tokens = kept.shape[1]
+        last_first = torch.arange(tokens, 0, -1, device=kept.device)
+        order = (kept.long() * tokens + last_first).sort(descending=True).indices
+        places = order[:, : (kept.long().sum(1).amax() + 7) // 8 * 8]
+        return cls(places, kept.gather(1, places).float())
+
+    def take(self, x: Tensor) -> Tensor:
+        """Of each row of `x` (n, tokens, ...) what is kept."""
+        first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
+        return x.flatten(0, 1)[self.places + first]
+
+
 class Attention(nn.Module):
     """Multi-head attention of BERT, with plain matrix products: they export, and train fast."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.query = nn.Linear(HIDDEN, HIDDEN)
-        self.key = nn.Linear(HIDDEN, HIDDEN)
-        self.value = nn.Linear(HIDDEN, HIDDEN)
+        self.inputs = nn.Linear(HIDDEN, 3 * HIDDEN)  # queries, keys and values
         self.output = nn.Linear(HIDDEN, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
-        q, k, v = _split(self.query(x)), _split(self.key(x)), _split(self.value(x))
+        q, k, v = self.inputs(x).view(*x.shape[:2], 3, HEADS, HIDDEN // HEADS).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS)) + bias).softmax(-1)
         return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
 
 
-def _split(x: Tensor) -> Tensor:
-    return x.unflatten(2, (HEADS, HIDDEN // HEADS)).transpose(1, 2)
-
-
 class FeedForward(nn.Module):
-    def __init__(self, width: int = FEED_FORWARD) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.up = nn.Linear(HIDDEN, width)
-        self.down = nn.Linear(width, HIDDEN)
+        self.up = nn.Linear(HIDDEN, FEED_FORWARD)
+        self.down = nn.Linear(FEED_FORWARD, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +86,12 @@ class FeedForward(nn.Module):
 
 
 class Encoder(nn.Module):
-    """BERT with some layers of 384, for texts of one kind: the embedding of type 0 is added to those of positions."""
+    """BERT with some layers of 384, for texts of one kind: the embedding of type 0 is added to those of positions.
+
+    Its first attention reads every token; the rest reads those that `Kept` names, which is where nearly all of the
+    time goes. Follows PoWER-BERT (Goyal et al., ICML 2020, https://arxiv.org/abs/2001.08950). But: what goes is
+    decided by the vocabulary, not by attention.
+    """
 
     def __init__(self, vocabulary: int, layers: int) -> None:
         super().__init__()
@@ -77,18 +100,34 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
         self.attention = nn.ModuleList(Attention() for _ in range(layers))
         self.feed_forward = nn.ModuleList(FeedForward() for _ in range(layers))
+        self.register_buffer("function", torch.zeros(vocabulary, dtype=torch.bool))
+        """Whether a token is a function word or punctuation."""
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The last states (n, tokens, HIDDEN) of texts."""
-        bias = ((1 - mask.to(self.norm.weight.dtype)) * NEVER)[:, None, None, :]
-        return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], bias)
+    def query(self, ids: Tensor, mask: Tensor) -> States:
+        """The last states of queries (n, tokens), of all their tokens."""
+        return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], mask, Kept.of(mask))
 
-    def states(self, embeddings: Tensor, bias: Tensor) -> Tensor:
-        """The last states, where `bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
-        x = self.norm(embeddings)
-        for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
+    def document(self, ids: Tensor, mask: Tensor) -> tuple[States, Kept]:
+        """The last states of documents (n, tokens) where they are kept, and which tokens those are."""
+        kept = Kept.of(mask * ~self.function[ids])
+        return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], mask, kept), kept
+
+    def states(self, embeddings: Tensor, texts: Tensor, kept: Kept) -> States:
+        """The last states of the tokens that are kept.
+
+        Tokens attend to those that have their own number in `texts` (n, tokens); padding has 0.
+        """
+        x = self.attention[0](self.norm(embeddings), _bias(texts, embeddings.dtype))
+        x, texts = kept.take(x), kept.take(texts) * kept.mask
+        bias = _bias(texts, embeddings.dtype)
+        x = self.feed_forward[0](x)
+        for attention, feed_forward in zip(self.attention[1:], self.feed_forward[1:], strict=True):
             x = feed_forward(attention(x, bias))
-        return x
+        return States(x, texts)
+
+
+def _bias(texts: Tensor, dtype: torch.dtype) -> Tensor:
+    return (texts[:, None, :, None] != texts[:, None, None, :]).to(dtype) * NEVER
 
 
 def mean(states: States) -> Tensor:
@@ -161,7 +200,8 @@ class CrossEncoder(nn.Module):
     """What is exported; to the outside an ordinary cross-encoder.
 
     A second `[CLS]` is put before the document, positions start again there, and attention between the two texts is
-    masked, so that both get exactly the states that they have when they are read apart.
+    masked, so that both get exactly the states that they have when they are read apart. The query keeps all of its
+    tokens, the document loses its function words and punctuation after the first attention.
     """
 
     def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, *, cls: int) -> None:
@@ -181,12 +221,12 @@ class CrossEncoder(nn.Module):
         document = torch.cat([first, of_document], 1)
         query = torch.cat([first * 0, of_query], 1)
         places = (document.cumsum(1) * document + query.cumsum(1) * query - 1).clamp(min=0, max=POSITIONS - 1)
-        document, query = document.float(), query.float()
-        seen = document[:, :, None] * document[:, None, :] + query[:, :, None] * query[:, None, :]
         embeddings = self.encoder.words(ids) + self.encoder.positions(places)
-        states = self.encoder.states(embeddings, ((1 - seen) * NEVER)[:, None])
+        kept = Kept.of(query + document * ~self.encoder.function[ids])
+        values, texts = self.encoder.states(embeddings, query + 2 * document, kept)
+        query, document = (texts == 1).float(), (texts == 2).float()
         last = of_query.sum(1).amax() + 1
-        logits = self.compared(States(states[:, 1:last], query[:, 1:last]), States(states, document))
+        logits = self.compared(States(values[:, 1:last], query[:, 1:last]), States(values, document))
         return (logits * self.calibration[0] + self.calibration[1])[:, None]
 
     def compared(self, query: States, document: States) -> Tensor:

@@ -14,9 +14,10 @@ import re
 import tarfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from training.documentation import read_documentation
-from training.texts import Source, cut, vary
+from training.texts import Source, cut, split, vary
 
 __all__ = ["read_sources"]
 
@@ -28,7 +29,7 @@ SHA256 = {
 
 
 def read_sources(data: Path, *, size: float, seed: int) -> list[Source]:
-    """The sources, varied in form; `size` 1.0 is about 15,600 passages and 27,700 queries."""
+    """The sources, varied in form; `size` 1.0 is about 23,600 passages and 34,000 queries."""
     for name, expected in SHA256.items():
         found = hashlib.sha256((data / name).read_bytes()).hexdigest()
         if found != expected:
@@ -39,14 +40,21 @@ def read_sources(data: Path, *, size: float, seed: int) -> list[Source]:
         _medquad(data / "medquad-train.jsonl.xz", int(5000 * size), rng),
         _scifact(data / "scifact.tar.xz", int(1000 * size), rng),
         read_documentation(int(3000 * size), rng),
+        _sentences(data / "squad11-train.jsonl.xz", int(8000 * size), rng),
     ]
 
 
-def _squad(path: Path, limit: int, rng: random.Random) -> Source:
+def _articles(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """SQuAD's paragraphs, with their questions, by article."""
     articles = defaultdict(list)
     for line in lzma.decompress(path.read_bytes()).decode("utf-8").splitlines():
         paragraph = json.loads(line)
         articles[paragraph["title"]].append(paragraph)
+    return articles
+
+
+def _squad(path: Path, limit: int, rng: random.Random) -> Source:
+    articles = _articles(path)
     source = Source("squad")
     # Parts of many articles rather than many parts of few: other paragraphs of the article are the hard negatives.
     share = min(1.0, limit / sum(map(len, articles.values())))
@@ -56,6 +64,31 @@ def _squad(path: Path, limit: int, rng: random.Random) -> Source:
             questions = rng.sample(paragraph["questions"], min(3, len(paragraph["questions"])))
             prefix = f"{title}. " if rng.random() < 0.3 else ""
             source.add(prefix + paragraph["text"], title, [vary(question, rng) for question in questions])
+    return source
+
+
+def _sentences(path: Path, limit: int, rng: random.Random) -> Source:
+    """Single sentences, so that short passages are known, too.
+
+    Nobody said which sentence of a paragraph answers a question: the one that shares most words with it stands in for
+    it, as a weak pair.
+    """
+    paragraphs = [(title, paragraph) for title, some in sorted(_articles(path).items()) for paragraph in some]
+    source = Source("sentences")
+    for title, paragraph in rng.sample(paragraphs, len(paragraphs)):
+        sentences = [one for one in split(paragraph["text"]) if 5 <= len(one.split()) <= 60]
+        if len(sentences) < 3:
+            continue
+        if len(source.passages) + len(sentences) > limit:
+            return source
+        words = [{*re.findall(r"\w+", sentence.lower())} for sentence in sentences]
+        asked: list[list[str]] = [[] for _ in sentences]
+        for question in rng.sample(paragraph["questions"], min(4, len(paragraph["questions"]))):
+            about = {*re.findall(r"\w+", question.lower())}
+            best = max(range(len(sentences)), key=lambda place: len(about & words[place]))
+            asked[best].append(vary(question, rng))
+        for sentence, questions in zip(sentences, asked, strict=True):
+            source.add(sentence, title, [], weak=questions)
     return source
 
 

@@ -1,7 +1,7 @@
-"""The teacher: all-mpnet-base-v2 (Apache-2.0), a bi-encoder ten times the size, by cosine and late interaction.
+"""The teacher: all-mpnet-base-v2 (Apache-2.0), a bi-encoder ten times the size, together with the base itself.
 
-Nobody trained it for late interaction, as all-MiniLM-L6-v2; on held-out queries of the sources each of the two finds
-what the other does not, so the student learns from their sum.
+Nobody trained either for late interaction; on held-out queries of the sources cosine and late interaction, and the two
+models, each find what the other does not, so the student learns from the sum of all four.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from training.network import NEVER, States, mean
-from training.states import device
+from training.states import Texts, device
 
 __all__ = ["PAD", "load_teacher", "teach"]
 
 SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 PAD = 1
-COSINE, LATE = 10.0, 10.0
-"""Weights that make a target of the two: the softmax over the passages of a step is as sharp as the head's is."""
+BASE, TEACHER = (3.0, 7.0), (10.0, 10.0)
+"""Weights of cosine and late interaction: half of the base's own, and such as make the teacher's sum as sharp."""
 
 
 def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Tokenizer]:
@@ -37,10 +39,18 @@ def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Toke
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).last_hidden_state, tokenizer
 
 
-def teach(queries: States, documents: States) -> Tensor:
-    """Logits (queries, documents) of each with each."""
+def teach(
+    queries: Texts, asked: NDArray[np.int64] | list[int], passages: Texts, shown: NDArray[np.int64]
+) -> Tensor:
+    """Logits (asked, shown) of each with each."""
+    return _similarity(queries.base.batch(asked), passages.base.batch(shown), *BASE) + _similarity(
+        queries.teacher.batch(asked), passages.teacher.batch(shown), *TEACHER
+    )
+
+
+def _similarity(queries: States, documents: States, cosine: float, late: float) -> Tensor:
     ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (queries, documents))
     similar = torch.einsum("qth,dsh->qdts", ours, theirs) + ((1 - documents.mask) * NEVER)[None, :, None, :]
     words = queries.mask[:, None]
-    late = (similar.amax(-1) * words).sum(-1) / words.sum(-1)
-    return COSINE * (mean(queries) @ mean(documents).T) + LATE * late
+    best = (similar.amax(-1) * words).sum(-1) / words.sum(-1)
+    return cosine * (mean(queries) @ mean(documents).T) + late * best

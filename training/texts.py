@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["Passage", "Query", "Source", "cut", "dumps", "loads", "vary"]
+__all__ = ["Passage", "Query", "Source", "cut", "dumps", "loads", "split", "vary"]
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _STOP = frozenset(
@@ -49,10 +49,15 @@ class Source:
         self.queries += [Query(" ".join(statement.split()), gold, weak=True) for statement in weak]
 
 
+def split(text: str) -> list[str]:
+    """The sentences."""
+    return _SENTENCE_END.split(text)
+
+
 def cut(text: str, words: int) -> tuple[str, str | None]:
     """The first sentences, up to about so many words, and the sentence after them if it can stand as a query."""
     kept: list[str] = []
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in split(text):
         if kept and sum(len(one.split()) for one in kept) + len(sentence.split()) > words:
             return " ".join(kept), sentence if 6 <= len(sentence.split()) <= 30 else None
         kept.append(sentence)

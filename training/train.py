@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.mine import Task
 from training.network import CrossEncoder, States
@@ -35,11 +35,12 @@ class Recipe:
         read: passages of the others that each query also reads: those that late interaction puts on top.
         margin: a negative whose logit from the teacher is this much above the gold's is taken for an answer that
             nobody marked, and left out.
-        soft: how much of the target is the softmax of the teacher's logits; the rest is the gold.
+        soft: how much of the target is the softmax of the teacher's logits; the rest is the gold. Weak pairs have no
+            rest.
         late: the weight of the loss of cosine and late interaction alone, over all passages of the step: the mean
             square of what they differ by from the teacher's logits, each less its mean over the passages.
         gold: the weight of the loss of everything together, the cross-entropy with that target.
-        keep: the weight of the loss of token states, against those of the network before it was made smaller.
+        keep: the weight of the loss of token states, against those of the base.
         rate: AdamW's learning rate of the encoder after 6 % of the steps; it falls to zero along a cosine.
         average: the trained weights are an exponential average over about 1 / (1 - average) steps.
     """
@@ -53,8 +54,8 @@ class Recipe:
     soft: float = 0.5
     late: float = 1.0
     gold: float = 0.5
-    keep: float = 2.0
-    rate: float = 2e-4
+    keep: float = 1.0
+    rate: float = 1e-4
     decay: float = 0.01
     average: float = 0.99
 
@@ -163,10 +164,10 @@ def _losses(
     groups = np.stack([_group(task, len(passages.ids), recipe, rng) for task in batch])
     shown, own = np.unique(groups, return_inverse=True)
     own = torch.from_numpy(own.reshape(groups.shape)).to(device)
-    query, query_kept = _encode(model, queries, asked)
-    document, document_kept = _encode(model, passages, shown)
+    query, query_away = _encode(model, queries, asked, documents=False)
+    document, document_away = _encode(model, passages, shown, documents=True)
     with torch.no_grad():
-        teacher = teach(queries.teacher.batch(asked), passages.teacher.batch(shown))
+        teacher = teach(queries, asked, passages, shown)
     late = model.head.all_pairs(query, document)
     difference = late - teacher
     late_loss = (difference - difference.mean(-1, keepdim=True)).square().mean()
@@ -179,22 +180,25 @@ def _losses(
     logits = model.compared(asking, States(document.values[flat], document.mask[flat])).view(read.shape)
     taught = teacher.gather(1, read)
     hidden = taught > taught[:, :1] + recipe.margin
-    target = recipe.soft * taught.masked_fill(hidden, -1e4).softmax(-1)
-    target[:, 0] += 1 - recipe.soft
+    soft = torch.tensor([1.0 if task.weak else recipe.soft for task in batch], device=device)[:, None]
+    target = soft * taught.masked_fill(hidden, -1e4).softmax(-1)
+    target[:, :1] += 1 - soft
     logits = logits.masked_fill(hidden, -1e4)
     loss = -(target * logits.log_softmax(-1)).sum(-1).mean()
     hits = float((logits[:, : own.shape[1]].argmax(-1) == 0).float().mean())
-    return [recipe.gold * loss, recipe.late * late_loss, recipe.keep * (query_kept + document_kept) / 2], hits
+    return [recipe.gold * loss, recipe.late * late_loss, recipe.keep * (query_away + document_away) / 2], hits
 
 
 def _group(task: Task, passages: int, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.int64]:
     top = rng.choice(task.top, min(recipe.top, len(task.top)), replace=False)
-    near = task.near[rng.permutation(len(task.near))[: 0 if task.weak else recipe.near]]
+    near = task.near[rng.permutation(len(task.near))[: recipe.near]]
     missing = recipe.top + recipe.near - len(top) - len(near)
     return np.concatenate([[task.gold], top, near, rng.integers(passages, size=missing)])
 
 
-def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64]) -> tuple[States, Tensor]:
+def _encode(
+    model: CrossEncoder, texts: Texts, which: NDArray[np.int64], *, documents: bool
+) -> tuple[States, Tensor]:
     """States of some texts, and how far they are from those of the base: the mean share of a token's square."""
     base = texts.base.batch(which)
     lengths = base.mask.sum(1).long().tolist()
@@ -208,11 +212,25 @@ def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64]) -> tupl
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         for row, place in enumerate(rows):
             ids[row, : lengths[place]] = torch.tensor(texts.ids[which[place]])
-        states = model.encoder(ids.to(device), base.mask[rows, :width])
-        parts.append(torch.nn.functional.pad(states, (0, 0, 0, base.mask.shape[1] - width)))
+        ids, mask, theirs = ids.to(device), base.mask[rows, :width], base.values[rows, :width]
+        if documents:
+            states, kept = model.encoder.document(ids, mask)
+            theirs = kept.take(theirs)
+        else:
+            states = model.encoder.query(ids, mask)
+            theirs = theirs[:, : states.values.shape[1]]
+        parts.append((states.values.float(), states.mask, theirs))
         at = end
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(order))
-    values = torch.cat(parts)[back.to(device)].float()
-    away = (values - base.values).square().sum(-1) / base.values.square().sum(-1).clamp(min=1e-6)
-    return States(values, base.mask), (away * base.mask).sum() / base.mask.sum()
+    widest = max(part[1].shape[1] for part in parts)
+    values, mask, theirs = (_joined(one, widest)[back.to(device)] for one in zip(*parts, strict=True))
+    away = (values - theirs).square().sum(-1) / theirs.square().sum(-1).clamp(min=1e-6)
+    return States(values, mask), (away * mask).sum() / mask.sum()
+
+
+def _joined(parts: Sequence[Tensor], width: int) -> Tensor:
+    """Parts (some, tokens, ...) of a batch as one, padded with zeros to `width` tokens."""
+    return torch.cat(
+        [nn.functional.pad(part, (0, 0) * (part.ndim - 2) + (0, width - part.shape[1])) for part in parts]
+    )

@@ -46,7 +46,7 @@ class Judged:
         """Logits of the teacher."""
         with torch.inference_mode():
             return [
-                teach(queries.teacher.batch([task.query]), passages.teacher.batch(shown))[0].cpu().numpy()
+                teach(queries, [task.query], passages, shown)[0].cpu().numpy()
                 for task, shown in zip(self.tasks, self.candidates, strict=True)
             ]
 

@@ -1,4 +1,7 @@
-"""A smaller vocabulary: without the tokens that no English text uses, which saves 1,500 rows of embeddings."""
+"""A smaller vocabulary: without the tokens that no English text uses, which saves 1,500 rows of embeddings.
+
+And which of the rest are function words and punctuation: a third of English text.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,22 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-__all__ = ["prune"]
+__all__ = ["FUNCTION", "prune"]
 
 _SCRIPTS = frozenset(
     """
     ARABIC ARMENIAN BENGALI DEVANAGARI GEORGIAN HANGUL HEBREW KANNADA SINHALA TAMIL THAI TIBETAN
     """.split()  # noqa: SIM905 - words are easier to read like this
 )
+
+FUNCTION = frozenset(
+    """
+    the an of and is are was were be been being that this these those its by as at in on to with for has have had which
+    would could should do does did
+    , . ; : ( ) [ ] " ' ` / - ! ? * _ | = < >
+    """.split()  # noqa: SIM905 - words are easier to read like this
+)
+"""What documents are full of and no query is about. Not in it: negations, and what may be a name (a, it, us, will)."""
 
 
 def prune(file: Path) -> tuple[Tokenizer, Tensor]:
