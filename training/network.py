@@ -69,7 +69,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
-        q, k, v = self.inputs(x).view(*x.shape[:2], 3, HEADS, HIDDEN // HEADS).permute(2, 0, 3, 1, 4)
+        # The bias has the same shape in all layers, so the exported graph asks for it once.
+        shape = bias.shape[0], bias.shape[-1], 3, HEADS, HIDDEN // HEADS
+        q, k, v = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS)) + bias).softmax(-1)
         return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
 
