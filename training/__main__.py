@@ -21,6 +21,7 @@ from training.base import load_base
 from training.mine import mine
 from training.network import Comparison, CrossEncoder, Head
 from training.pack import golden, pack
+from training.smooth import smooth
 from training.sources import read_sources
 from training.states import Texts, device, read, tokenize
 from training.teacher import PAD, load_teacher
@@ -88,7 +89,8 @@ def main() -> None:
     report["reliability"] = reliability(judged, found, lambda logits: np.asarray(scale * logits + offset))
     model.calibration.copy_(torch.tensor([scale, offset]))
     model.requires_grad_(False)
-    pack(model, tokenizer, arguments.out)
+    some = np.random.default_rng(arguments.seed).choice(len(passages.ids), 200, replace=False)
+    pack(smooth(model, [passages.ids[place] for place in some]), tokenizer, arguments.out)
     golden(model, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
     report["minutes"] = round((time.perf_counter() - started) / 60, 1)
     (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

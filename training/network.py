@@ -21,7 +21,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HEADS", "HIDDEN", "NEVER", "POSITIONS", "Comparison", "CrossEncoder", "Encoder", "Head", "Kept", "States", "mean"]
+__all__ = [
+    "HEADS",
+    "HIDDEN",
+    "NEVER",
+    "POSITIONS",
+    "Comparison",
+    "CrossEncoder",
+    "Encoder",
+    "Head",
+    "Kept",
+    "States",
+    "mean",
+]
 
 HIDDEN, HEADS, FEED_FORWARD, POSITIONS = 384, 12, 1536, 512
 NEVER = -1e4

@@ -39,9 +39,7 @@ def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Toke
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).last_hidden_state, tokenizer
 
 
-def teach(
-    queries: Texts, asked: NDArray[np.int64] | list[int], passages: Texts, shown: NDArray[np.int64]
-) -> Tensor:
+def teach(queries: Texts, asked: NDArray[np.int64] | list[int], passages: Texts, shown: NDArray[np.int64]) -> Tensor:
     """Logits (asked, shown) of each with each."""
     return _similarity(queries.base.batch(asked), passages.base.batch(shown), *BASE) + _similarity(
         queries.teacher.batch(asked), passages.teacher.batch(shown), *TEACHER

@@ -196,9 +196,7 @@ def _group(task: Task, passages: int, recipe: Recipe, rng: np.random.Generator) 
     return np.concatenate([[task.gold], top, near, rng.integers(passages, size=missing)])
 
 
-def _encode(
-    model: CrossEncoder, texts: Texts, which: NDArray[np.int64], *, documents: bool
-) -> tuple[States, Tensor]:
+def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64], *, documents: bool) -> tuple[States, Tensor]:
     """States of some texts, and how far they are from those of the base: the mean share of a token's square."""
     base = texts.base.batch(which)
     lengths = base.mask.sum(1).long().tolist()
@@ -231,6 +229,4 @@ def _encode(
 
 def _joined(parts: Sequence[Tensor], width: int) -> Tensor:
     """Parts (some, tokens, ...) of a batch as one, padded with zeros to `width` tokens."""
-    return torch.cat(
-        [nn.functional.pad(part, (0, 0) * (part.ndim - 2) + (0, width - part.shape[1])) for part in parts]
-    )
+    return torch.cat([nn.functional.pad(part, (0, 0) * (part.ndim - 2) + (0, width - part.shape[1])) for part in parts])

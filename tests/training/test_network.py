@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.network import Comparison, CrossEncoder, Encoder, Head, States  # noqa: E402 - these need torch
+from training.smooth import smooth  # noqa: E402
 
 CLS, SEP, PAD = 1, 2, 0
 
@@ -61,6 +62,18 @@ def test_function_words_are_kept_of_the_query_and_not_of_the_document(model: Cro
 def test_what_a_function_word_says_is_read_by_its_neighbours(model: CrossEncoder) -> None:
     with_it, without = (model.encoder.document(*padded([[CLS, *words, SEP]]))[0] for words in ([9, 8], [9]))
     assert not torch.allclose(with_it.values[0, 1], without.values[0, 1], atol=1e-3)
+
+
+def test_smoothing_moves_ranges_and_changes_no_score(model: CrossEncoder) -> None:
+    down = model.encoder.feed_forward[0].down
+    down.weight[:, 3] /= 100
+    model.encoder.feed_forward[0].up.weight[3] *= 100
+    smoothed = smooth(model, [[CLS, 8, 9, SEP], [CLS, 7, 5, 6, SEP]])
+    pair = torch.tensor([[CLS, 5, SEP, 8, 9, SEP]]), torch.ones(1, 6, dtype=torch.long)
+    types = torch.tensor([[0, 0, 0, 1, 1, 1]])
+    torch.testing.assert_close(smoothed(*pair, types), model(*pair, types), rtol=1e-4, atol=1e-4)
+    factor = smoothed.encoder.feed_forward[0].down.factor
+    assert factor[3] < factor.median() / 10
 
 
 def test_before_training_the_comparison_adds_nothing() -> None:
