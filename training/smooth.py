@@ -1,9 +1,10 @@
 """Makes int8 lose less: what a linear layer multiplies is brought to one range first.
 
-onnxruntime has one scale for all that goes into a layer, so the few neurons that say 25 where most say less than 2 leave
-little of the 8 bits to the others. Follows SmoothQuant (Xiao et al., ICML 2023, https://arxiv.org/abs/2211.10438), in
-which a part of their range moves into the weights, which have a scale each. But: the factor is a product of its own, as
-the layer norms before it, whose states are also added to what comes out, cannot take it.
+onnxruntime has one scale for all that goes into a layer, so the few neurons that say 25 where most say less than 2
+leave little of the 8 bits to the others. Follows SmoothQuant (Xiao et al., ICML 2023,
+https://arxiv.org/abs/2211.10438), in which a part of their range moves into the weights, which have a scale for each
+output. But: the factor is a product of its own, as the layer norms before it, whose states are also added to what comes
+out, cannot take it.
 """
 
 from __future__ import annotations
