@@ -29,4 +29,4 @@ with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
     )
     notes_and_question = {"context": retriever | as_context, "question": RunnablePassthrough()}
     chain = notes_and_question | prompt | model | StrOutputParser()
-    print(chain.invoke("How can I replace an API key without any downtime?"))
+    print(chain.invoke("Does the old API key keep working after a rotation?"))

@@ -13,5 +13,5 @@ with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
         base_retriever=KnowledgeSDKRetriever(k=20, api_key=server.api_key, base_url=server.base_url),
         compressor=RerankCompressor("embedded", top_n=3),
     )
-    for document in retriever.invoke("How can I replace an API key without any downtime?"):
+    for document in retriever.invoke("Does the old API key keep working after a rotation?"):
         print(f"{document.metadata['relevance_score']:.2f}  {document.metadata['title']}")

@@ -17,6 +17,6 @@ with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
         llm=MockLLM(max_tokens=8),
         node_postprocessors=[RerankPostprocessor(reranker="embedded", top_n=3)],
     )
-    response = engine.query("How can I replace an API key without any downtime?")
+    response = engine.query("Does the old API key keep working after a rotation?")
     for node in response.source_nodes:
         print(f"{node.score:.2f}  {node.metadata['title']}")

@@ -19,19 +19,19 @@ pytest.importorskip("onnxruntime")
 FOLDER = Path(ksdk_rerank.__file__).parent / "models" / "embedded"
 GOLDEN = json.loads(Path(__file__).with_name("embedded_golden.json").read_text(encoding="utf-8"))
 SHA256 = {
-    "config.json": "9eeae94dbdfb75828e4ac805e695ecd8108a21b764b44fd32627933f9c472709",
+    "config.json": "1adb902393a44c91486ac013b57f3d3b4fe929bf1fbbe75d5109d4930499c08a",
     "tokenizer.json": "b2899e2f043cf1c373bcf78455598ac5f559edb8e3115c994ddb620d8d3c46cd",
-    "onnx/model.onnx": "43c415f2f4c651189917f1b0006b781cde2824f38d3df871141b1a7aaab2618a",
-    "onnx/model.onnx_data": "a3781424ef2d5266c7ee2f076beb749dbaa49845e95ea2e43fad5a47af6b4655",
-    "onnx/model_int8.onnx": "ce10f602f0f00654fa407b7806182157c97e2fb08fb6b945ab12c303efc5b9b4",
+    "onnx/model.onnx": "a1629ba2c1e52a7c948545f8e882f88ae545336677337274edbf21762c72640b",
+    "onnx/model.onnx_data": "3e895b4a7d8bbc86f355287bd46a49c510d131077f799fef5f4530c72ddffdaa",
+    "onnx/model_int8.onnx": "1130e86290b09a2597ca994aabfd2574f7622ec7f83a368a0286a02b8181d449",
 }
 TOLERANCE = {
     ("onnx", "float32"): 0.15,
-    ("onnx", "int8"): 0.3,
+    ("onnx", "int8"): 0.2,
     ("openvino", "float32"): 0.15,
     ("openvino", "auto"): 0.15,
 }
-"""In logits, by engine and dtype; those of the pairs lie between -7.4 and 1.3. The weights are int8 in any case."""
+"""In logits, by engine and dtype; those of the pairs lie between -6.6 and 1.1. The weights are int8 in any case."""
 
 
 @pytest.fixture(params=TOLERANCE, ids="-".join)
