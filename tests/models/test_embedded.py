@@ -12,6 +12,7 @@ import pytest
 
 import ksdk_rerank
 from ksdk_rerank import CrossEncoderReranker, load_reranker
+from ksdk_rerank.engines.base import Backend
 from ksdk_rerank.errors import UnsupportedModel
 
 pytest.importorskip("onnxruntime")
@@ -69,6 +70,17 @@ def test_a_score_does_not_depend_on_what_else_is_scored(measured: tuple[CrossEnc
     together = reranker.score("refund annual plan", documents).raw
     alone = [reranker.score("refund annual plan", [document]).raw[0] for document in documents]
     assert together == pytest.approx(alone, abs=0.05)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_it_scores_the_same_however_often_it_is_loaded(backend: Backend) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    pair = GOLDEN[0]
+    found = set()
+    for _ in range(12):
+        with CrossEncoderReranker("embedded", backend=backend) as reranker:
+            found.add(reranker.score(pair["query"], [pair["document"]]).raw[0])
+    assert len(found) == 1
 
 
 def test_it_goes_by_its_name() -> None:
