@@ -30,8 +30,8 @@ def _folder() -> Path:
 def load_base() -> tuple[Encoder, Tokenizer]:
     """The encoder with those weights and its tokenizer, both with the smaller vocabulary.
 
-    The embedding of type 0 is added to those of the positions. Function words are marked, and not yet dropped by what
-    calls `Encoder.query`.
+    The embedding of type 0 is added to those of the positions. Function words are marked; `Encoder.query` reads
+    them all the same.
     """
     file = _folder() / "model.safetensors"
     found = hashlib.sha256(file.read_bytes()).hexdigest()
