@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.base import load_base
+from training.base import load_base, load_splade
 from training.mine import mine
 from training.network import Comparison, CrossEncoder, Head
 from training.pack import golden, pack
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="the folder of all-mpnet-base-v2")
     parser.add_argument("--out", type=Path, required=True, help="where the model's files go")
     parser.add_argument("--work", type=Path, help="keep and use texts and token states here (6 GB); default: OUT/work")
+    parser.add_argument("--start", type=Path, help="go on from these weights, such as `trained-0.pt` of an earlier run")
     parser.add_argument("--minutes", type=float, default=45, help="of training; decides how many steps there are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=float, default=1.0, help="how much of the material; with a GPU 3.0 is all")
@@ -74,11 +75,15 @@ def main() -> None:
     print(f"mined {len(tasks)} queries' negatives, {time.perf_counter() - started:.0f} s from the start", flush=True)
 
     recipe = Recipe()
-    start = CrossEncoder(base, Head(), Comparison(), cls=tokenizer.token_to_id("[CLS]"))
+    splade = load_splade(tokenizer)
+    splade.look_among(queries.ids[::4])
+    start = CrossEncoder(base, Head(), Comparison(), splade, cls=tokenizer.token_to_id("[CLS]"))
+    if arguments.start is not None:
+        start.load_state_dict(torch.load(arguments.start))
     judged = Judged(tasks, arguments.seed)
     report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}
     report["base"] = reciprocal_ranks(judged, judged.base(queries, passages))
-    report["teacher"] = reciprocal_ranks(judged, judged.teacher(queries, passages))
+    report["teacher"] = reciprocal_ranks(judged, judged.teacher(splade, queries, passages))
     print(json.dumps(report), flush=True)
     model = train(start, tasks, queries, passages, recipe, seed=arguments.seed, seconds=60 * arguments.minutes)
     torch.save(model.state_dict(), work / f"trained-{arguments.seed}.pt")

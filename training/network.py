@@ -1,16 +1,17 @@
 """The network: an encoder that reads query and document apart, and layers that compare what it made of them.
 
-`CrossEncoder` scores `[CLS] query [SEP] document [SEP]`. Its logit is a sum of three:
+`CrossEncoder` scores `[CLS] query [SEP] document [SEP]`. Its logit is a sum of four:
 
 - the cosine of the mean states of query and document, which is how all-MiniLM-L6-v2 compares two texts;
 - their late interaction: the best cosine of each of the query's tokens with a token of the document (ColBERT's,
   https://arxiv.org/abs/2004.12832), averaged by a learned importance of the query's;
 - what `Comparison` makes of both: each of the query's tokens attends to the document, and is compared with what it
   found there. Follows Parikh et al., "A Decomposable Attention Model for Natural Language Inference" (EMNLP 2016,
-  https://aclanthology.org/D16-1244). But: only the query attends, and its tokens attend to each other afterwards.
+  https://aclanthology.org/D16-1244). But: only the query attends, and its tokens attend to each other afterwards;
+- which words the document stands for, of those that the query asks for: `Splade`, a small network of its own.
 
-The last starts at zero, so training starts from an order that is better than BM25's, not from noise. As the document
-is read apart, one reading of it is compared with every query of a training step.
+The comparison starts at zero, so training starts from an order that is better than BM25's, not from noise. As the
+document is read apart, one reading of it is compared with every query of a training step.
 """
 
 from __future__ import annotations
@@ -21,29 +22,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "HEADS",
-    "HIDDEN",
-    "NEVER",
-    "POSITIONS",
-    "Comparison",
-    "CrossEncoder",
-    "Encoder",
-    "Head",
-    "Kept",
-    "States",
-    "mean",
-]
+from training.bert import NEVER, POSITIONS, Attention, FeedForward, Rounded, States, attend_within
+from training.splade import Splade
 
-HIDDEN, HEADS, FEED_FORWARD, POSITIONS = 384, 12, 1536, 512
-NEVER = -1e4
+__all__ = ["HEADS", "HIDDEN", "WHOLE", "Comparison", "CrossEncoder", "Encoder", "Head", "Kept", "mean"]
 
-
-class States(NamedTuple):
-    """Token states of one side of a batch: (n, tokens, HIDDEN), and 1 where they are real, else 0: (n, tokens)."""
-
-    values: Tensor
-    mask: Tensor
+HIDDEN, HEADS, FEED_FORWARD = 384, 12, 1536
+WHOLE = 64
+"""Documents of at most so many tokens keep all of them: what is short has little to spare, and is read fast."""
 
 
 class Kept(NamedTuple):
@@ -70,50 +56,21 @@ class Kept(NamedTuple):
         return x.flatten(0, 1)[self.places + first]
 
 
-class Attention(nn.Module):
-    """Multi-head attention of BERT, with plain matrix products: they export, and train fast."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inputs = nn.Linear(HIDDEN, 3 * HIDDEN)  # queries, keys and values
-        self.output = nn.Linear(HIDDEN, HIDDEN)
-        self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
-        # The bias has the same shape in all layers, so the exported graph asks for it once.
-        shape = bias.shape[0], bias.shape[-1], 3, HEADS, HIDDEN // HEADS
-        q, k, v = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)
-        weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(HIDDEN // HEADS)) + bias).softmax(-1)
-        return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
-
-
-class FeedForward(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Linear(HIDDEN, FEED_FORWARD)
-        self.down = nn.Linear(FEED_FORWARD, HIDDEN)
-        self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x + self.down(nn.functional.gelu(self.up(x))))
-
-
 class Encoder(nn.Module):
     """BERT with some layers of 384, for texts of one kind: the embedding of type 0 is added to those of positions.
 
-    Its first attention reads every token; the rest reads those that `Kept` names, which is where nearly all of the
+    The first attention reads every token; the rest reads those that `Kept` names, which is where nearly all of the
     time goes. Follows PoWER-BERT (Goyal et al., ICML 2020, https://arxiv.org/abs/2001.08950). But: what goes is
     decided by the vocabulary, not by attention.
     """
 
     def __init__(self, vocabulary: int, layers: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(vocabulary, HIDDEN)
+        self.words = Rounded(vocabulary, HIDDEN)
         self.positions = nn.Embedding(POSITIONS, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
-        self.attention = nn.ModuleList(Attention() for _ in range(layers))
-        self.feed_forward = nn.ModuleList(FeedForward() for _ in range(layers))
+        self.attention = nn.ModuleList(Attention(HIDDEN, HEADS) for _ in range(layers))
+        self.feed_forward = nn.ModuleList(FeedForward(HIDDEN, FEED_FORWARD) for _ in range(layers))
         self.register_buffer("function", torch.zeros(vocabulary, dtype=torch.bool))
         """Whether a token is a function word or punctuation."""
 
@@ -123,25 +80,26 @@ class Encoder(nn.Module):
 
     def document(self, ids: Tensor, mask: Tensor) -> tuple[States, Kept]:
         """The last states of documents (n, tokens) where they are kept, and which tokens those are."""
-        kept = Kept.of(mask * ~self.function[ids])
+        kept = self.kept(ids, mask)
         return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], mask, kept), kept
+
+    def kept(self, ids: Tensor, documents: Tensor, queries: Tensor | int = 0) -> Kept:
+        """Which tokens (n, tokens) are kept of what `documents` and `queries` mark with 1."""
+        whole = documents.sum(1, keepdim=True) <= WHOLE
+        return Kept.of(queries + documents * (~self.function[ids] | whole))
 
     def states(self, embeddings: Tensor, texts: Tensor, kept: Kept) -> States:
         """The last states of the tokens that are kept.
 
         Tokens attend to those that have their own number in `texts` (n, tokens); padding has 0.
         """
-        x = self.attention[0](self.norm(embeddings), _bias(texts, embeddings.dtype))
+        x = self.attention[0](self.norm(embeddings), attend_within(texts, embeddings.dtype))
         x, texts = kept.take(x), kept.take(texts) * kept.mask
-        bias = _bias(texts, embeddings.dtype)
+        bias = attend_within(texts, embeddings.dtype)
         x = self.feed_forward[0](x)
         for attention, feed_forward in zip(self.attention[1:], self.feed_forward[1:], strict=True):
             x = feed_forward(attention(x, bias))
         return States(x, texts)
-
-
-def _bias(texts: Tensor, dtype: torch.dtype) -> Tensor:
-    return (texts[:, None, :, None] != texts[:, None, None, :]).to(dtype) * NEVER
 
 
 def mean(states: States) -> Tensor:
@@ -195,7 +153,7 @@ class Comparison(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(12.0))  # of the attention to the document
         self.compare = nn.Linear(3 * HIDDEN, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN)
-        self.attention = Attention()
+        self.attention = Attention(HIDDEN, HEADS)
         self.score = nn.Linear(HIDDEN, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
@@ -215,15 +173,16 @@ class CrossEncoder(nn.Module):
 
     A second `[CLS]` is put before the document, positions start again there, and attention between the two texts is
     masked, so that both get exactly the states that they have when they are read apart. The query keeps all of its
-    tokens, the document loses its function words and punctuation after the first attention.
+    tokens, a document of more than `WHOLE` loses its function words and punctuation after the first attention.
     """
 
-    def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, *, cls: int) -> None:
+    def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, splade: Splade, *, cls: int) -> None:
         super().__init__()
         self.cls = cls
         self.encoder = encoder
         self.head = head
         self.comparison = comparison
+        self.splade = splade
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))  # a scale and an offset
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -235,15 +194,18 @@ class CrossEncoder(nn.Module):
         document = torch.cat([first, of_document], 1)
         query = torch.cat([first * 0, of_query], 1)
         places = (document.cumsum(1) * document + query.cumsum(1) * query - 1).clamp(min=0, max=POSITIONS - 1)
-        embeddings = self.encoder.words(ids) + self.encoder.positions(places)
-        kept = Kept.of(query + document * ~self.encoder.function[ids])
-        values, texts = self.encoder.states(embeddings, query + 2 * document, kept)
-        query, document = (texts == 1).float(), (texts == 2).float()
+        texts = query + 2 * document
         last = of_query.sum(1).amax() + 1
-        logits = self.compared(States(values[:, 1:last], query[:, 1:last]), States(values, document))
+        small = self.splade.states(ids, places, texts)
+        terms = self.splade.terms(ids[:, 1:last], States(small[:, 1:last], query[:, 1:last].float()))
+        sparse = self.splade(terms, States(small, document.float()))
+        embeddings = self.encoder.words(ids) + self.encoder.positions(places)
+        values, texts = self.encoder.states(embeddings, texts, self.encoder.kept(ids, document, query))
+        query, document = (texts == 1).float(), (texts == 2).float()
+        logits = self.compared(States(values[:, 1:last], query[:, 1:last]), States(values, document)) + sparse
         return (logits * self.calibration[0] + self.calibration[1])[:, None]
 
     def compared(self, query: States, document: States) -> Tensor:
-        """Logits (n), before calibration, of pairs that were read apart."""
+        """Logits (n), before calibration and without `splade`, of pairs that were read apart."""
         added: Tensor = self.comparison(query, document, self.head.importances(query))
         return self.head(query, document) + added

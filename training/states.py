@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.network import States
+from training.bert import States
 
 __all__ = ["Store", "Texts", "device", "read", "tokenize"]
 

@@ -1,7 +1,7 @@
-"""The teacher: all-mpnet-base-v2 (Apache-2.0), a bi-encoder ten times the size, together with the base itself.
+"""The teacher: all-mpnet-base-v2 (Apache-2.0), a bi-encoder ten times the size, together with the base and `Splade`.
 
-Nobody trained either for late interaction; on held-out queries of the sources cosine and late interaction, and the two
-models, each find what the other does not, so the student learns from the sum of all four.
+Nobody trained either bi-encoder for late interaction; on held-out queries of the sources cosine and late interaction,
+and the three models, each find what the others do not, so the student learns from the sum of all five.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from training.network import NEVER, States, mean
+from training.bert import NEVER, States
+from training.network import mean
+from training.splade import Splade
 from training.states import Texts, device
 
 __all__ = ["PAD", "load_teacher", "teach"]
 
 SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 PAD = 1
-BASE, TEACHER = (3.0, 7.0), (10.0, 10.0)
-"""Weights of cosine and late interaction: half of the base's own, and such as make the teacher's sum as sharp."""
+BASE, TEACHER, SPARSE = (3.0, 7.0), (10.0, 10.0), 0.4
+"""Weights of cosine and late interaction: half of the base's own, and such as make the teacher's sum as sharp; and that
+of the product of SPLADE's weights."""
 
 
 def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Tokenizer]:
@@ -39,11 +42,15 @@ def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Toke
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).last_hidden_state, tokenizer
 
 
-def teach(queries: Texts, asked: NDArray[np.int64] | list[int], passages: Texts, shown: NDArray[np.int64]) -> Tensor:
-    """Logits (asked, shown) of each with each."""
-    return _similarity(queries.base.batch(asked), passages.base.batch(shown), *BASE) + _similarity(
-        queries.teacher.batch(asked), passages.teacher.batch(shown), *TEACHER
-    )
+def teach(
+    splade: Splade, queries: Texts, asked: NDArray[np.int64] | list[int], passages: Texts, shown: NDArray[np.int64]
+) -> tuple[Tensor, Tensor]:
+    """Logits (asked, shown) of each with each, and what `splade` says by itself."""
+    with torch.no_grad():
+        sparse = splade.all_pairs([queries.ids[i] for i in asked], [passages.ids[i] for i in shown]) / splade.weight
+        dense = _similarity(queries.base.batch(asked), passages.base.batch(shown), *BASE)
+        dense = dense + _similarity(queries.teacher.batch(asked), passages.teacher.batch(shown), *TEACHER)
+        return dense + SPARSE * sparse, sparse
 
 
 def _similarity(queries: States, documents: States, cosine: float, late: float) -> Tensor:

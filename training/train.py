@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.bert import States
 from training.mine import Task
-from training.network import CrossEncoder, States
+from training.network import CrossEncoder
 from training.states import Texts, device
 from training.teacher import teach
 
@@ -37,7 +38,7 @@ class Recipe:
             nobody marked, and left out.
         soft: how much of the target is the softmax of the teacher's logits; the rest is the gold. Weak pairs have no
             rest.
-        late: the weight of the loss of cosine and late interaction alone, over all passages of the step: the mean
+        late: the weight of the loss without the comparison, over all passages of the step: the mean
             square of what they differ by from the teacher's logits, each less its mean over the passages.
         gold: the weight of the loss of everything together, the cross-entropy with that target.
         keep: the weight of the loss of token states, against those of the base.
@@ -78,7 +79,8 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = model.to(device).requires_grad_(True)
-    model.encoder.words.weight.requires_grad_(False)
+    model.splade.requires_grad_(False)
+    model.splade.weight.requires_grad_(True)
     fast = copy.deepcopy(model)
     fast.encoder.to(torch.bfloat16)
     trained = [(p, q) for p, q in zip(model.parameters(), fast.parameters(), strict=True) if p.requires_grad]
@@ -123,6 +125,7 @@ def _groups(model: CrossEncoder, recipe: Recipe) -> list[dict[str, object]]:
         (list(model.encoder.parameters()), 1, recipe.decay),
         ([*model.comparison.parameters(), *model.head.importance.parameters()], 5, recipe.decay),
         ([model.head.weights], 50, 0.0),
+        ([model.splade.weight], 1, 0.0),
     ]
     return [
         {"params": [one for one in part if one.requires_grad], "rate": times * recipe.rate, "weight_decay": decay}
@@ -166,9 +169,9 @@ def _losses(
     own = torch.from_numpy(own.reshape(groups.shape)).to(device)
     query, query_away = _encode(model, queries, asked, documents=False)
     document, document_away = _encode(model, passages, shown, documents=True)
-    with torch.no_grad():
-        teacher = teach(queries, asked, passages, shown)
-    late = model.head.all_pairs(query, document)
+    teacher, sparse = teach(model.splade, queries, asked, passages, shown)
+    sparse = model.splade.weight * sparse
+    late = model.head.all_pairs(query, document) + sparse
     difference = late - teacher
     late_loss = (difference - difference.mean(-1, keepdim=True)).square().mean()
 
@@ -178,6 +181,7 @@ def _losses(
     flat = read.flatten()
     asking = States(query.values[rows], query.mask[rows])
     logits = model.compared(asking, States(document.values[flat], document.mask[flat])).view(read.shape)
+    logits = logits + sparse.gather(1, read)
     taught = teacher.gather(1, read)
     hidden = taught > taught[:, :1] + recipe.margin
     soft = torch.tensor([1.0 if task.weak else recipe.soft for task in batch], device=device)[:, None]

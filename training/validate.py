@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training.mine import Task
 from training.network import CrossEncoder, Head
+from training.splade import Splade
 from training.states import Texts, device
 from training.teacher import teach
 from training.train import TOKENS
@@ -42,13 +43,12 @@ class Judged:
                 for task, shown in zip(self.tasks, self.candidates, strict=True)
             ]
 
-    def teacher(self, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
+    def teacher(self, splade: Splade, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
         """Logits of the teacher."""
-        with torch.inference_mode():
-            return [
-                teach(queries, [task.query], passages, shown)[0].cpu().numpy()
-                for task, shown in zip(self.tasks, self.candidates, strict=True)
-            ]
+        return [
+            teach(splade, queries, [task.query], passages, shown)[0][0].cpu().numpy()
+            for task, shown in zip(self.tasks, self.candidates, strict=True)
+        ]
 
 
 def judge(judged: Judged, model: CrossEncoder, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:

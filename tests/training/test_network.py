@@ -6,8 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.network import Comparison, CrossEncoder, Encoder, Head, States  # noqa: E402 - these need torch
+from training.bert import Rounded, States  # noqa: E402 - these need torch
+from training.network import WHOLE, Comparison, CrossEncoder, Encoder, Head  # noqa: E402
 from training.smooth import smooth  # noqa: E402
+from training.splade import ADDED, Splade  # noqa: E402
 
 CLS, SEP, PAD = 1, 2, 0
 
@@ -15,11 +17,22 @@ CLS, SEP, PAD = 1, 2, 0
 @pytest.fixture
 def model() -> CrossEncoder:
     torch.manual_seed(0)
-    model = CrossEncoder(Encoder(vocabulary=50, layers=2), Head(), Comparison(), cls=CLS)
+    model = CrossEncoder(
+        Encoder(vocabulary=50, layers=2), Head(), Comparison(), Splade(50, layers=2, expansions=40), cls=CLS
+    )
     model.encoder.function[[8, 20]] = True
+    model.encoder.words = Rounded.of(torch.randn(50, 384))
+    model.splade.words = Rounded.of(torch.randn(50, 128))
     torch.nn.init.normal_(model.head.importance.weight)
     torch.nn.init.normal_(model.comparison.score.weight)
-    return model.eval().requires_grad_(False)
+    model.requires_grad_(False)
+    model.splade.look_among([[CLS, 5, 6, SEP]])
+    return model.eval()
+
+
+@pytest.fixture
+def long_document() -> list[int]:
+    return [CLS, *[8, 9, 10, 20, 5] * (WHOLE // 5 + 1), SEP]
 
 
 def padded(texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,13 +42,13 @@ def padded(texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, mask
 
 
-def test_a_pair_scores_as_its_texts_do_when_they_are_read_apart(model: CrossEncoder) -> None:
-    queries = [[CLS, 5, 6, SEP], [CLS, 7, SEP]]
-    documents = [[CLS, 8, 9, 10, 5, SEP], [CLS, 6, SEP]]
+def test_a_pair_scores_as_its_texts_do_when_they_are_read_apart(model: CrossEncoder, long_document: list[int]) -> None:
+    queries = [[CLS, 5, 6, SEP], [CLS, 7, 7, 11, 12, SEP]]
+    documents = [long_document, [CLS, 6, 8, SEP]]
     query = model.encoder.query(*padded(queries))
     document, _ = model.encoder.document(*padded(documents))
     added = model.comparison(query, document, model.head.importances(query))  # each query with its document
-    apart = model.head.all_pairs(query, document).diagonal() + added
+    apart = (model.head.all_pairs(query, document) + model.splade.all_pairs(queries, documents)).diagonal() + added
 
     ids, mask = padded([[*query, *document[1:]] for query, document in zip(queries, documents, strict=True)])
     types = torch.zeros_like(ids)
@@ -51,17 +64,28 @@ def test_padding_changes_no_score(model: CrossEncoder) -> None:
     torch.testing.assert_close(model(*wider), model(*alone), rtol=1e-4, atol=1e-4)
 
 
-def test_function_words_are_kept_of_the_query_and_not_of_the_document(model: CrossEncoder) -> None:
-    texts = [[CLS, 8, 9, 20, 5, SEP], [CLS, 6, 8, SEP]]
-    assert model.encoder.query(*padded(texts)).mask.sum(1).tolist() == [6, 4]
-    states, kept = model.encoder.document(*padded(texts))
-    assert kept.take(padded(texts)[0])[0, :4].tolist() == [CLS, 9, 5, SEP]
-    assert states.mask.sum(1).tolist() == [4, 3]
+def test_function_words_are_kept_of_the_query_and_not_of_a_long_document(
+    model: CrossEncoder, long_document: list[int]
+) -> None:
+    ids, mask = padded([long_document])
+    assert model.encoder.query(ids, mask).mask.sum() == len(long_document)
+    states, kept = model.encoder.document(ids, mask)
+    left = [token for token in long_document if token not in (8, 20)]
+    assert kept.take(ids)[0, : len(left)].tolist() == left
+    assert states.mask.sum() == len(left)
 
 
-def test_what_a_function_word_says_is_read_by_its_neighbours(model: CrossEncoder) -> None:
-    with_it, without = (model.encoder.document(*padded([[CLS, *words, SEP]]))[0] for words in ([9, 8], [9]))
-    assert not torch.allclose(with_it.values[0, 1], without.values[0, 1], atol=1e-3)
+def test_a_short_document_keeps_its_function_words(model: CrossEncoder, long_document: list[int]) -> None:
+    short = [*long_document[: WHOLE - 1], SEP]
+    states, _ = model.encoder.document(*padded([short, long_document]))
+    assert states.mask[0].sum() == WHOLE
+    assert states.mask[1].sum() < len(long_document)
+
+
+def test_what_a_function_word_says_is_read_by_its_neighbours(model: CrossEncoder, long_document: list[int]) -> None:
+    changed = [20 if token == 8 else token for token in long_document]
+    here, there = (model.encoder.document(*padded([text]))[0] for text in (long_document, changed))
+    assert not torch.allclose(here.values[0, 1], there.values[0, 1], atol=1e-3)
 
 
 def test_smoothing_moves_ranges_and_changes_no_score(model: CrossEncoder) -> None:
@@ -79,3 +103,44 @@ def test_smoothing_moves_ranges_and_changes_no_score(model: CrossEncoder) -> Non
 def test_before_training_the_comparison_adds_nothing() -> None:
     states = States(torch.randn(1, 3, 384), torch.ones(1, 3))
     assert Comparison()(states, states, torch.full((1, 3), 1 / 3)).item() == 0
+
+
+def test_rounded_embeddings_are_within_half_a_step_of_what_they_were() -> None:
+    weight = torch.randn(7, 64) * torch.tensor([[0.1], [1.0], [1.0], [3.0], [1.0], [1.0], [1.0]])
+    rounded = Rounded.of(weight)
+    assert rounded.packed.shape == (7, 32)
+    back = rounded(torch.arange(7))
+    assert (back - weight).norm() / weight.norm() < 0.11
+    torch.testing.assert_close(rounded(torch.tensor([[3, 0]])), back[[3, 0]][None])
+
+
+def test_rounding_twice_changes_nothing() -> None:
+    once = Rounded.of(torch.randn(5, 32))(torch.arange(5))
+    torch.testing.assert_close(Rounded.of(once)(torch.arange(5)), once, rtol=0, atol=0.02)
+
+
+def test_each_word_of_a_query_counts_once(model: CrossEncoder) -> None:
+    ids, mask = padded([[CLS, 7, 7, 7, SEP]])
+    values = model.splade.states(ids, torch.arange(5)[None], mask)
+    terms = model.splade.terms(ids, States(values.abs() * 9, mask.float()))
+    assert terms.weights[0, 2:4].tolist() == [0, 0]
+
+
+def test_words_that_a_query_says_are_not_added_to_it(model: CrossEncoder) -> None:
+    ids, mask = padded([list(range(50 - ADDED, 50)), [CLS, 7, SEP]])
+    values = model.splade.states(ids, torch.arange(ids.shape[1]).expand_as(ids), mask)
+    terms = model.splade.terms(ids, States(values, mask.float()))
+    added, weights = terms.ids[:, ids.shape[1] :], terms.weights[:, ids.shape[1] :]
+    assert not (torch.isin(added[0], ids[0]) & (weights[0] > 0)).any()
+    assert not (torch.isin(added[1], torch.tensor([CLS, 7, SEP])) & (weights[1] > 0)).any()
+    assert (weights > 0).any(1).all()
+
+
+def test_words_are_looked_for_among_those_that_queries_stand_for(model: CrossEncoder) -> None:
+    model.splade.expand = torch.nn.Linear(128, ADDED).requires_grad_(False)
+    model.splade.expansions = torch.zeros(ADDED, dtype=torch.long)
+    model.splade.look_among([[CLS, 5, 6, SEP]])
+    found = set(model.splade.expansions.tolist())
+    assert len(found) == ADDED
+    assert not found & {CLS, 5, 6, SEP}  # what is said need not be looked for
+    torch.testing.assert_close(model.splade.expand.weight, model.splade.words(model.splade.expansions))

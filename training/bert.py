@@ -1,0 +1,101 @@
+"""The parts of BERT that both networks have, written so that they export, and train fast."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["NEVER", "POSITIONS", "Attention", "FeedForward", "Rounded", "States", "attend_within"]
+
+POSITIONS = 512
+NEVER = -1e4
+
+
+class States(NamedTuple):
+    """Token states of one side of a batch: (n, tokens, hidden), and 1 where they are real, else 0: (n, tokens)."""
+
+    values: Tensor
+    mask: Tensor
+
+
+class Rounded(nn.Module):
+    """Embeddings of 4 bits: 16 steps of a size that each 32 numbers of a row share, which has 8 bits itself.
+
+    They are half of what the model weighs. As they are not trained, the layers after them can get used to it.
+    """
+
+    GROUP = 32
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("packed", torch.zeros(rows, width // 2, dtype=torch.uint8))
+        self.register_buffer("sizes", torch.zeros(rows, width // self.GROUP, dtype=torch.uint8))
+        self.register_buffer("unit", torch.tensor(1.0))
+
+    @classmethod
+    def of(cls, weight: Tensor) -> Rounded:
+        """The nearest to `weight` (rows, width); of some sizes of steps each group takes what errs least."""
+        rounded = cls(*weight.shape)
+        groups = weight.unflatten(1, (-1, cls.GROUP))
+        greatest = groups.abs().amax(-1) / 7.5
+        rounded.unit = greatest.max() / 255
+        least = torch.full_like(greatest, torch.inf)
+        found = torch.zeros_like(groups)
+        for share in (1.0, 0.95, 0.9, 0.85, 0.8):
+            sizes = (greatest * share / rounded.unit).round().clamp(min=1)
+            steps = (groups / (sizes * rounded.unit)[..., None] + 7.5).round().clamp(0, 15)
+            error = ((steps - 7.5) * (sizes * rounded.unit)[..., None] - groups).square().sum(-1)
+            better = error < least
+            least = torch.where(better, error, least)
+            found = torch.where(better[..., None], steps, found)
+            rounded.sizes = torch.where(better, sizes.to(torch.uint8), rounded.sizes)
+        high, low = found.flatten(1).to(torch.uint8).chunk(2, 1)
+        rounded.packed = high * 16 + low
+        return rounded
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embeddings (..., width) of `ids` (...)."""
+        packed = self.packed[ids].float()
+        high = (packed / 16).floor()
+        steps = torch.cat([high, packed - 16 * high], -1) - 7.5
+        sizes = self.sizes[ids].float() * self.unit.float()
+        return (steps.unflatten(-1, (-1, self.GROUP)) * sizes[..., None]).flatten(-2).to(self.unit.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of BERT, with plain matrix products."""
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.inputs = nn.Linear(hidden, 3 * hidden)  # queries, keys and values
+        self.output = nn.Linear(hidden, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-12)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
+        # The bias has the same shape in all layers, so the exported graph asks for it once.
+        width = x.shape[-1] // self.heads
+        shape = bias.shape[0], bias.shape[-1], 3, self.heads, width
+        q, k, v = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(width)) + bias).softmax(-1)
+        return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, hidden: int, inner: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(hidden, inner)
+        self.down = nn.Linear(inner, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.down(nn.functional.gelu(self.up(x))))
+
+
+def attend_within(texts: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bias of `Attention` with which tokens attend to those that have their own number in `texts` (n, tokens)."""
+    return (texts[:, None, :, None] != texts[:, None, None, :]).to(dtype) * NEVER
