@@ -34,6 +34,7 @@ from datetime import date
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import ir_measures
 import numpy as np
@@ -54,7 +55,9 @@ COLLECTIONS = {  # judgements, candidates
 }
 CUT = 10
 RESULTS = Path(__file__).parent / "results"
+FIRST_STAGE, COSINE = "first stage", "all-MiniLM cosine"
 Order = list[str]  # documents of one query, best first
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,15 @@ class Collection:
     documents: dict[str, str]
     candidates: dict[str, Order]
     judged: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The order of each query's candidates, how long that took, and whose weights it shares."""
+
+    orders: Mapping[str, Order]
+    seconds: float = 0.0
+    same_weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -193,9 +205,10 @@ def by_cosine() -> Callable[[Collection], dict[str, Order]] | None:
     return order
 
 
-def measure(collection: Collection, names: Sequence[str], baselines: bool, wrappers: stock.Wrappers) -> list[Line]:
+def rank(collection: Collection, names: Sequence[str], baselines: bool, wrappers: stock.Wrappers) -> dict[str, Ranked]:
+    """Every order of the candidates, by its name."""
     cosine = by_cosine() if baselines else None
-    ways = {} if cosine is None else {"all-MiniLM cosine": cosine}
+    ways = {} if cosine is None else {COSINE: cosine}
     same_weights: dict[str, str] = {}
     for name in names:
         ways[_label(name)] = by(partial(ours, name))
@@ -205,15 +218,41 @@ def measure(collection: Collection, names: Sequence[str], baselines: bool, wrapp
         for wrapper, load in wrappers.get(name, {}).items():
             ways[f"{_label(name)} by {wrapper}"] = by(load)
             same_weights[f"{_label(name)} by {wrapper}"] = _label(name)
-    orders: dict[str, tuple[dict[str, Order], float]] = {"first stage": (collection.candidates, 0.0)}
+    ranked = {FIRST_STAGE: Ranked(collection.candidates)}
     for name, order in ways.items():
         started = time.perf_counter()
-        orders[name] = (order(collection), time.perf_counter() - started)
+        ranked[name] = Ranked(order(collection), time.perf_counter() - started, same_weights.get(name))
     if cosine is not None:
         for name in (_label(name) for name in names if "@" not in name):
-            orders[f"RRF of cosine and {name}"] = (fuse(orders["all-MiniLM cosine"][0], orders[name][0]), 0.0)
-    found = {name: gains(collection, order) for name, (order, _) in orders.items()}
-    return [_line(collection, name, *order, found, same_weights.get(name)) for name, order in orders.items()]
+            ranked[f"RRF of cosine and {name}"] = Ranked(fuse(ranked[COSINE].orders, ranked[name].orders))
+    return ranked
+
+
+def measure(collection: Collection, ranked: Mapping[str, Ranked]) -> list[Line]:
+    gained_by = {name: gains(collection, one.orders) for name, one in ranked.items()}
+    return [_line(collection, name, one, gained_by) for name, one in ranked.items()]
+
+
+def together(
+    parts: Sequence[tuple[Collection, Mapping[str, Ranked]]],
+) -> tuple[Collection, dict[str, Ranked]]:
+    """The queries of several collections as if they were of one."""
+    one = Collection(" + ".join(collection.name for collection, _ in parts), {}, {}, {}, {})
+    ranked: dict[str, Ranked] = {}
+    for collection, found in parts:
+
+        def renamed(values: Mapping[str, T], prefix: str = collection.name) -> dict[str, T]:
+            return {f"{prefix}/{query}": value for query, value in values.items()}
+
+        one.queries.update(renamed(collection.queries))
+        one.candidates.update(renamed(collection.candidates))
+        one.judged.update(renamed(collection.judged))
+        for name, theirs in found.items():
+            before = ranked.get(name, Ranked({}))
+            ranked[name] = Ranked(
+                before.orders | renamed(theirs.orders), before.seconds + theirs.seconds, theirs.same_weights
+            )
+    return one, ranked
 
 
 def _label(name: str) -> str:
@@ -222,22 +261,15 @@ def _label(name: str) -> str:
     return f"{Path(model).name if Path(model).is_dir() else model}{at}{engine}"
 
 
-def _line(
-    collection: Collection,
-    name: str,
-    orders: Mapping[str, Order],
-    seconds: float,
-    gained_by: Mapping[str, NDArray[np.float64]],
-    same_weights: str | None,
-) -> Line:
-    found, cosine = gained_by[name], gained_by.get("all-MiniLM cosine")
-    difference = found - gained_by["first stage"]
+def _line(collection: Collection, name: str, ranked: Ranked, gained_by: Mapping[str, NDArray[np.float64]]) -> Line:
+    found, cosine = gained_by[name], gained_by.get(COSINE)
+    difference = found - gained_by[FIRST_STAGE]
     lost = gained = 0
     for query, before in collection.candidates.items():
         grades = collection.judged[query]
         best = max((grades.get(document, 0) for document in before), default=0)
         if best > 0 and len(before) > CUT:
-            was, is_ = (any(grades.get(d, 0) == best for d in order[:CUT]) for order in (before, orders[query]))
+            was, is_ = (any(grades.get(d, 0) == best for d in order[:CUT]) for order in (before, ranked.orders[query]))
             lost, gained = lost + (was and not is_), gained + (is_ and not was)
     return Line(
         collection.name,
@@ -246,13 +278,18 @@ def _line(
         round(float(found.mean()), 4),
         interval(difference),
         None if cosine is None else interval(found - cosine),
-        None if same_weights is None else interval(found - gained_by[same_weights]),
+        None if ranked.same_weights is None else interval(found - gained_by[ranked.same_weights]),
         int((difference > 1e-9).sum()),
         int((difference < -1e-9).sum()),
         lost,
         gained,
-        round(seconds, 1),
+        round(ranked.seconds, 1),
     )
+
+
+def _said(lines: list[Line]) -> list[Line]:
+    print("\n".join(map(_shown, lines)), flush=True)
+    return lines
 
 
 def _shown(line: Line) -> str:
@@ -283,6 +320,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--data", type=Path, required=True, help="the folder with the unpacked collections")
     parser.add_argument("--collections", nargs="+", default=list(COLLECTIONS), choices=COLLECTIONS)
+    parser.add_argument("--together", nargs="+", default=[], choices=COLLECTIONS, help="measure these as one as well")
     parser.add_argument("--queries", type=int, default=1000, help="of each collection at most, sampled with seed 0")
     parser.add_argument("--depth", type=int, default=100, help="candidates of each query at most")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the cosine and the fusion")
@@ -291,6 +329,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=None, help=f"where the JSON goes; a name in {RESULTS.name}/")
     arguments = parser.parse_args()
     lines: list[Line] = []
+    parts: list[tuple[Collection, dict[str, Ranked]]] = []
     with tempfile.TemporaryDirectory() as scratch:
         wrappers = stock.wrappers(arguments.names, Path(scratch)) if arguments.stock else {}
         for name in arguments.collections:
@@ -298,9 +337,12 @@ def main() -> None:
                 print(f"{name}: not in the data folder, skipped")
                 continue
             collection = read(arguments.data / name, arguments.queries, arguments.depth)
-            for line in measure(collection, arguments.names, not arguments.no_baselines, wrappers):
-                lines.append(line)
-                print(_shown(line), flush=True)
+            ranked = rank(collection, arguments.names, not arguments.no_baselines, wrappers)
+            lines += _said(measure(collection, ranked))
+            if name in arguments.together:
+                parts.append((collection, ranked))
+    if parts:
+        lines += _said(measure(*together(parts)))
     print("\n" + markdown(lines))
     output = arguments.output or RESULTS / f"quality-{date.today()}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
