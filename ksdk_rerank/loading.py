@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import ksdk_rerank
 from ksdk_rerank.base import Reranker
+from ksdk_rerank.models import EMBEDDED
 
 __all__ = ["default_name", "load_reranker"]
 
@@ -62,7 +63,7 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     if colon and kind in _WITH_URL:
         url, _, model = rest.partition("#")
         return _exported(_WITH_URL[kind])(url, model=model or None)
-    if name == "embedded" or "/" in name or os.path.isdir(name):
+    if name == EMBEDDED or "/" in name or os.path.isdir(name):
         return _exported("CrossEncoderReranker")(name)
     raise ValueError(f"no reranker is called {name!r}; use one of: {_NAMES}")
 
@@ -70,7 +71,7 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
 def default_name() -> str:
     """What the commands use unless they are told: the embedded model, or BM25 where no engine is there to run it."""
     can_run_models = find_spec("tokenizers") is not None and any(map(find_spec, ("onnxruntime", "openvino")))
-    return "embedded" if can_run_models else "lexical"
+    return EMBEDDED if can_run_models else "lexical"
 
 
 def _exported(class_name: str) -> Callable[..., Reranker]:

@@ -13,13 +13,10 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.engines.batching import Batch
 
-__all__ = ["EMBEDDED", "Backend", "Dtype", "Engine", "Settings"]
+__all__ = ["Backend", "Dtype", "Engine", "Settings"]
 
 Backend = Literal["openvino", "onnx", "torch"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
-
-EMBEDDED = "embedded"
-"""The name of the model that comes with the package; its files are only those that onnx and openvino read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from ksdk_rerank.engines.base import EMBEDDED, Settings
+from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.errors import ModelNotFound
+from ksdk_rerank.models import folder_of
 
 __all__ = ["Files", "locate"]
-
-_MODELS = Path(__file__).parents[1] / "models"
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -56,7 +55,7 @@ def locate(settings: Settings) -> Files:
     Raises:
         ModelNotFound: it is neither a folder here, nor in the hub's cache, nor reachable on a hub.
     """
-    folder = _MODELS / EMBEDDED if settings.model == EMBEDDED else Path(settings.model).expanduser()
+    folder = folder_of(settings.model)
     if folder.is_dir():
         return _Folder(folder)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", settings.model) or settings.model.startswith("."):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.engines.base import EMBEDDED, Backend, Settings
+from ksdk_rerank.engines.base import Backend, Settings
 from ksdk_rerank.engines.processor import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
+from ksdk_rerank.models import EMBEDDED
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.base import Engine

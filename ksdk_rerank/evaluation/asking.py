@@ -8,7 +8,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
@@ -17,6 +16,7 @@ from ksdk_rerank._identity import digest, identity
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose.cached import Store
 from ksdk_rerank.errors import MissingExtra, MissingKey, ModelError, NotFound, Redirected, Unauthorized
+from ksdk_rerank.models import folder_of
 from ksdk_rerank.results import Failure
 
 __all__ = ["Answer", "Asked", "Question", "ask"]
@@ -145,7 +145,7 @@ def _decoded(entry: object, documents: int) -> Answer | None:
 
 
 def _files_of_models(value: object) -> Iterator[str]:
-    """The files of each model in a folder that a reranker names: what changes when another is written there."""
+    """The files of each model that comes with the package or is in a folder: what changes when another is there."""
     if isinstance(value, Reranker):
         yield from _files_of_models(value.identifying_parameters())
     elif isinstance(value, Mapping):
@@ -153,7 +153,7 @@ def _files_of_models(value: object) -> Iterator[str]:
             yield from _files_of_models(item)
     elif isinstance(value, (str, os.PathLike)):
         try:
-            folder = Path(value).expanduser()
+            folder = folder_of(value)
             files = sorted(folder.rglob("*")) if (folder / "config.json").is_file() else []
             states = [(file, file.stat()) for file in files]
         except (OSError, ValueError, RuntimeError):  # no readable folder, a null character in it, no such user

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("ir_measures")
 
-from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit
+from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit, models
 from ksdk_rerank.errors import RateLimited, Unauthorized
 from ksdk_rerank.evaluation import DiskStore, evaluate
 from ksdk_rerank.evaluation.asking import ask
@@ -123,10 +123,11 @@ def test_a_model_folder_that_changes_is_asked_again(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    model = tmp_path / "model"
+    monkeypatch.setattr(models, "_HERE", tmp_path)
+    model = tmp_path / "embedded"
     (model / file).parent.mkdir(parents=True)
     (model / "config.json").write_text("{}")
-    for name in (str(model), "~/model"):
+    for name in (str(model), "~/embedded", "embedded"):
         asked = []
         for content in ("old", None, "other one", None):
             if content is not None:
