@@ -17,7 +17,7 @@ from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.processor import int8_kind
 from ksdk_rerank.errors import ModelNotFound, UnsupportedModel
 
-__all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "opened"]
+__all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "opened", "quantizes_dynamically"]
 
 _FP32 = ("onnx/model.onnx", "model.onnx")
 # In the order of preference. The first ones are what sentence-transformers' quantization writes, as in
@@ -66,6 +66,12 @@ def _external_data(path: Path) -> set[str]:
     """Names of the files beside `path` that hold its weights: a graph of over 2 GB cannot hold them itself."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return {name[: length[0]].decode("ascii") for length, name in _EXTERNAL_DATA.findall(content)}
+
+
+def quantizes_dynamically(path: Path) -> bool:
+    """Whether a graph makes int8 of its activations by the range that they have, and not by one that is known."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"DynamicQuantize") >= 0  # the beginning of an operator's name
 
 
 def checked_inputs(names: Iterable[str], path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.base import Backend, Settings
-from ksdk_rerank.engines.processor import has_bfloat16
+from ksdk_rerank.engines.processor import has_amx, has_bfloat16
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 from ksdk_rerank.models import EMBEDDED
 
@@ -51,6 +51,8 @@ def load(settings: Settings) -> Model:
 
     files = locate(settings)
     check_head(read_json(files.find("config.json")), settings.model)
+    if settings.backend is None:
+        installed = _int8_first(installed, files, settings)
     return model_of(_engine(installed, files, settings), files, settings)
 
 
@@ -83,6 +85,21 @@ def _wanted(settings: Settings) -> tuple[Backend, ...]:
         return ("openvino", "torch") if has_bfloat16() else ("torch",)
     # Without bfloat16 OpenVINO calculates in float32, and int8 by onnxruntime is faster.
     return ("openvino", "onnx", "torch") if has_bfloat16() else ("onnx", "openvino", "torch")
+
+
+def _int8_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
+    """`installed`, with onnx before openvino where it would take an int8 file and the processor has no matrix units.
+
+    With AVX-512 alone int8 is faster than bfloat16 (`benchmarks/latency.py`, 2026-11-25).
+    """
+    if has_amx() or not {"onnx", "openvino"} <= {*installed}:
+        return installed
+    from ksdk_rerank.engines.graphs import find_model
+
+    name = find_model(files, settings, "onnx")
+    if name is None or "int8" not in name:
+        return installed
+    return ["onnx", *(backend for backend in installed if backend != "onnx")]
 
 
 def _install_first(wanted: tuple[Backend, ...]) -> Backend:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened
+from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, quantizes_dynamically
 from ksdk_rerank.engines.processor import streams_and_threads
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
@@ -33,9 +33,10 @@ class OnnxEngine(Engine):
 
     def __init__(self, name: str, files: Files, settings: Settings) -> None:
         path, self.tokenizer = opened(name, files)
-        # One scale makes int8 of all activations of a batch, so on MiniLM 0.1 of a logit would hang on its other pairs.
-        # With each pair alone a score is the pair's own; `benchmarks/latency.py --budgets` shows what that costs.
-        self.budget = 1 if "int8" in name else TOKEN_BUDGET
+        # Where one scale, as found, makes int8 of all activations of a batch, 0.1 of a logit would hang on its other
+        # pairs (MiniLM). With each pair alone a score is the pair's own; `benchmarks/latency.py --budgets` shows what
+        # that costs.
+        self.budget = 1 if quantizes_dynamically(path) else TOKEN_BUDGET
         providers = _providers(settings.device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings would be printed

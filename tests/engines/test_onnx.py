@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from tokenizers import Tokenizer
 
 from ksdk_rerank.engines import graphs, processor
 from ksdk_rerank.engines.base import Settings
@@ -166,6 +168,30 @@ def test_an_int8_score_is_the_same_whatever_else_is_scored(quantized: str, docum
     reranker = CrossEncoderReranker(quantized, dtype="int8")
     together = reranker.score(QUERY, documents).raw
     assert [reranker.score(QUERY, [document]).raw[0] for document in documents] == together
+
+
+def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_their_own(
+    make_model, documents: list[str]
+) -> None:
+    folder = make_model()
+    path = folder / "onnx/model.onnx"
+    encoded = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(QUERY, "revoke the key")
+    fields = {"input_ids": encoded.ids, "attention_mask": encoded.attention_mask, "token_type_ids": encoded.type_ids}
+    wanted = {node.name for node in onnx.load(path).graph.input}
+    pair = {name: np.array([field], np.int64) for name, field in fields.items() if name in wanted}
+    seen = iter([pair])
+    quantize_static(
+        path,
+        folder / "onnx/model_int8.onnx",
+        SimpleNamespace(get_next=lambda: next(seen, None)),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["MatMul"],
+    )
+    reranker = CrossEncoderReranker(str(folder), backend="onnx", dtype="int8")
+    together = reranker.score(QUERY, documents).raw
+    assert reranker._shared()._loaded().engine.budget > 1
+    alone = [reranker.score(QUERY, [document]).raw[0] for document in documents]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 @pytest.fixture

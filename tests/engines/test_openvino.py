@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ksdk_rerank.engines import loading
+from ksdk_rerank.engines import graphs, loading
 from ksdk_rerank.engines.processor import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
@@ -47,6 +47,21 @@ def test_where_the_processor_has_bfloat16_that_is_used(tiny_bert: str, documents
 @needs_bfloat16
 def test_where_the_processor_has_bfloat16_it_comes_first(tiny_bert: str) -> None:
     assert CrossEncoderReranker(tiny_bert).engine == "openvino"
+
+
+@needs_openvino
+@pytest.mark.parametrize(("amx", "expected"), [(True, "openvino"), (False, "onnx")])
+def test_without_matrix_units_an_int8_file_comes_first(
+    monkeypatch: pytest.MonkeyPatch, make_model, amx: bool, expected: str
+) -> None:
+    folder = make_model()
+    (folder / "onnx/model_int8.onnx").write_bytes((folder / "onnx/model.onnx").read_bytes())
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(loading, "has_amx", lambda: amx)
+    monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
+    assert CrossEncoderReranker(str(folder)).engine == expected
+    assert CrossEncoderReranker(str(folder), dtype="float32").engine == "openvino"
+    assert CrossEncoderReranker(str(folder), backend="openvino").engine == "openvino"
 
 
 @needs_openvino
