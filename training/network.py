@@ -22,18 +22,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.bert import NEVER, POSITIONS, Attention, FeedForward, Rounded, States, attend_within
+from training.bert import NEVER, POSITIONS, Attention, FeedForward, Rounded, States, attend_to
 from training.splade import Splade
 
-__all__ = ["HEADS", "HIDDEN", "WHOLE", "Comparison", "CrossEncoder", "Encoder", "Head", "Kept", "mean"]
+__all__ = ["FIRST", "HEADS", "HIDDEN", "WHOLE", "Comparison", "CrossEncoder", "Encoder", "Head", "Kept", "mean"]
 
 HIDDEN, HEADS, FEED_FORWARD = 384, 12, 1536
 WHOLE = 64
-"""Documents of at most so many tokens keep all of them: what is short has little to spare, and is read fast."""
+"""A document keeps at least so many tokens: what is short has little to spare, and is read fast."""
+FIRST = 1 << 30
 
 
 class Kept(NamedTuple):
-    """Which tokens of each row are kept: their places (n, most) in order, and 1 where there is one, else 0.
+    """Which tokens of each row are kept: their places (n, most), and 1 where there is one, else 0.
 
     The number of places is a multiple of 8, so that engines which prepare for each shape meet fewer of them.
     """
@@ -42,13 +43,12 @@ class Kept(NamedTuple):
     mask: Tensor
 
     @classmethod
-    def of(cls, kept: Tensor) -> Kept:
-        """`kept` (n, tokens) is 1 or 0."""
-        tokens = kept.shape[1]
-        last_first = torch.arange(tokens, 0, -1, device=kept.device)
-        order = (kept.long() * tokens + last_first).sort(descending=True).indices
-        places = order[:, : (kept.long().sum(1).amax() + 7) // 8 * 8]
-        return cls(places, kept.gather(1, places).float())
+    def of(cls, worth: Tensor, many: Tensor) -> Kept:
+        """So `many` (n) of each row as have the greatest `worth` (n, tokens), the greatest first."""
+        order = worth.sort(descending=True).indices
+        places = order[:, : (many.amax() + 7) // 8 * 8]
+        place = torch.arange(places.shape[1], device=worth.device)
+        return cls(places, (place < many[:, None]).float())
 
     def take(self, x: Tensor) -> Tensor:
         """Of each row of `x` (n, tokens, ...) what is kept."""
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
 
     The first attention reads every token; the rest reads those that `Kept` names, which is where nearly all of the
     time goes. Follows PoWER-BERT (Goyal et al., ICML 2020, https://arxiv.org/abs/2001.08950). But: what goes is
-    decided by the vocabulary, not by attention.
+    decided by the vocabulary and by SPLADE, not by attention.
     """
 
     def __init__(self, vocabulary: int, layers: int) -> None:
@@ -71,35 +71,34 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(HIDDEN, eps=1e-12)
         self.attention = nn.ModuleList(Attention(HIDDEN, HEADS) for _ in range(layers))
         self.feed_forward = nn.ModuleList(FeedForward(HIDDEN, FEED_FORWARD) for _ in range(layers))
-        self.register_buffer("function", torch.zeros(vocabulary, dtype=torch.bool))
-        """Whether a token is a function word or punctuation."""
+        self.register_buffer("worth", torch.zeros(vocabulary, dtype=torch.long))
+        """Added to what a token says: function words and punctuation go first, special tokens last."""
 
     def query(self, ids: Tensor, mask: Tensor) -> States:
         """The last states of queries (n, tokens), of all their tokens."""
-        return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], mask, Kept.of(mask))
+        return self._states(ids, mask, None)
 
-    def document(self, ids: Tensor, mask: Tensor) -> tuple[States, Kept]:
-        """The last states of documents (n, tokens) where they are kept, and which tokens those are."""
-        kept = self.kept(ids, mask)
-        return self.states(self.words(ids) + self.positions.weight[: ids.shape[1]], mask, kept), kept
+    def document(self, ids: Tensor, mask: Tensor, said: Tensor) -> tuple[States, Kept]:
+        """The last states of documents (n, tokens) where they are kept, and which tokens those are.
 
-    def kept(self, ids: Tensor, documents: Tensor, queries: Tensor | int = 0) -> Kept:
-        """Which tokens (n, tokens) are kept of what `documents` and `queries` mark with 1."""
-        whole = documents.sum(1, keepdim=True) <= WHOLE
-        return Kept.of(queries + documents * (~self.function[ids] | whole))
-
-    def states(self, embeddings: Tensor, texts: Tensor, kept: Kept) -> States:
-        """The last states of the tokens that are kept.
-
-        Tokens attend to those that have their own number in `texts` (n, tokens); padding has 0.
+        `said` (n, tokens) is what each token says, by `Splade`.
         """
-        x = self.attention[0](self.norm(embeddings), attend_within(texts, embeddings.dtype))
-        x, texts = kept.take(x), kept.take(texts) * kept.mask
-        bias = attend_within(texts, embeddings.dtype)
+        tokens = mask.sum(1)
+        # As integers: engines that calculate in bfloat16 would mix up what is worth much otherwise.
+        worth = (said * 1000).long() + self.worth[ids]
+        kept = Kept.of(worth * mask - FIRST * (1 - mask), tokens.minimum((tokens // 2).clamp(min=WHOLE)))
+        return self._states(ids, mask, kept), kept
+
+    def _states(self, ids: Tensor, mask: Tensor, kept: Kept | None) -> States:
+        x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]])
+        x, mask = self.attention[0](x, attend_to(mask, x.dtype)), mask.float()
+        if kept is not None:
+            x, mask = kept.take(x), kept.mask
+        bias = attend_to(mask, x.dtype)
         x = self.feed_forward[0](x)
         for attention, feed_forward in zip(self.attention[1:], self.feed_forward[1:], strict=True):
             x = feed_forward(attention(x, bias))
-        return States(x, texts)
+        return States(x, mask)
 
 
 def mean(states: States) -> Tensor:
@@ -171,9 +170,8 @@ class Comparison(nn.Module):
 class CrossEncoder(nn.Module):
     """What is exported; to the outside an ordinary cross-encoder.
 
-    A second `[CLS]` is put before the document, positions start again there, and attention between the two texts is
-    masked, so that both get exactly the states that they have when they are read apart. The query keeps all of its
-    tokens, a document of more than `WHOLE` loses its function words and punctuation after the first attention.
+    Takes a pair apart, so that both texts get exactly the states that they have by themselves. Where all pairs have the
+    same query, as in a ranking, it is read once.
     """
 
     def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, splade: Splade, *, cls: int) -> None:
@@ -188,21 +186,30 @@ class CrossEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logits (n, 1) of pairs (n, tokens); padding is at the end."""
         of_document = token_type_ids * attention_mask
-        of_query = attention_mask - of_document
-        first = torch.ones_like(input_ids[:, :1])
-        ids = torch.cat([first * self.cls, input_ids], 1)
-        document = torch.cat([first, of_document], 1)
-        query = torch.cat([first * 0, of_query], 1)
-        places = (document.cumsum(1) * document + query.cumsum(1) * query - 1).clamp(min=0, max=POSITIONS - 1)
-        texts = query + 2 * document
-        last = of_query.sum(1).amax() + 1
-        small = self.splade.states(ids, places, texts)
-        terms = self.splade.terms(ids[:, 1:last], States(small[:, 1:last], query[:, 1:last].float()))
-        sparse = self.splade(terms, States(small, document.float()))
-        embeddings = self.encoder.words(ids) + self.encoder.positions(places)
-        values, texts = self.encoder.states(embeddings, texts, self.encoder.kept(ids, document, query))
-        query, document = (texts == 1).float(), (texts == 2).float()
-        logits = self.compared(States(values[:, 1:last], query[:, 1:last]), States(values, document)) + sparse
+        before, after = (attention_mask - of_document).sum(1, keepdim=True), of_document.sum(1, keepdim=True)
+
+        place = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        query_mask = (place < before).long()[:, : before.amax()]
+        query_ids = input_ids[:, : before.amax()] * query_mask
+        different = (query_ids != query_ids[:1]).any().long()
+        read = 1 + different * (input_ids.shape[0] - 1)
+        query_ids, query_mask = query_ids[:read], query_mask[:read]
+
+        place = place[:, : after.amax()]
+        document_mask = (place < after).long()
+        document_ids = input_ids.gather(1, (before + place) * document_mask) * document_mask
+        first = torch.ones_like(input_ids[:, :1])  # a document alone starts with [CLS], too
+        document_ids = torch.cat([first * self.cls, document_ids], 1)
+        document_mask = torch.cat([first, document_mask], 1)
+
+        small_query = self.splade.states(query_ids, query_mask)
+        small = self.splade.states(document_ids, document_mask)
+        terms = self.splade.terms(query_ids, small_query)
+        sparse = self.splade(terms, small)
+        query = self.encoder.query(query_ids, query_mask)
+        document, _ = self.encoder.document(document_ids, document_mask, self.splade.said(document_ids, small))
+        query = query.expand(input_ids.shape[0])
+        logits = self.compared(query, document) + sparse
         return (logits * self.calibration[0] + self.calibration[1])[:, None]
 
     def compared(self, query: States, document: States) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,21 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from training.bert import POSITIONS
 from training.export import quantize, share_weights, to_onnx
-from training.network import HEADS, HIDDEN, POSITIONS, CrossEncoder
+from training.network import HEADS, HIDDEN, CrossEncoder
+from training.states import Pair, join
 
 __all__ = ["golden", "pack"]
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
-def pack(model: CrossEncoder, tokenizer: Tokenizer, out: Path) -> None:
-    """Write everything to `out`. The float32 graph goes beside, to `fp32`: it is not shipped."""
+def pack(model: CrossEncoder, tokenizer: Tokenizer, pairs: Sequence[Pair], out: Path) -> None:
+    """Write everything to `out`. The float32 graph goes beside, to `fp32`: it is not shipped.
+
+    `pairs` are examples of what is scored: they say which ranges int8 is for.
+    """
     for folder in (out, out / "fp32"):
         (folder / "onnx").mkdir(parents=True, exist_ok=True)
         tokenizer.no_truncation()
@@ -29,7 +35,7 @@ def pack(model: CrossEncoder, tokenizer: Tokenizer, out: Path) -> None:
     example = _encoded(tokenizer, [("a query", "a document"), ("another one", "and a longer document that goes on")])
     fp32, int8 = out / "fp32/onnx/model.onnx", out / "fp32/onnx/model_int8.onnx"
     to_onnx(model, tuple(torch.from_numpy(part) for part in example), INPUTS, "logits", fp32)
-    quantize(fp32, int8)
+    quantize(fp32, int8, (dict(zip(INPUTS, join(*pair), strict=True)) for pair in pairs))
     share_weights(fp32, int8, out / "onnx")
 
 

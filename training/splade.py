@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.bert import NEVER, POSITIONS, Attention, FeedForward, Rounded, States, attend_within
+from training.bert import NEVER, POSITIONS, Attention, FeedForward, Rounded, States, attend_to
 
 __all__ = ["ADDED", "EXPANSIONS", "Splade", "Terms"]
 
@@ -61,14 +61,17 @@ class Splade(nn.Module):
         self.expand.weight.copy_(table[self.expansions])
         self.expand.bias.copy_(self.bias[self.expansions])
 
-    def states(self, ids: Tensor, places: Tensor, texts: Tensor) -> Tensor:
-        """States (n, tokens, WIDTH) of tokens that attend to those of their own number in `texts`."""
-        x = self.norm(self.words(ids) + self.positions(places))
-        bias = attend_within(texts, x.dtype)
+    def states(self, ids: Tensor, mask: Tensor) -> States:
+        """The last states of texts (n, tokens)."""
+        x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]])
+        bias = attend_to(mask, x.dtype)
         for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
             x = feed_forward(attention(x, bias))
-        result: Tensor = self.transform_norm(nn.functional.gelu(self.transform(x)))
-        return result
+        return States(self.transform_norm(nn.functional.gelu(self.transform(x))), mask.float())
+
+    def said(self, ids: Tensor, states: States) -> Tensor:
+        """How much texts stand for each of their tokens (n, tokens): its logit at its own place."""
+        return (states.values * self.words(ids)).sum(-1) + self.bias[ids]
 
     def terms(self, ids: Tensor, query: States) -> Terms:
         """The words of queries (n, tokens), each once, and the best of `expansions` that are not among them."""
@@ -101,8 +104,7 @@ class Splade(nn.Module):
         rows = [torch.tensor(text, device=self.bias.device) for text in texts]
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        return ids, States(self.states(ids, places, mask), mask.float())
+        return ids, self.states(ids, mask)
 
 
 def _weight(logits: Tensor) -> Tensor:

@@ -20,10 +20,13 @@ from torch import Tensor
 
 from training.bert import States
 
-__all__ = ["Store", "Texts", "device", "read", "tokenize"]
+__all__ = ["Pair", "Store", "Texts", "device", "join", "read", "tokenize"]
 
 CHUNK = 4096
 """Tokens a batch."""
+
+Pair = tuple[Sequence[int], Sequence[int]]
+"""A query and a passage, as ids of texts that were tokenised apart."""
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -61,6 +64,12 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[l
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+
+
+def join(query: Sequence[int], passage: Sequence[int]) -> tuple[NDArray[np.int64], ...]:
+    """Ids, mask and types of a pair, each (1, tokens)."""
+    ids = np.array([[*query, *passage[1:]]], np.int64)
+    return ids, np.ones_like(ids), (np.arange(ids.shape[1])[None] >= len(query)).astype(np.int64)
 
 
 def read(

