@@ -228,9 +228,12 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float:
 
 def budgets(folder: str, rounds: int) -> None:
     calls: dict[str, Callable[[], object]] = {}
-    names = [name for name in ("openvino bfloat16", "onnx int8", "onnx float32") if find_spec(OURS[name][0])]
-    for name, budget in itertools.product(names, (1, 128, 256, 512, 1024, 2048, 4096)):
-        reranker = CrossEncoderReranker(folder, max_length=512 - budget // 128, **OURS[name][1])  # type: ignore[arg-type]
+    known = OURS | EMBEDDED
+    wanted = ("openvino bfloat16", "onnx int8", "onnx float32", "embedded, onnx int8")
+    names = [name for name in wanted if find_spec(known[name][0])]
+    for name, budget in itertools.product(names, (1, 128, 256, 512, 768, 1024, 2048, 4096)):
+        options = {"model": folder, "max_length": 512 - budget // 128} | known[name][1]
+        reranker = CrossEncoderReranker(**options)  # type: ignore[arg-type]
         reranker._shared()._loaded().engine.budget = budget  # models of their own, by their window
         seeds = itertools.count()  # new lengths every time, for which OpenVINO compiles again
         calls[f"{name}, {budget} tokens"] = lambda reranker=reranker, seeds=seeds: reranker.score(  # type: ignore[misc]

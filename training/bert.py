@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -79,10 +80,15 @@ class Attention(nn.Module):
         self.output = nn.Linear(hidden, hidden)
         self.norm = nn.LayerNorm(hidden, eps=1e-12)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`bias` is added to the attention of each token (n, 1, ...) to each other (tokens)."""
+    def forward(self, x: Tensor, bias: Tensor, take: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+        """The next states of those of `x` (n, tokens, hidden) that `take` takes.
+
+        `bias` (n, 1, 1, tokens) is added to the attention that each of them pays to all.
+        """
         width = x.shape[-1] // self.heads
-        q, k, v = self.inputs(x).unflatten(-1, (3, self.heads, width)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.inputs(x).split(x.shape[-1], -1)
+        x, q = take(x), take(q)
+        q, k, v = (one.unflatten(-1, (self.heads, width)).transpose(1, 2) for one in (q, k, v))
         weights = (q @ k.transpose(2, 3) * (1 / math.sqrt(width)) + bias).softmax(-1)
         return self.norm(x + self.output((weights @ v).transpose(1, 2).flatten(2)))
 

@@ -69,6 +69,8 @@ def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int
         def get_next(self) -> dict[str, NDArray[np.int64]] | None:
             return next(self._examples, None)
 
+    graph = onnx.load(fp32).graph
+    stored = {one.name for one in graph.initializer}  # products of two activations, as attention has them, stay floats
     floats = re.compile(rf"/({'|'.join(FLOATS)})(_\d+)?/")  # a layer that is used twice has a number the second time
     logging.disable(logging.WARNING)  # it recommends a preprocessing that changes nothing here
     try:
@@ -82,9 +84,12 @@ def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in onnx.load(fp32).graph.node if floats.search(node.name)],
+            nodes_to_exclude=[
+                node.name
+                for node in graph.node
+                if node.op_type == "MatMul" and (node.input[1] not in stored or floats.search(node.name))
+            ],
             extra_options={
-                "MatMulConstBOnly": True,  # not those of attention
                 "OpTypesToExcludeOutputQuantization": ["MatMul"],
                 "WeightSymmetric": True,
             },

@@ -25,12 +25,26 @@ from torch import Tensor, nn
 from training.bert import NEVER, POSITIONS, Attention, FeedForward, Rounded, States, attend_to
 from training.splade import Splade
 
-__all__ = ["FIRST", "HEADS", "HIDDEN", "WHOLE", "Comparison", "CrossEncoder", "Encoder", "Head", "Kept", "mean"]
+__all__ = [
+    "ASKED",
+    "FIRST",
+    "HEADS",
+    "HIDDEN",
+    "WHOLE",
+    "Comparison",
+    "CrossEncoder",
+    "Encoder",
+    "Head",
+    "Kept",
+    "mean",
+]
 
 HIDDEN, HEADS, FEED_FORWARD = 384, 12, 1536
 WHOLE = 64
 """A document keeps at least so many tokens: what is short has little to spare, and is read fast."""
 FIRST = 1 << 30
+ASKED = 1000.0
+"""Added to what a token says where the query says it, too: such words stay before all others but special tokens."""
 
 
 class Kept(NamedTuple):
@@ -91,10 +105,12 @@ class Encoder(nn.Module):
 
     def _states(self, ids: Tensor, mask: Tensor, kept: Kept | None) -> States:
         x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]])
-        x, mask = self.attention[0](x, attend_to(mask, x.dtype)), mask.float()
-        if kept is not None:
-            x, mask = kept.take(x), kept.mask
-        bias = attend_to(mask, x.dtype)
+        bias, mask = attend_to(mask, x.dtype), mask.float()
+        if kept is None:
+            x = self.attention[0](x, bias)
+        else:
+            x, mask = self.attention[0](x, bias, kept.take), kept.mask
+            bias = attend_to(mask, x.dtype)
         x = self.feed_forward[0](x)
         for attention, feed_forward in zip(self.attention[1:], self.feed_forward[1:], strict=True):
             x = feed_forward(attention(x, bias))
@@ -170,8 +186,8 @@ class Comparison(nn.Module):
 class CrossEncoder(nn.Module):
     """What is exported; to the outside an ordinary cross-encoder.
 
-    Takes a pair apart, so that both texts get exactly the states that they have by themselves. Where all pairs have the
-    same query, as in a ranking, it is read once.
+    Takes a pair apart, so that both texts get the states that they have by themselves; but of a long document the
+    words of the query stay before others. Where all pairs have the same query, as in a ranking, it is read once.
     """
 
     def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, splade: Splade, *, cls: int) -> None:
@@ -207,7 +223,9 @@ class CrossEncoder(nn.Module):
         terms = self.splade.terms(query_ids, small_query)
         sparse = self.splade(terms, small)
         query = self.encoder.query(query_ids, query_mask)
-        document, _ = self.encoder.document(document_ids, document_mask, self.splade.said(document_ids, small))
+        said = self.splade.said(document_ids, small)
+        asked = (document_ids[:, :, None] == query_ids[:, None, :]).any(-1)
+        document, _ = self.encoder.document(document_ids, document_mask, said + ASKED * asked)
         query = query.expand(input_ids.shape[0])
         logits = self.compared(query, document) + sparse
         return (logits * self.calibration[0] + self.calibration[1])[:, None]

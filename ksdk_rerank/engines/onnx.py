@@ -18,6 +18,11 @@ from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 __all__ = ["OnnxEngine"]
 
 
+_INT8_BUDGET = 768
+"""Where ranges are known. Chosen with `python benchmarks/latency.py --budgets`: `embedded` reads a query once a batch,
+so its batches may be larger."""
+
+
 class OnnxEngine(Engine):
     """An ONNX graph whose inputs are named as Hugging Face does, and whose first output is one logit a row.
 
@@ -36,7 +41,7 @@ class OnnxEngine(Engine):
         # Where one scale, as found, makes int8 of all activations of a batch, 0.1 of a logit would hang on its other
         # pairs (MiniLM). With each pair alone a score is the pair's own; `benchmarks/latency.py --budgets` shows what
         # that costs.
-        self.budget = 1 if quantizes_dynamically(path) else TOKEN_BUDGET
+        self.budget = 1 if quantizes_dynamically(path) else _INT8_BUDGET if "int8" in name else TOKEN_BUDGET
         providers = _providers(settings.device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings would be printed

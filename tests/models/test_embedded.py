@@ -22,17 +22,18 @@ GOLDEN = json.loads(Path(__file__).with_name("embedded_golden.json").read_text(e
 SHA256 = {
     "config.json": "1adb902393a44c91486ac013b57f3d3b4fe929bf1fbbe75d5109d4930499c08a",
     "tokenizer.json": "b2899e2f043cf1c373bcf78455598ac5f559edb8e3115c994ddb620d8d3c46cd",
-    "onnx/model.onnx": "536f0fd0a544f31c0e45d80f97e9b1ac28e3f4bb482458d72fca960428e2dbd9",
-    "onnx/model.onnx_data": "6d4cf95bd0550b13f181a2ad0fb84a3465ec9d3fca281f60bd3e41283e5bd0a8",
-    "onnx/model_int8.onnx": "aabb569ba2dc2dc0641ea02106793c17642d3902a7bcccdca4f4a65e948738f6",
+    "onnx/model.onnx": "6fc46c61f578fb26af5d6507885b636511848b3b4d537e118d56733474260032",
+    "onnx/model.onnx_data": "f1e45113e5eb48448e47ce1c090c3b38d568094067b14299554095481f718d14",
+    "onnx/model_int8.onnx": "617948cdc4ffb95a2219a77936ab89be5eb885a1f3d52175a7b60aad4638bf91",
 }
 TOLERANCE = {
-    ("onnx", "float32"): 0.15,
-    ("onnx", "int8"): 0.2,
-    ("openvino", "float32"): 0.15,
-    ("openvino", "auto"): 0.15,
+    ("onnx", "float32"): 0.05,
+    ("onnx", "int8"): 0.1,
+    ("openvino", "float32"): 0.001,
+    ("openvino", "auto"): 0.05,
 }
-"""In logits, by engine and dtype; those of the pairs lie between -6.1 and 1.0. The weights are int8 in any case."""
+"""In logits, by engine and dtype; those of the pairs lie between -6.0 and 1.0. The weights are int8 in any case, as
+they were in training; onnxruntime may calculate with them less exactly than in float32."""
 
 
 @pytest.fixture(params=TOLERANCE, ids="-".join)
@@ -69,7 +70,7 @@ def test_a_score_does_not_depend_on_what_else_is_scored(measured: tuple[CrossEnc
     documents = [pair["document"] for pair in GOLDEN]
     together = reranker.score("refund annual plan", documents).raw
     alone = [reranker.score("refund annual plan", [document]).raw[0] for document in documents]
-    assert together == pytest.approx(alone, abs=0.05)
+    assert together == pytest.approx(alone, abs=0.01)
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
