@@ -21,16 +21,17 @@ class CrossEncoderReranker(ScoringReranker):
     """A cross-encoder on this machine: it reads the query and a document together, which is slow and good.
 
     Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (faster where the
-    processor has bfloat16) or `"ksdk-rerank[torch]"` (any model, GPUs). The model is loaded at the first call, once for
-    each process and configuration: rerankers with equal arguments share its weights, and threads that do nothing else.
-    Calls that wait at the same moment share batches, and a small one overtakes a large one. `close` lets the weights go
-    once no other reranker uses them.
+    processor has AMX, or has bfloat16 and the model no int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs). The model
+    is loaded at the first call, once for each process and configuration: rerankers with equal arguments share its
+    weights, and threads that do nothing else. Calls that wait at the same moment share batches, and a small one
+    overtakes a large one. `close` lets the weights go once no other reranker uses them.
 
     Args:
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
         backend: `"openvino"`, `"onnx"` or `"torch"`. None takes the fastest that is installed and can load the model:
             openvino where the processor has bfloat16, then onnx, both only where the model offers an ONNX file, then
-            torch; on a device other than the CPU torch comes first.
+            torch. Where it would take an int8 file and the processor has no matrix units (AMX), onnx comes before
+            openvino; on a device other than the CPU torch comes first.
         device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with openvino and onnx; with torch it
             is the best there is.
         dtype: what is calculated in. `"auto"` with openvino is bfloat16 where the processor has it, else float32; with
