@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 
 from workload import QUERY, in_fresh_environment, model_folder, table, texts, write
@@ -26,7 +26,22 @@ Ask = Callable[[int], Awaitable[object]]
 
 
 async def at_once(ask: Ask) -> dict[str, float]:
-    """All calls at once: until the last is there, the median wait, and how long the loop was blocked at most."""
+    """All calls at once."""
+    return await watched(ask, lambda calls: asyncio.gather(*calls))
+
+
+async def one_by_one(ask: Ask) -> dict[str, float]:
+    """Each call once the last is there."""
+
+    async def await_each(calls: Iterable[Awaitable[None]]) -> None:
+        for call in calls:
+            await call
+
+    return await watched(ask, await_each)
+
+
+async def watched(ask: Ask, run: Callable[[Iterable[Awaitable[None]]], Awaitable[object]]) -> dict[str, float]:
+    """Until the last answer is there, the median wait, and how long the loop was blocked at most."""
     waits: list[float] = []
     blocked = [0.0, 0.0]
 
@@ -45,7 +60,7 @@ async def at_once(ask: Ask) -> dict[str, float]:
     watching = asyncio.create_task(watch())
     await asyncio.sleep(0)
     begun = time.perf_counter()
-    await asyncio.gather(*(one(number) for number in range(CALLS)))
+    await run(one(number) for number in range(CALLS))
     total = time.perf_counter() - begun
     watching.cancel()
     return {
@@ -54,13 +69,6 @@ async def at_once(ask: Ask) -> dict[str, float]:
         "loop_blocked_ms": 1000 * blocked[0],
         "loop_blocked_processor_ms": 1000 * blocked[1],
     }
-
-
-async def one_by_one(ask: Ask) -> dict[str, float]:
-    begun = time.perf_counter()
-    for number in range(CALLS):
-        await ask(number)
-    return {"all_s": time.perf_counter() - begun}
 
 
 async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
@@ -107,9 +115,10 @@ def main() -> int:
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for ask in asks.values():
         asyncio.run(ask(0))  # type: ignore[arg-type]
-    for _ in range(options.rounds):
-        for name, way in ways.items():
-            measured[name].append(asyncio.run(way(asks[name])))
+    names = list(ways)
+    for begin in range(options.rounds):  # with another one each time: what ran before leaves caches and threads behind
+        for name in names[begin % len(names) :] + names[: begin % len(names)]:
+            measured[name].append(asyncio.run(ways[name](asks[name])))
     rows = {
         name: {key: round(statistics.median(one[key] for one in found), 3) for key in found[0]}
         for name, found in measured.items()
