@@ -43,8 +43,9 @@ HIDDEN, HEADS, FEED_FORWARD = 384, 12, 1536
 WHOLE = 64
 """A document keeps at least so many tokens: what is short has little to spare, and is read fast."""
 FIRST = 1 << 30
+"""More than any token says, and less than engines have for integers; half of it sets kinds of tokens apart."""
 ASKED = 1000.0
-"""Added to what a token says where the query says it, too: such words stay before all others but special tokens."""
+"""Added to what a token says where the query says it, too: such words stay before all others of their kind."""
 
 
 class Kept(NamedTuple):

@@ -20,8 +20,8 @@ _RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("
 class CrossEncoderReranker(ScoringReranker):
     """A cross-encoder on this machine: it reads the query and a document together, which is slow and good.
 
-    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (faster where the
-    processor has AMX, or has bfloat16 and the model no int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs). The
+    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (for processors
+    with AMX, or with bfloat16 where the model has no int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs). The
     model is loaded at the first call, once for each process and configuration: rerankers with equal arguments share its
     weights, and threads that do nothing else. Calls that wait at the same moment share batches, and a small one
     overtakes a large one. `close` lets the weights go once no other reranker uses them.
