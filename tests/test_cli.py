@@ -189,20 +189,20 @@ def test_search_asks_knowledgesdk_itself_by_default(capsys: pytest.CaptureFixtur
 def test_export_says_what_it_wrote_and_how_near_to_torch_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {"config.json": 649, "onnx/model.onnx": 90_912_345, "onnx/model_int8.onnx": 23_046_789}
+    files = {"config.json": 649, "onnx/model.onnx": 90_912_345, "onnx/model_qint7.onnx": 23_046_789}
     report = ExportReport(tmp_path, files, 1.24e-6, 0.0456)
     monkeypatch.setattr("ksdk_rerank.engines.export.export", lambda model, folder, *, revision: report)
     assert main(["export", "acme/model", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"Wrote acme/model to {tmp_path}",
         "",
-        "file                      MB",
-        "--------------------  ------",
-        "config.json            0.001",
-        "onnx/model.onnx       90.912",
-        "onnx/model_int8.onnx  23.047",
+        "file                       MB",
+        "---------------------  ------",
+        "config.json             0.001",
+        "onnx/model.onnx        90.912",
+        "onnx/model_qint7.onnx  23.047",
         "",
-        "Logits are off from torch's by 1.2e-06 (model.onnx) and 4.6e-02 (model_int8.onnx) at most, over a few pairs.",
+        "Logits are off from torch's by 1.2e-06 (model.onnx) and 4.6e-02 (model_qint7.onnx) at most, over a few pairs.",
         f"What that does to the order of yours: ksdk-rerank compare --reranker {tmp_path} ...",
     ]
     assert main(["export", "acme/model", str(tmp_path), "--json"]) == 0
@@ -223,7 +223,7 @@ def test_what_is_exported_is_on_the_disk(
     assert main(["export", str(make_model(onnx_file=None)), str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["folder"] == str(folder)
-    assert told["files"]["onnx/model_int8.onnx"] == (folder / "onnx" / "model_int8.onnx").stat().st_size
+    assert told["files"]["onnx/model_qint7.onnx"] == (folder / "onnx" / "model_qint7.onnx").stat().st_size
     assert told["max_difference"] < 1e-4
 
 

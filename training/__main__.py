@@ -23,7 +23,7 @@ from training.mine import mine
 from training.network import Comparison, CrossEncoder, Head
 from training.pack import golden, pack
 from training.sources import read_sources
-from training.states import Texts, device, read, tokenize
+from training.states import Texts, device, fast, read, tokenize
 from training.teacher import PAD, load_teacher
 from training.texts import Source, dumps, loads
 from training.train import Recipe, train
@@ -32,6 +32,8 @@ from training.validate import Judged, calibration, judge, reciprocal_ranks, reli
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
 LONGEST_QUERY, LONGEST_PASSAGE = 40, 112
 """Tokens that are trained on; what is shipped reads 512 of both."""
+LAST, SHORTEST = 120.0, 60.0
+"""Seconds that are kept for what follows training, and those that it has at least."""
 
 
 def main() -> None:
@@ -41,9 +43,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the model's files go")
     parser.add_argument("--work", type=Path, help="keep and use texts and token states here (6 GB); default: OUT/work")
     parser.add_argument("--start", type=Path, help="go on from these weights, such as `trained-0.pt` of an earlier run")
-    parser.add_argument("--minutes", type=float, default=45, help="of training; decides how many steps there are")
+    parser.add_argument("--minutes", type=float, default=45, help="from start to end; decides how many steps there are")
+    parser.add_argument("--layers", type=int, choices=range(2, 7), default=6, help="so many of the encoder's six")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=float, default=1.0, help="how much of the material; with a GPU 3.0 is all")
+    parser.add_argument("--size", type=float, default=0.25, help="how much of the material; 3.0 is all")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     started = time.perf_counter()
@@ -57,7 +60,7 @@ def main() -> None:
     for source in sources:
         print(f"{source.name}: {len(source.passages)} passages, {len(source.queries)} queries", flush=True)
     base, tokenizer = load_base()
-    quick = copy.deepcopy(base).to(device, torch.bfloat16)
+    quick = copy.deepcopy(base).to(device, fast)
 
     def read_base(ids: Tensor, mask: Tensor) -> Tensor:
         return quick.query(ids, mask).values
@@ -87,12 +90,19 @@ def main() -> None:
     start = smooth(start, pairs)
     if arguments.start is not None:
         start.load_state_dict(torch.load(arguments.start))
+    start.encoder.thin(arguments.layers)
     judged = Judged(tasks, arguments.seed)
     report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}
     report["base"] = reciprocal_ranks(judged, judged.base(queries, passages))
     report["teacher"] = reciprocal_ranks(judged, judged.teacher(splade, queries, passages))
     print(json.dumps(report), flush=True)
-    model = train(start, tasks, queries, passages, recipe, seed=arguments.seed, seconds=60 * arguments.minutes)
+    left = 60 * arguments.minutes - LAST - (time.perf_counter() - started)
+    if left < SHORTEST:
+        parser.error(
+            f"reading took {(time.perf_counter() - started) / 60:.0f} of {arguments.minutes:.0f} minutes, so none are"
+            f" left to train in; run this again, which takes what was read from {work}, or with a smaller --size"
+        )
+    model = train(start, tasks, queries, passages, recipe, seed=arguments.seed, seconds=left)
     torch.save(model.state_dict(), work / f"trained-{arguments.seed}.pt")
     found = judge(judged, model, queries, passages)
     report["trained"] = reciprocal_ranks(judged, found)

@@ -99,7 +99,7 @@ def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int
 
 
 def share_weights(fp32: Path, int8: Path, folder: Path) -> None:
-    """Write `model.onnx`, `model_int8.onnx` and `model.onnx_data`: two graphs, whose weights are stored once.
+    """Write `model.onnx`, `model_qint7.onnx` and `model.onnx_data`: two graphs, whose weights are stored once.
 
     Both have the int8 weights. The first makes floats of them and calculates in those, which OpenVINO does in bfloat16;
     the second calculates in int8.
@@ -107,7 +107,7 @@ def share_weights(fp32: Path, int8: Path, folder: Path) -> None:
     floats, integers = onnx.load(fp32), onnx.load(int8)
     _dequantize(floats.graph, {one.name: one for one in integers.graph.initializer})
     stored, data = {}, bytearray()
-    for name, model in (("model.onnx", floats), ("model_int8.onnx", integers)):
+    for name, model in (("model.onnx", floats), ("model_qint7.onnx", integers)):
         _shorten(model.graph)
         for tensor in model.graph.initializer:
             content = tensor.raw_data

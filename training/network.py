@@ -89,6 +89,12 @@ class Encoder(nn.Module):
         self.register_buffer("worth", torch.zeros(vocabulary, dtype=torch.long))
         """Added to what a token says: function words and punctuation go first, special tokens last."""
 
+    def thin(self, layers: int) -> None:
+        """Keep so many of the layers, at even distances, the first and the last among them."""
+        places = torch.linspace(0, len(self.attention) - 1, layers).round().int().tolist()
+        self.attention = nn.ModuleList(self.attention[place] for place in places)
+        self.feed_forward = nn.ModuleList(self.feed_forward[place] for place in places)
+
     def query(self, ids: Tensor, mask: Tensor) -> States:
         """The last states of queries (n, tokens), of all their tokens."""
         return self._states(ids, mask, None)

@@ -33,7 +33,7 @@ def pack(model: CrossEncoder, tokenizer: Tokenizer, pairs: Sequence[Pair], out: 
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
         (folder / "config.json").write_text(json.dumps(_config(model, tokenizer), indent=2) + "\n", encoding="utf-8")
     example = _encoded(tokenizer, [("a query", "a document"), ("another one", "and a longer document that goes on")])
-    fp32, int8 = out / "fp32/onnx/model.onnx", out / "fp32/onnx/model_int8.onnx"
+    fp32, int8 = out / "fp32/onnx/model.onnx", out / "fp32/onnx/model_qint7.onnx"
     to_onnx(model, tuple(torch.from_numpy(part) for part in example), INPUTS, "logits", fp32)
     quantize(fp32, int8, (dict(zip(INPUTS, join(*pair), strict=True)) for pair in pairs))
     share_weights(fp32, int8, out / "onnx")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from training.bert import NEVER, States
 from training.network import mean
 from training.splade import Splade
-from training.states import Texts, device
+from training.states import Texts, device, fast
 
 __all__ = ["PAD", "load_teacher", "teach"]
 
@@ -37,7 +37,7 @@ def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Toke
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != SHA256:
         raise ValueError(f"{folder}/model.safetensors has the SHA-256 {found}, not {SHA256}: these are other weights")
-    model = AutoModel.from_pretrained(str(folder), dtype=torch.bfloat16).to(device).eval()
+    model = AutoModel.from_pretrained(str(folder), dtype=fast).to(device).eval()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     return lambda ids, mask: model(input_ids=ids, attention_mask=mask).last_hidden_state, tokenizer
 

@@ -16,7 +16,7 @@ from training.bert import States
 from training.int8 import matrices, round_matrices, rounded
 from training.mine import Task
 from training.network import CrossEncoder
-from training.states import Texts, device
+from training.states import Texts, device, fast
 from training.teacher import teach
 
 __all__ = ["Recipe", "train"]
@@ -76,25 +76,25 @@ def train(
 
     Where `seconds` are not enough for all steps, fewer are taken: the pace of the first ones decides, so that the
     learning rate still falls to zero. Weights are calculated with as int8 has them, and those of the encoder in
-    bfloat16; what the steps change is kept aside in float32.
+    `fast`; what the steps change is kept aside in float32.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = model.to(device).requires_grad_(True)
     model.splade.requires_grad_(False)
     model.splade.weight.requires_grad_(True)
-    fast = copy.deepcopy(model)
-    round_matrices(fast)
-    fast.encoder.to(torch.bfloat16)
-    to_round = set(map(id, matrices(fast)))
-    trained = [(p, q) for p, q in zip(model.parameters(), fast.parameters(), strict=True) if p.requires_grad]
+    quick = copy.deepcopy(model)
+    round_matrices(quick)
+    quick.encoder.to(fast)
+    to_round = set(map(id, matrices(quick)))
+    trained = [(p, q) for p, q in zip(model.parameters(), quick.parameters(), strict=True) if p.requires_grad]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model, recipe), betas=(0.9, 0.98), foreach=True)
     batches = _batches([task for task in tasks if not task.held_out and len(task.top)], recipe.queries, rng)
     steps, started = recipe.steps, time.perf_counter()
     said: list[list[float]] = []
     for step, batch in enumerate(batches, 1):
-        losses, hits = _losses(fast, batch, queries, passages, recipe, rng)
+        losses, hits = _losses(quick, batch, queries, passages, recipe, rng)
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         for ours, theirs in trained:
             ours.grad, theirs.grad = None if theirs.grad is None else theirs.grad.float(), None

@@ -13,7 +13,7 @@ from torch import Tensor
 from training.mine import Task
 from training.network import CrossEncoder, Head
 from training.splade import Splade
-from training.states import Texts, device
+from training.states import Texts, device, fast
 from training.teacher import teach
 from training.train import TOKENS
 
@@ -52,12 +52,12 @@ class Judged:
 
 
 def judge(judged: Judged, model: CrossEncoder, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-    """The logits of each query's candidates, from pairs as the exported graph gets them; in bfloat16."""
+    """The logits of each query's candidates, from pairs as the exported graph gets them."""
     sizes = [len(shown) for shown in judged.candidates]
     asked = [queries.ids[task.query] for task, size in zip(judged.tasks, sizes, strict=True) for _ in range(size)]
     shown = [passages.ids[place] for candidates in judged.candidates for place in candidates]
     model = copy.deepcopy(model).to(device).eval()
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    with torch.inference_mode(), torch.autocast(device.type, fast, enabled=fast is not torch.float32):
         found = _scores(model, asked, shown).float().cpu().numpy()
     return np.split(found, np.cumsum(sizes)[:-1])
 

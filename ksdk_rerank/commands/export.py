@@ -32,5 +32,7 @@ def _run(options: argparse.Namespace) -> None:
     show(["file", "MB"], [[file, f"{size / 1e6:.3f}"] for file, size in report.files.items()], texts={"file"})
     write()
     fp32, int8 = f"{report.max_difference:.1e}", f"{report.max_difference_int8:.1e}"
-    write(f"Logits are off from torch's by {fp32} (model.onnx) and {int8} (model_int8.onnx) at most, over a few pairs.")
+    write(
+        f"Logits are off from torch's by {fp32} (model.onnx) and {int8} (model_qint7.onnx) at most, over a few pairs."
+    )
     write(f"What that does to the order of yours: ksdk-rerank compare --reranker {report.folder} ...")

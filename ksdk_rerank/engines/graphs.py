@@ -6,6 +6,7 @@ import mmap
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,23 @@ from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.processor import int8_kind
 from ksdk_rerank.errors import ModelNotFound, UnsupportedModel
 
-__all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "opened", "quantizes_dynamically"]
+__all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "offers_int8", "opened", "quantization"]
 
 _FP32 = ("onnx/model.onnx", "model.onnx")
 # In the order of preference. The first ones are what sentence-transformers' quantization writes, as in
-# https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23); the last is our own export's.
+# https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23); then our own export's, whose
+# weights have 7 bits; then what transformers.js looks for.
 _INT8 = {
-    "arm": ("onnx/model_qint8_arm64.onnx", "onnx/model_int8.onnx"),
-    "vnni": ("onnx/model_qint8_avx512_vnni.onnx", "onnx/model_qint8_avx512.onnx", "onnx/model_int8.onnx"),
-    "other": ("onnx/model_quint8_avx2.onnx", "onnx/model_int8.onnx"),
+    "arm": ("onnx/model_qint8_arm64.onnx", "onnx/model_qint7.onnx", "onnx/model_int8.onnx"),
+    "vnni": (
+        "onnx/model_qint8_avx512_vnni.onnx",
+        "onnx/model_qint8_avx512.onnx",
+        "onnx/model_qint7.onnx",
+        "onnx/model_int8.onnx",
+    ),
+    "other": ("onnx/model_quint8_avx2.onnx", "onnx/model_qint7.onnx", "onnx/model_int8.onnx"),
 }
+_MAY_OVERFLOW = "onnx/model_int8.onnx"
 # Where weights outside the file are named: the protobuf field "key" = "location", then "value" = a length and the name.
 _EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12(.)([\w.-]+)", re.DOTALL)
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
@@ -35,20 +43,26 @@ _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 def find_model(files: Files, settings: Settings, backend: str) -> str | None:
     """The name of the ONNX file to use on this machine, or None where `files` offers none for these settings.
 
-    `dtype="auto"` takes an int8 file only with onnxruntime, and where the processor multiplies int8 faster than
-    float32: Arm, and x86 with VNNI. Without VNNI, x86 can also overflow in 16 bits between two products of int8.
+    `dtype="auto"` takes an int8 file with onnxruntime alone, which runs it faster than float32 on every processor
+    (`benchmarks/latency.py`). x86 without VNNI adds two products of int8 in 16 bits, which they can overflow, so there
+    it takes none but those with unsigned weights, or with weights of 7 bits.
     OpenVINO takes the fp32 file: it ran the int8 one no faster, and three times as long as the other in bfloat16.
     """
     kind = int8_kind()
-    auto = settings.dtype == "auto" and kind != "other" and settings.device in (None, "cpu")
+    auto = settings.dtype == "auto" and settings.device in (None, "cpu")
     names: tuple[str, ...] = ()
     if backend == "onnx" and (settings.dtype == "int8" or auto):
-        names += _INT8[kind]
+        names += tuple(name for name in _INT8[kind] if not (auto and kind == "other" and name == _MAY_OVERFLOW))
     if settings.dtype != "int8":
         names += _FP32
     if files.find("tokenizer.json") is None:
         return None
     return next((name for name in names if files.find(name) is not None), None)
+
+
+def offers_int8(files: Files, settings: Settings) -> bool:
+    """Whether what `find_model` takes for onnxruntime calculates in int8."""
+    return find_model(files, settings, "onnx") not in (None, *_FP32)
 
 
 def opened(name: str, files: Files) -> tuple[Path, Tokenizer]:
@@ -68,10 +82,18 @@ def _external_data(path: Path) -> set[str]:
         return {name[: length[0]].decode("ascii") for length, name in _EXTERNAL_DATA.findall(content)}
 
 
-def quantizes_dynamically(path: Path) -> bool:
-    """Whether a graph makes int8 of its activations by the range that they have, and not by one that is known."""
+def quantization(path: Path) -> Literal["dynamic", "static", "weights", "none"]:
+    """What a graph makes int8 of: activations by the range that they have or by one that is known, or weights alone."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"DynamicQuantize") >= 0  # the beginning of an operator's name
+
+        def has(operator: bytes) -> bool:
+            return content.find(operator) >= 0
+
+        if has(b"DynamicQuantize"):  # the beginning of an operator's name, as all here
+            return "dynamic"
+        if has(b"Quantize") or has(b"QLinear"):
+            return "static"
+        return "weights" if has(b"Dequantize") else "none"
 
 
 def checked_inputs(names: Iterable[str], path: Path) -> list[str]:

@@ -94,10 +94,9 @@ def _int8_first(installed: list[Backend], files: Files, settings: Settings) -> l
     """
     if has_amx() or not {"onnx", "openvino"} <= {*installed}:
         return installed
-    from ksdk_rerank.engines.graphs import find_model
+    from ksdk_rerank.engines.graphs import offers_int8
 
-    name = find_model(files, settings, "onnx")
-    if name is None or "int8" not in name:
+    if not offers_int8(files, settings):
         return installed
     return ["onnx", *(backend for backend in installed if backend != "onnx")]
 

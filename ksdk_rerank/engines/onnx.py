@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, quantizes_dynamically
+from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, quantization
 from ksdk_rerank.engines.processor import streams_and_threads
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
 __all__ = ["OnnxEngine"]
 
 
-_INT8_BUDGET = 768
-"""Where ranges are known. Chosen with `python benchmarks/latency.py --budgets`: `embedded` reads a query once a batch,
-so its batches may be larger."""
+_BUDGETS = {"dynamic": 1, "static": 768, "weights": TOKEN_BUDGET, "none": TOKEN_BUDGET}
+"""Tokens a batch, by what a graph makes int8 of.
+
+Where one scale, as found, makes int8 of all activations of a batch, 0.1 of a logit would hang on its other pairs
+(MiniLM). With each pair alone a score is the pair's own. Where ranges are known, `embedded` reads a query once a batch,
+so its batches may be larger. `python benchmarks/latency.py --budgets` shows what others cost."""
 
 
 class OnnxEngine(Engine):
@@ -38,10 +41,8 @@ class OnnxEngine(Engine):
 
     def __init__(self, name: str, files: Files, settings: Settings) -> None:
         path, self.tokenizer = opened(name, files)
-        # Where one scale, as found, makes int8 of all activations of a batch, 0.1 of a logit would hang on its other
-        # pairs (MiniLM). With each pair alone a score is the pair's own; `benchmarks/latency.py --budgets` shows what
-        # that costs.
-        self.budget = 1 if quantizes_dynamically(path) else _INT8_BUDGET if "int8" in name else TOKEN_BUDGET
+        kind = quantization(path)
+        self.budget = _BUDGETS[kind]
         providers = _providers(settings.device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings would be printed
@@ -50,6 +51,10 @@ class OnnxEngine(Engine):
             self.streams, options.intra_op_num_threads = streams_and_threads()
         # A thread that waits for others must not burn the processor that they, or other programs, need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if kind == "weights":
+            # Or it would keep them in int8 and make floats of them for each batch, less exactly and more slowly than
+            # once, when it loads them.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
         except Exception as error:  # its errors share no class of their own

@@ -35,9 +35,9 @@ class CrossEncoderReranker(ScoringReranker):
         device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with openvino and onnx; with torch it
             is the best there is.
         dtype: what is calculated in. `"auto"` with openvino is bfloat16 where the processor has it, else float32; with
-            onnx it is int8 where the model offers an int8 file and the processor is made for it (Arm, or x86 with
-            VNNI), else float32; with torch it is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx,
-            `"bfloat16"` openvino or torch, `"float16"` torch.
+            onnx it is int8 where the model offers an int8 file that suits the processor, else float32; with torch it
+            is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"` openvino or torch,
+            `"float16"` torch.
         max_length: tokens of query and document together, special ones included; fewer where the model reads fewer.
             Longer documents are cut, and `Ranking.truncated` counts them; the query never is.
         revision: a branch, tag or commit on the hub. Pin a commit to get the same weights for ever.

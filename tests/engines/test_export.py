@@ -46,7 +46,7 @@ class TestWithTorch:
             "tokenizer.json",
             "tokenizer_config.json",
             "onnx/model.onnx",
-            "onnx/model_int8.onnx",
+            "onnx/model_qint7.onnx",
         }
         assert report.max_difference < 1e-4
         by_torch = CrossEncoderReranker(str(model), backend="torch").score(QUERY, documents)
@@ -104,7 +104,7 @@ def test_fp32_agrees_with_torch_and_int8_with_the_order(minilm: tuple[str, Expor
     by_torch = CrossEncoderReranker(folder, backend="torch").score(query, texts)
     fp32 = CrossEncoderReranker(str(report.folder), backend="onnx", dtype="float32").score(query, texts)
     int8 = CrossEncoderReranker(str(report.folder), backend="onnx", dtype="int8").score(query, texts)
-    assert report.files["onnx/model_int8.onnx"] < report.files["onnx/model.onnx"] / 3
+    assert report.files["onnx/model_qint7.onnx"] < report.files["onnx/model.onnx"] / 3
     np.testing.assert_allclose(fp32.raw, by_torch.raw, atol=1e-4)
     assert kendall_tau(int8.raw, by_torch.raw) > 0.6
 

@@ -152,7 +152,11 @@ def quantized(make_model) -> str:
     """The folder of a model that has an int8 file beside the original."""
     folder = make_model()
     quantize_dynamic(
-        folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx", per_channel=True, weight_type=QuantType.QInt8
+        folder / "onnx/model.onnx",
+        folder / "onnx/model_qint7.onnx",
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
     )
     return str(folder)
 
@@ -182,7 +186,7 @@ def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_the
     seen = iter([pair])
     quantize_static(
         path,
-        folder / "onnx/model_int8.onnx",
+        folder / "onnx/model_qint7.onnx",
         SimpleNamespace(get_next=lambda: next(seen, None)),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["MatMul"],
@@ -218,7 +222,8 @@ OFFICIAL = (
     "onnx/model_qint8_avx512_vnni.onnx",
     "onnx/model_quint8_avx2.onnx",
 )
-OURS = ("onnx/model.onnx", "onnx/model_int8.onnx")
+OURS = ("onnx/model.onnx", "onnx/model_qint7.onnx", "onnx/model_int8.onnx")
+EIGHT_BITS = ("onnx/model.onnx", "onnx/model_int8.onnx")
 
 
 @pytest.mark.parametrize(
@@ -226,11 +231,15 @@ OURS = ("onnx/model.onnx", "onnx/model_int8.onnx")
     [
         ("vnni", "auto", OFFICIAL, "onnx/model_qint8_avx512_vnni.onnx"),
         ("arm", "auto", OFFICIAL, "onnx/model_qint8_arm64.onnx"),
-        ("other", "auto", OFFICIAL, "onnx/model.onnx"),
+        ("other", "auto", OFFICIAL, "onnx/model_quint8_avx2.onnx"),
         ("other", "int8", OFFICIAL, "onnx/model_quint8_avx2.onnx"),
         ("vnni", "float32", OFFICIAL, "onnx/model.onnx"),
-        ("vnni", "auto", OURS, "onnx/model_int8.onnx"),
-        ("other", "auto", OURS, "onnx/model.onnx"),
+        ("vnni", "auto", OURS, "onnx/model_qint7.onnx"),
+        ("arm", "auto", OURS, "onnx/model_qint7.onnx"),
+        ("other", "auto", OURS, "onnx/model_qint7.onnx"),
+        ("vnni", "auto", EIGHT_BITS, "onnx/model_int8.onnx"),
+        ("other", "auto", EIGHT_BITS, "onnx/model.onnx"),  # it may overflow there
+        ("other", "int8", EIGHT_BITS, "onnx/model_int8.onnx"),
         ("vnni", "auto", ("onnx/model.onnx",), "onnx/model.onnx"),
         ("vnni", "int8", ("onnx/model.onnx",), None),
         ("vnni", "auto", ("model.onnx",), "model.onnx"),

@@ -1,4 +1,4 @@
-"""The packed graphs score as torch does: `model.onnx` exactly, `model_int8.onnx` closely."""
+"""The packed graphs score as torch does: `model.onnx` exactly, `model_qint7.onnx` closely."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_shipped_graph_has_the_same_weights(packed: tuple[CrossEncoder, Path
     """They were rounded before. onnxruntime calculates less exactly with them, so its scores say it only roughly."""
     _, out = packed
     original = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in matrices(out / "fp32/onnx/model.onnx")}
-    quantized = onnx.load(out / "fp32/onnx/model_int8.onnx").graph
+    quantized = onnx.load(out / "fp32/onnx/model_qint7.onnx").graph
     parts = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantized.initializer}
     rounded = [name for name in original if f"{name}_quantized" in parts]
     assert len(rounded) == 2 * 4 + 2 * 4 + 3 + 1  # layers of the encoder and of SPLADE, the comparison's, expansions
@@ -92,13 +92,13 @@ def matrices(path: Path) -> list[onnx.TensorProto]:
 
 def test_the_int8_graph_scores_closely_and_each_pair_by_itself(packed: tuple[CrossEncoder, Path]) -> None:
     _, out = packed
-    together = run(out / "onnx/model_int8.onnx", *PAIRS)
+    together = run(out / "onnx/model_qint7.onnx", *PAIRS)
     np.testing.assert_allclose(together, run(out / "fp32/onnx/model.onnx", *PAIRS), rtol=0.03, atol=0.1)
-    alone = [run(out / "onnx/model_int8.onnx", pair)[0] for pair in PAIRS]
+    alone = [run(out / "onnx/model_qint7.onnx", pair)[0] for pair in PAIRS]
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_what_query_and_document_are_both_read_by_is_stored_once(packed: tuple[CrossEncoder, Path]) -> None:
     _, out = packed
-    stored = sum((out / "onnx" / name).stat().st_size for name in ("model.onnx", "model_int8.onnx", "model.onnx_data"))
+    stored = sum((out / "onnx" / name).stat().st_size for name in ("model.onnx", "model_qint7.onnx", "model.onnx_data"))
     assert stored < 0.35 * (out / "fp32/onnx/model.onnx").stat().st_size
