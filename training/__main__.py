@@ -27,6 +27,7 @@ from training.states import Texts, device, fast, read, tokenize
 from training.teacher import PAD, load_teacher
 from training.texts import Source, dumps, loads
 from training.train import Recipe, train
+from training.unpack import unpack
 from training.validate import Judged, calibration, judge, reciprocal_ranks, reliability
 
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
@@ -42,7 +43,9 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="the folder of all-mpnet-base-v2")
     parser.add_argument("--out", type=Path, required=True, help="where the model's files go")
     parser.add_argument("--work", type=Path, help="keep and use texts and token states here (6 GB); default: OUT/work")
-    parser.add_argument("--start", type=Path, help="go on from these weights, such as `trained-0.pt` of an earlier run")
+    parser.add_argument(
+        "--start", type=Path, help="go on from this model: the folder of one in the package, or OUT of an earlier run"
+    )
     parser.add_argument("--minutes", type=float, default=45, help="from start to end; decides how many steps there are")
     parser.add_argument("--layers", type=int, choices=range(2, 7), default=6, help="so many of the encoder's six")
     parser.add_argument("--seed", type=int, default=0)
@@ -89,7 +92,7 @@ def main() -> None:
     start = CrossEncoder(base, Head(), Comparison(), splade, cls=tokenizer.token_to_id("[CLS]"))
     start = smooth(start, pairs)
     if arguments.start is not None:
-        start.load_state_dict(torch.load(arguments.start))
+        start.load_state_dict(unpack(arguments.start, start, tokenizer, pairs[0]))
     start.encoder.thin(arguments.layers)
     judged = Judged(tasks, arguments.seed)
     report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}
@@ -103,7 +106,6 @@ def main() -> None:
             f" left to train in; run this again, which takes what was read from {work}, or with a smaller --size"
         )
     model = train(start, tasks, queries, passages, recipe, seed=arguments.seed, seconds=left)
-    torch.save(model.state_dict(), work / f"trained-{arguments.seed}.pt")
     found = judge(judged, model, queries, passages)
     report["trained"] = reciprocal_ranks(judged, found)
     scale, offset = calibration(judged, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.network import Comparison, CrossEncoder, Encoder, Head  # noqa: E4
 from training.pack import INPUTS, pack  # noqa: E402
 from training.splade import Splade  # noqa: E402
 from training.states import join  # noqa: E402
+from training.unpack import unpack  # noqa: E402
 
 VOCABULARY = {f"w{number}": number for number in range(60)} | {"[PAD]": 60, "[CLS]": 61, "[SEP]": 62, "[UNK]": 63}
 CLS, SEP = 61, 62
@@ -36,15 +38,22 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[CrossEncoder, Path
     model.splade.words = Rounded.of(torch.randn(64, 128))
     torch.nn.init.normal_(model.comparison.score.weight)
     model.requires_grad_(False)
+    for parameter in model.parameters():  # as after training: a graph stores numbers that are alike once
+        parameter.add_(0.001 * torch.randn_like(parameter))
     model.splade.look_among([PAIRS[0][0]])
     model = smooth(model, PAIRS)
+    model.calibration.copy_(torch.tensor([0.25, -7.0]))
     round_matrices(model)
+    out = tmp_path_factory.mktemp("packed")
+    pack(model, make_tokenizer(), PAIRS, out)
+    return model, out
+
+
+def make_tokenizer() -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(VOCABULARY, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))
-    out = tmp_path_factory.mktemp("packed")
-    pack(model, tokenizer, PAIRS, out)
-    return model, out
+    return tokenizer
 
 
 def batch(*pairs: tuple[list[int], list[int]]) -> list[np.ndarray]:
@@ -102,3 +111,23 @@ def test_what_query_and_document_are_both_read_by_is_stored_once(packed: tuple[C
     _, out = packed
     stored = sum((out / "onnx" / name).stat().st_size for name in ("model.onnx", "model_qint7.onnx", "model.onnx_data"))
     assert stored < 0.35 * (out / "fp32/onnx/model.onnx").stat().st_size
+
+
+def test_a_packed_network_can_be_unpacked_to_go_on_from_it(packed: tuple[CrossEncoder, Path]) -> None:
+    model, out = packed
+    other = copy.deepcopy(model)
+    for tensor in other.state_dict().values():
+        tensor.zero_()
+    found = unpack(out, other, make_tokenizer(), PAIRS[0])
+    assert found.keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_allclose(found[name], tensor, rtol=1e-5, atol=1e-7, err_msg=name)
+        assert found[name].dtype == tensor.dtype
+
+
+def test_another_network_is_not_unpacked(packed: tuple[CrossEncoder, Path]) -> None:
+    model, out = packed
+    smaller = copy.deepcopy(model)
+    smaller.encoder.thin(1)
+    with pytest.raises(ValueError, match="has not the nodes of this network"):
+        unpack(out, smaller, make_tokenizer(), PAIRS[0])
