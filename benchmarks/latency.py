@@ -1,6 +1,6 @@
 """How long 50 candidates of about 125 tokens take: our engines, and others' rerankers with the same weights.
 
-    python benchmarks/latency.py [--with-peers] [--rounds 7] [--budgets]
+    python benchmarks/latency.py [--with-peers] [--rounds 7] [--budgets] [--output latency]
 
 `--with-peers` makes an environment with LangChain's, LlamaIndex's, sentence-transformers', FlashRank's and fastembed's
 rerankers; otherwise those that are installed take part. All read at most 512 tokens, and the tokens that go into each
@@ -38,6 +38,7 @@ OURS = {
 EMBEDDED = {
     "embedded, openvino bfloat16": ("openvino", {"model": "embedded", "backend": "openvino"}),
     "embedded, onnx int8": ("onnxruntime", {"model": "embedded", "backend": "onnx", "dtype": "int8"}),
+    "embedded, onnx float32": ("onnxruntime", {"model": "embedded", "backend": "onnx", "dtype": "float32"}),
 }
 """The model in the package: smaller weights than those of all others here, so no ratios are made of these."""
 Call = Callable[[], Sequence[float]]
@@ -250,6 +251,7 @@ def main() -> int:
     parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--budgets", action="store_true", help="compare token budgets instead")
+    parser.add_argument("--output", default="latency", help="the file in results/, without .json")
     options = parser.parse_args()
     if options.with_peers:
         return in_fresh_environment(PEERS)
@@ -289,7 +291,7 @@ def main() -> int:
             print(f"  {name}: {by['median_s']} ({by['processor_s']})")
     print("\nmilliseconds that adapters add to the core, 50 documents:", json.dumps(added))
     figures = {"candidates": 50, "rounds": options.rounds, "seconds": rows, "times_as_fast": ratios}
-    write("latency", {**figures, "adapters_add_ms": added})
+    write(options.output, {**figures, "adapters_add_ms": added})
     return 0
 
 

@@ -103,7 +103,8 @@ def write(name: str, figures: Mapping[str, object]) -> None:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    head = {"command": f"python benchmarks/{name}.py {' '.join(arguments())}".strip(), "date": date.today().isoformat()}
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(arguments())}".strip()
+    head = {"command": command, "date": date.today().isoformat()}
     load = round(os.getloadavg()[0], 1)  # over 0.5 at the start others are measured as well; this is at the end
     RESULTS.mkdir(exist_ok=True)
     result = {**head, "machine": machine(), "load_after": load, "versions": versions, **figures}
@@ -125,7 +126,9 @@ def machine() -> str:
     else:
         found = re.search(r"^model name\s*:\s*(.+)$", content, re.MULTILINE)
         model = found[1] if found else model
-        flags = ", ".join(flag for flag in ("avx512_vnni", "avx512_bf16", "amx_bf16") if flag in content.split())
+        flags = ", ".join(
+            flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in content.split()
+        )
     return f"{model}, {os.cpu_count()} cores ({flags}), {platform.system()}, Python {platform.python_version()}"
 
 
