@@ -37,6 +37,7 @@ _INT8 = {
 _MAY_OVERFLOW = "onnx/model_int8.onnx"
 # Where weights outside the file are named: the protobuf field "key" = "location", then "value" = a length and the name.
 _EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12(.)([\w.-]+)", re.DOTALL)
+_UANTIZE = re.compile(b"uantize")  # one reading of the file, which may have gigabytes
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
@@ -85,15 +86,13 @@ def _external_data(path: Path) -> set[str]:
 def quantization(path: Path) -> Literal["dynamic", "static", "weights", "none"]:
     """What a graph makes int8 of: activations by the range that they have or by one that is known, or weights alone."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-
-        def has(operator: bytes) -> bool:
-            return content.find(operator) >= 0
-
-        if has(b"DynamicQuantize"):  # the beginning of an operator's name, as all here
-            return "dynamic"
-        if has(b"Quantize") or has(b"QLinear"):
-            return "static"
-        return "weights" if has(b"Dequantize") else "none"
+        # Operators by what comes before: DynamicQuantizeLinear, QuantizeLinear, DequantizeLinear.
+        before = {content[found.start() - 8 : found.start()] for found in _UANTIZE.finditer(content)}
+    if b"DynamicQ" in before:
+        return "dynamic"
+    if any(letters.endswith(b"Q") for letters in before):
+        return "static"
+    return "weights" if any(letters.endswith(b"Deq") for letters in before) else "none"
 
 
 def checked_inputs(names: Iterable[str], path: Path) -> list[str]:
