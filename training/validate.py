@@ -52,11 +52,12 @@ class Judged:
 
 
 def judge(judged: Judged, model: CrossEncoder, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-    """The logits of each query's candidates, from pairs as the exported graph gets them."""
+    """The logits of each query's candidates, before calibration, from pairs as the exported graph gets them."""
     sizes = [len(shown) for shown in judged.candidates]
     asked = [queries.ids[task.query] for task, size in zip(judged.tasks, sizes, strict=True) for _ in range(size)]
     shown = [passages.ids[place] for candidates in judged.candidates for place in candidates]
     model = copy.deepcopy(model).to(device).eval()
+    model.calibration.copy_(torch.tensor([1.0, 0.0]))  # training may have started from a model that has one
     with torch.inference_mode(), torch.autocast(device.type, fast, enabled=fast is not torch.float32):
         found = _scores(model, asked, shown).float().cpu().numpy()
     return np.split(found, np.cumsum(sizes)[:-1])

@@ -23,18 +23,13 @@ __all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "offers_int
 _FP32 = ("onnx/model.onnx", "model.onnx")
 # In the order of preference. The first ones are what sentence-transformers' quantization writes, as in
 # https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23); then our own export's, whose
-# weights have 7 bits; then what transformers.js looks for.
+# weights have 7 bits; then what transformers.js looks for, whose weights have 8.
 _INT8 = {
-    "arm": ("onnx/model_qint8_arm64.onnx", "onnx/model_qint7.onnx", "onnx/model_int8.onnx"),
-    "vnni": (
-        "onnx/model_qint8_avx512_vnni.onnx",
-        "onnx/model_qint8_avx512.onnx",
-        "onnx/model_qint7.onnx",
-        "onnx/model_int8.onnx",
-    ),
-    "other": ("onnx/model_quint8_avx2.onnx", "onnx/model_qint7.onnx", "onnx/model_int8.onnx"),
+    "arm": ("onnx/model_qint8_arm64.onnx",),
+    "vnni": ("onnx/model_qint8_avx512_vnni.onnx", "onnx/model_qint8_avx512.onnx"),
+    "other": ("onnx/model_quint8_avx2.onnx",),
 }
-_MAY_OVERFLOW = "onnx/model_int8.onnx"
+_SEVEN_BITS, _EIGHT_BITS = "onnx/model_qint7.onnx", "onnx/model_int8.onnx"
 # Where weights outside the file are named: the protobuf field "key" = "location", then "value" = a length and the name.
 _EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12(.)([\w.-]+)", re.DOTALL)
 _UANTIZE = re.compile(b"uantize")  # one reading of the file, which may have gigabytes
@@ -44,16 +39,18 @@ _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 def find_model(files: Files, settings: Settings, backend: str) -> str | None:
     """The name of the ONNX file to use on this machine, or None where `files` offers none for these settings.
 
-    `dtype="auto"` takes an int8 file with onnxruntime alone, which runs it faster than float32 on every processor
-    (`benchmarks/latency.py`). x86 without VNNI adds two products of int8 in 16 bits, which they can overflow, so there
-    it takes none but those with unsigned weights, or with weights of 7 bits.
+    `dtype="auto"` takes an int8 file with onnxruntime alone, which runs it faster than float32 on x86 with VNNI and
+    without (`benchmarks/latency.py`). Without VNNI, x86 adds two products of int8 in 16 bits, which they can overflow,
+    so there it takes none but those with unsigned weights, or with weights of 7 bits.
     OpenVINO takes the fp32 file: it ran the int8 one no faster, and three times as long as the other in bfloat16.
     """
     kind = int8_kind()
     auto = settings.dtype == "auto" and settings.device in (None, "cpu")
     names: tuple[str, ...] = ()
     if backend == "onnx" and (settings.dtype == "int8" or auto):
-        names += tuple(name for name in _INT8[kind] if not (auto and kind == "other" and name == _MAY_OVERFLOW))
+        names += (*_INT8[kind], _SEVEN_BITS)
+        if kind != "other" or settings.dtype == "int8":
+            names += (_EIGHT_BITS,)
     if settings.dtype != "int8":
         names += _FP32
     if files.find("tokenizer.json") is None:

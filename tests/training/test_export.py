@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from training.pack import INPUTS, pack  # noqa: E402
 from training.splade import Splade  # noqa: E402
 from training.states import join  # noqa: E402
 from training.unpack import unpack  # noqa: E402
+from training.validate import judge  # noqa: E402
 
 VOCABULARY = {f"w{number}": number for number in range(60)} | {"[PAD]": 60, "[CLS]": 61, "[SEP]": 62, "[UNK]": 63}
 CLS, SEP = 61, 62
@@ -131,3 +133,15 @@ def test_another_network_is_not_unpacked(packed: tuple[CrossEncoder, Path]) -> N
     smaller.encoder.thin(1)
     with pytest.raises(ValueError, match="has not the nodes of this network"):
         unpack(out, smaller, make_tokenizer(), PAIRS[0])
+
+
+def test_a_calibration_that_was_unpacked_does_not_count_when_another_is_fitted(
+    packed: tuple[CrossEncoder, Path],
+) -> None:
+    model, _ = packed
+    judged = SimpleNamespace(tasks=[SimpleNamespace(query=0)], candidates=[np.array([0, 1])])
+    queries, passages = SimpleNamespace(ids=[PAIRS[0][0]]), SimpleNamespace(ids=[pair[1] for pair in PAIRS])
+    plain = copy.deepcopy(model)
+    plain.calibration.copy_(torch.tensor([1.0, 0.0]))
+    (found,), (expected,) = (judge(judged, one, queries, passages) for one in (model, plain))
+    np.testing.assert_allclose(found, expected)
