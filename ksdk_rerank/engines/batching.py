@@ -16,12 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
+__all__ = ["GPU_TOKEN_BUDGET", "TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
 
 TOKEN_BUDGET = 512
 """Tokens a batch, padding included, on a processor: about what its caches hold. Chosen with `python
 benchmarks/latency.py --budgets` on 2 cores of an AMD EPYC (2026-11-23): from 256 to 1,024 engines differ by a tenth or
 so, onnx for less and openvino for more; 4,096 takes onnx half as long again."""
+
+GPU_TOKEN_BUDGET = 16_384
+"""The same on a GPU, which small batches leave idle. Not measured: it is what sentence-transformers gives one by
+default, 32 pairs, where each has 512 tokens, so a GPU with memory enough for that has enough for this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers.utils import logging as transformers_logging
 
 from ksdk_rerank.engines.base import Engine, Settings
-from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
+from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
@@ -32,7 +32,6 @@ class TorchEngine(Engine):
     """
 
     backend: ClassVar[str] = "torch"
-    budget = TOKEN_BUDGET
 
     def __init__(self, files: Files, settings: Settings) -> None:
         if settings.device is not None and settings.device.startswith("cuda") and not torch.cuda.is_available():
@@ -68,6 +67,7 @@ class TorchEngine(Engine):
         self._inputs = [name for name in _INPUTS if name in tokenizer.model_input_names]
         inner: Any = encoder.model
         self._model = inner.to(_dtype(settings.dtype, inner)).eval()
+        self.budget = TOKEN_BUDGET if self._model.device.type == "cpu" else GPU_TOKEN_BUDGET
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         arrays = dict(zip(_INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
@@ -78,7 +78,12 @@ class TorchEngine(Engine):
         return result
 
     def exportable(self) -> tuple[list[str], Any]:
-        """For `export`: the names of the inputs, and the `torch.nn.Module` that takes them."""
+        """For `export`: the names of the inputs, and the `torch.nn.Module` that takes them.
+
+        Its attention is written out from here on: torch's own becomes more operators, which take longer.
+        """
+        if hasattr(self._model, "set_attn_implementation"):  # not with an old transformers
+            self._model.set_attn_implementation("eager")
         return self._inputs, self._model
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,10 @@ def test_fp32_agrees_with_torch_and_int8_with_the_order(minilm: tuple[str, Expor
     int8 = CrossEncoderReranker(str(report.folder), backend="onnx", dtype="int8").score(query, texts)
     assert report.files["onnx/model_qint7.onnx"] < report.files["onnx/model.onnx"] / 3
     np.testing.assert_allclose(fp32.raw, by_torch.raw, atol=1e-4)
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(report.folder / "onnx" / "model.onnx").graph
+    operators = Counter(node.op_type for node in graph.node)
+    assert (operators["Gelu"], operators["Softmax"], operators["IsNaN"], operators["Erf"]) == (6, 6, 0, 0)
     assert kendall_tau(int8.raw, by_torch.raw) > 0.6
 
 

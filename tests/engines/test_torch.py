@@ -66,6 +66,12 @@ def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model) -> None:
     assert one._loaded().engine._model.dtype == torch.float32  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # torch's "meta" stands in for a GPU: it has shapes and no numbers
+def test_batches_are_larger_off_the_processor(tiny_bert: str, device: str) -> None:
+    reranker = CrossEncoderReranker(tiny_bert, backend="torch", device=device)
+    assert reranker._shared()._loaded().engine.budget == {"cpu": 512, "meta": 16_384}[device]
+
+
 def test_a_slow_tokenizer_is_refused_by_name(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from ksdk_rerank.engines import torch as engine
 
