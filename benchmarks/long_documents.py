@@ -32,7 +32,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from compose import best_by_bm25, jsonl
-from workload import RESULTS, table
+from workload import RESULTS, command, table
 
 from ksdk_rerank import Cached, InputOrder, Reranker, load_reranker
 from ksdk_rerank.compose.long_documents import CountsTokens, LongDocuments
@@ -218,9 +218,8 @@ def main() -> None:
         found = measure(name, questions)
         show(found)
         lines += found
-    labels = " ".join(dict.fromkeys(line.reranker for line in lines))
     content = {
-        "command": f"python benchmarks/long_documents.py --second {labels} --queries {arguments.queries}",
+        "command": command("--data", "--machine", "--output"),
         "date": str(date.today()),
         "machine": arguments.machine or f"{platform.system()} {platform.machine()}",
         "candidates": CANDIDATES,

@@ -41,6 +41,7 @@ import numpy as np
 import stock
 from ir_measures import nDCG
 from numpy.typing import NDArray
+from workload import RESULTS, command
 
 from ksdk_rerank import load_reranker
 
@@ -54,7 +55,6 @@ COLLECTIONS = {  # judgements, candidates
     "xquad-zh": ("qrels.tsv", "run.bm25.top20.trec.gz"),
 }
 CUT = 10
-RESULTS = Path(__file__).parent / "results"
 FIRST_STAGE, COSINE = "first stage", "all-MiniLM cosine"
 Order = list[str]  # documents of one query, best first
 T = TypeVar("T")
@@ -347,7 +347,8 @@ def main() -> None:
     output = arguments.output or RESULTS / f"quality-{date.today()}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     machine = arguments.machine or f"{platform.system()} {platform.machine()}"
-    content: dict[str, object] = {"date": str(date.today()), "machine": machine}
+    called = command("--data", "--machine", "--output")
+    content: dict[str, object] = {"command": called, "date": str(date.today()), "machine": machine}
     if arguments.stock:
         content["versions"] = stock.versions()
     content["lines"] = [asdict(line) for line in lines]

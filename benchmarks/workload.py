@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -103,17 +104,18 @@ def write(name: str, figures: Mapping[str, object]) -> None:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(arguments())}".strip()
-    head = {"command": command, "date": date.today().isoformat()}
+    head = {"command": command(), "date": date.today().isoformat()}
     load = round(os.getloadavg()[0], 1)  # over 0.5 at the start others are measured as well; this is at the end
     RESULTS.mkdir(exist_ok=True)
     result = {**head, "machine": machine(), "load_after": load, "versions": versions, **figures}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def arguments() -> list[str]:
-    """Those of the command line, without paths."""
-    return [argument for argument in sys.argv[1:] if os.sep not in argument]
+def command(*hidden: str) -> str:
+    """How this program was called, without the options `hidden` and their values, and without paths."""
+    words = iter(sys.argv[1:])
+    said = [word for word in words if not (word in hidden and next(words)) and os.sep not in word]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *said])
 
 
 def machine() -> str:

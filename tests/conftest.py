@@ -17,10 +17,11 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own keys, endpoints and proxies."""
+    """Hide the developer's own keys, endpoints and proxies, and a GPU, which calculates in 16 bits."""
     for name in list(os.environ):
         if name.startswith(_SCRUBBED) or name in _PROXIES:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(autouse=True)

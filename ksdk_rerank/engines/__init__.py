@@ -10,8 +10,8 @@
     scoring.py   encoding, batching and an engine together
     base.py      what an engine is; onnx.py, openvino.py and torch.py are three
     graphs.py    ONNX files: which one a model offers to which engine
-    processor.py cores, and fast arithmetic in fewer bits
+    machine.py   cores, fast arithmetic in fewer bits, a GPU
     export.py    ONNX files, fp32 and int8, from any cross-encoder
 
-All but `base`, `shared`, `line` and `processor` need an extra, so nothing is imported here.
+All but `base`, `shared`, `line` and `machine` need an extra, so nothing is imported here.
 """

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.processor import int8_kind
+from ksdk_rerank.engines.machine import int8_kind
 from ksdk_rerank.errors import ModelNotFound, UnsupportedModel
 
 __all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "offers_int8", "opened", "quantization"]

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.base import Backend, Settings
-from ksdk_rerank.engines.processor import has_amx, has_bfloat16
+from ksdk_rerank.engines.machine import has_amx, has_bfloat16, has_gpu
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 from ksdk_rerank.models import EMBEDDED
 
@@ -52,7 +52,8 @@ def load(settings: Settings) -> Model:
     files = locate(settings)
     check_head(read_json(files.find("config.json")), settings.model)
     if settings.backend is None:
-        installed = _int8_first(installed, files, settings)
+        first = _first(installed, files, settings)
+        installed.sort(key=lambda backend: backend != first)  # the others stay as they are
     return model_of(_engine(installed, files, settings), files, settings)
 
 
@@ -87,18 +88,19 @@ def _wanted(settings: Settings) -> tuple[Backend, ...]:
     return ("openvino", "onnx", "torch") if has_bfloat16() else ("onnx", "openvino", "torch")
 
 
-def _int8_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
-    """`installed`, with onnx before openvino where it would take an int8 file and the processor has no matrix units.
+def _first(installed: list[Backend], files: Files, settings: Settings) -> Backend:
+    """Which of `installed` comes before the others, by what this machine has and the model offers.
 
-    With AVX-512 alone int8 is faster than bfloat16 (`benchmarks/latency.py`, 2026-11-25).
+    On a GPU that is torch. On a processor without matrix units int8 by onnxruntime is faster than bfloat16
+    (`benchmarks/latency.py`, 2026-11-25).
     """
+    if settings.device is None and "torch" in installed and has_gpu():
+        return "torch"
     if has_amx() or not {"onnx", "openvino"} <= {*installed}:
-        return installed
+        return installed[0]
     from ksdk_rerank.engines.graphs import offers_int8
 
-    if not offers_int8(files, settings):
-        return installed
-    return ["onnx", *(backend for backend in installed if backend != "onnx")]
+    return "onnx" if offers_int8(files, settings) else installed[0]
 
 
 def _install_first(wanted: tuple[Backend, ...]) -> Backend:

@@ -12,7 +12,7 @@ from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, quantization
-from ksdk_rerank.engines.processor import streams_and_threads
+from ksdk_rerank.engines.machine import streams_and_threads
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
 __all__ = ["OnnxEngine"]

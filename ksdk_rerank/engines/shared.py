@@ -13,7 +13,7 @@ from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.line import Line
-from ksdk_rerank.engines.processor import streams_and_threads
+from ksdk_rerank.engines.machine import streams_and_threads
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.encoding import PairEncoder

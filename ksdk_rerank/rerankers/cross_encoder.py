@@ -29,11 +29,11 @@ class CrossEncoderReranker(ScoringReranker):
     Args:
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
         backend: `"openvino"`, `"onnx"` or `"torch"`. None takes the fastest that is installed and can load the model:
-            openvino where the processor has bfloat16, then onnx, both only where the model offers an ONNX file, then
-            torch. Where it would take an int8 file and the processor has no matrix units (AMX), onnx comes before
-            openvino; on a device other than the CPU torch comes first.
+            torch where it can use a GPU (CUDA); openvino where the processor has bfloat16, then onnx, both only where
+            the model offers an ONNX file; then torch. Where it would take an int8 file and the processor has no matrix
+            units (AMX), onnx comes before openvino.
         device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with openvino and onnx; with torch it
-            is the best there is.
+            is the best there is. On another than the CPU torch comes first.
         dtype: what is calculated in. `"auto"` with openvino is bfloat16 where the processor has it, else float32; with
             onnx it is int8 where the model offers an int8 file that suits the processor, else float32; with torch it
             is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"` openvino or torch,

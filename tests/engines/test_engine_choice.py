@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from ksdk_rerank.engines import loading
+from ksdk_rerank.engines import loading, machine
 from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -23,6 +28,30 @@ def without(monkeypatch: pytest.MonkeyPatch):
 def test_onnx_is_taken_where_the_model_offers_a_file(tiny_bert: str, without) -> None:
     without("openvino")
     assert CrossEncoderReranker(tiny_bert).engine == "onnx"
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_torch_comes_first_where_it_can_use_a_gpu(
+    make_model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(machine, "_GPU_DRIVERS", (tmp_path if driver else tmp_path / "missing",))
+    monkeypatch.setenv("PATH", "")
+    loaded = partial(loading._first, ["onnx", "torch"], locate(Settings(str(make_model()))))
+    assert loaded(Settings("m")) == ("torch" if driver else "onnx")
+    assert loaded(Settings("m", device="cpu")) == "onnx"
+
+
+def test_without_a_gpu_torch_is_not_even_imported(tiny_bert: str) -> None:
+    program = (
+        "import sys; from ksdk_rerank import CrossEncoderReranker;"
+        f" print(CrossEncoderReranker({tiny_bert!r}, dtype='float32').engine, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.split()[0] in ("onnx", "openvino")
+    assert done.stdout.split()[1] == "False"
 
 
 def test_without_any_engine_the_install_line_is_named(tiny_bert: str, without) -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from ksdk_rerank.engines import graphs, loading
-from ksdk_rerank.engines.processor import has_bfloat16
+from ksdk_rerank.engines.machine import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ksdk_rerank.engines import processor
+from ksdk_rerank.engines import machine
 
 
 @pytest.fixture
 def quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the container is granted, on a machine of 16 cores."""
     path = tmp_path / "cpu.max"
-    monkeypatch.setattr(processor, "_QUOTA", path)
+    monkeypatch.setattr(machine, "_QUOTA", path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
     return path
 
@@ -34,8 +34,8 @@ def test_cores_are_what_the_container_is_granted(
 ) -> None:
     if granted is not None:
         quota.write_text(granted)
-    assert processor.cores() == cores
-    assert processor.streams_and_threads() == streams_and_threads
+    assert machine.cores() == cores
+    assert machine.streams_and_threads() == streams_and_threads
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_bfloat16_is_known_by_its_flags(
         return f"flags : {flags}"
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert processor.has_bfloat16() is bfloat16
-    assert processor.has_amx() is amx
+    assert machine.has_bfloat16() is bfloat16
+    assert machine.has_amx() is amx

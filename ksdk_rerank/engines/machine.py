@@ -1,20 +1,23 @@
-"""What this machine's processor offers to an engine: cores, and fast arithmetic in fewer bits."""
+"""What this machine offers to an engine: cores, fast arithmetic in fewer bits, and a GPU."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
 
-__all__ = ["cores", "has_amx", "has_bfloat16", "int8_kind", "streams_and_threads"]
+__all__ = ["cores", "has_amx", "has_bfloat16", "has_gpu", "int8_kind", "streams_and_threads"]
 
 _STREAMS = 4
 """Batches at once: each takes memory for its own activations, so they do not grow with the machine. Measured on 2 cores
 only (`benchmarks/latency.py`, 2026-11-23)."""
 
-
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Processor time that a container may use: `max 100000`, or microseconds of each period's as in `200000 100000`."""
+
+_GPU_DRIVERS = tuple(map(Path, ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
+"""NVIDIA's, Windows' for its subsystem for Linux, AMD's."""
 
 
 def cores() -> int:
@@ -52,6 +55,18 @@ def int8_kind() -> str:
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "arm"
     return "vnni" if {"avx512_vnni", "avx_vnni"} & _flags() else "other"
+
+
+def has_gpu() -> bool:
+    """Whether torch, which must be installed, can use a GPU of NVIDIA's or AMD's.
+
+    It takes seconds to import, so without a driver it is not asked.
+    """
+    if not (any(path.exists() for path in _GPU_DRIVERS) or shutil.which("nvidia-smi")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _flags() -> set[str]:
