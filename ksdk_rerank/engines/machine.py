@@ -66,7 +66,8 @@ def has_gpu() -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available()
+    usable: bool = torch.cuda.is_available()
+    return usable
 
 
 def _flags() -> set[str]:
