@@ -36,7 +36,9 @@ class CohereReranker(HttpReranker):
     It may be shared between threads and event loops. Constructing it does no I/O.
 
     Args:
-        model: such as `"rerank-v3.5"`, `"rerank-english-v3.0"` or `"rerank-multilingual-v3.0"`.
+        model: such as `"rerank-v5.0-pro"`, `"rerank-v5.0-fast"` (https://docs.cohere.com/changelog/rerank-v5, read
+            2026-11-26), `"rerank-v4.0-pro"` or `"rerank-v3.5"`. Scores of two models are not comparable, so look at
+            `min_score` again when you change it.
         api_key: the key; by default from `CO_API_KEY` or `COHERE_API_KEY`.
         base_url: where the API is: a host, a versioned root or the whole address of `rerank`; by default from
             `CO_API_URL`, else the hosted API. The SDK always asks for `/v2/rerank` there.
