@@ -23,6 +23,8 @@ _NEEDS = {
     "onnx": ("onnxruntime", *_ONNX_FILES),
     "torch": ("sentence_transformers",),
 }
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What torch loads; a folder that `export` wrote holds none of it."""
 _EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
 
 
@@ -52,8 +54,7 @@ def load(settings: Settings) -> Model:
     files = locate(settings)
     check_head(read_json(files.find("config.json")), settings.model)
     if settings.backend is None:
-        first = _first(installed, files, settings)
-        installed.sort(key=lambda backend: backend != first)  # the others stay as they are
+        installed = _fastest_first(installed, files, settings)
     return model_of(_engine(installed, files, settings), files, settings)
 
 
@@ -88,19 +89,25 @@ def _wanted(settings: Settings) -> tuple[Backend, ...]:
     return ("openvino", "onnx", "torch") if has_bfloat16() else ("onnx", "openvino", "torch")
 
 
-def _first(installed: list[Backend], files: Files, settings: Settings) -> Backend:
-    """Which of `installed` comes before the others, by what this machine has and the model offers.
+def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
+    """`installed`, in another order where this machine and the model's files ask for it.
 
-    On a GPU that is torch. On a processor without matrix units int8 by onnxruntime is faster than bfloat16
+    On a GPU torch comes first. On a processor without matrix units int8 by onnxruntime is faster than bfloat16
     (`benchmarks/latency.py`, 2026-11-25).
     """
-    if settings.device is None and "torch" in installed and has_gpu():
-        return "torch"
+    others: list[Backend] = [backend for backend in installed if backend != "torch"]
+    on_gpu = installed[0] == "torch" or (settings.device is None and "torch" in installed and has_gpu())
+    if on_gpu and others:
+        if any(files.find(name) for name in _WEIGHTS):
+            return ["torch", *others]
+        installed = others
     if has_amx() or not {"onnx", "openvino"} <= {*installed}:
-        return installed[0]
+        return installed
     from ksdk_rerank.engines.graphs import offers_int8
 
-    return "onnx" if offers_int8(files, settings) else installed[0]
+    if not offers_int8(files, settings):
+        return installed
+    return ["onnx", *(backend for backend in installed if backend != "onnx")]
 
 
 def _install_first(wanted: tuple[Backend, ...]) -> Backend:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,18 +29,37 @@ def test_onnx_is_taken_where_the_model_offers_a_file(tiny_bert: str, without) ->
     assert CrossEncoderReranker(tiny_bert).engine == "onnx"
 
 
-@pytest.mark.parametrize("driver", [True, False])
-def test_torch_comes_first_where_it_can_use_a_gpu(
-    make_model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: bool
-) -> None:
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Pretend that torch can use a GPU, and that there is a driver for it or none."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("sentence_transformers")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(machine, "_GPU_DRIVERS", (tmp_path if driver else tmp_path / "missing",))
     monkeypatch.setenv("PATH", "")
-    loaded = partial(loading._first, ["onnx", "torch"], locate(Settings(str(make_model()))))
-    assert loaded(Settings("m")) == ("torch" if driver else "onnx")
-    assert loaded(Settings("m", device="cpu")) == "onnx"
+
+    def gpu(*, driver: bool = True) -> None:
+        monkeypatch.setattr(machine, "_GPU_DRIVERS", (tmp_path if driver else tmp_path / "missing",))
+
+    return gpu
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_torch_comes_first_where_it_can_use_a_gpu(tiny_bert: str, gpu, driver: bool) -> None:
+    gpu(driver=driver)
+    settings = Settings(tiny_bert)
+    by_default = loading._fastest_first(["onnx", "torch"], locate(settings), settings)
+    on_the_cpu = loading._fastest_first(["onnx", "torch"], locate(settings), Settings(tiny_bert, device="cpu"))
+    assert by_default == (["torch", "onnx"] if driver else ["onnx", "torch"])
+    assert on_the_cpu == ["onnx", "torch"]
+
+
+@pytest.mark.parametrize("device", [None, "cuda"])
+def test_what_has_no_weights_for_torch_is_for_others_on_a_gpu_too(make_model, gpu, device: str | None) -> None:
+    gpu()
+    folder = make_model()
+    (folder / "model.safetensors").unlink()
+    settings = Settings(str(folder), device=device)
+    assert loading._fastest_first(["torch", "onnx"], locate(settings), settings) == ["onnx"]
 
 
 def test_without_a_gpu_torch_is_not_even_imported(tiny_bert: str) -> None:
