@@ -11,7 +11,7 @@ import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tokenizers import Tokenizer
 
-from ksdk_rerank.engines import graphs, processor
+from ksdk_rerank.engines import graphs, machine
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
@@ -261,7 +261,7 @@ def test_auto_takes_no_int8_file_for_a_gpu(monkeypatch: pytest.MonkeyPatch, offe
 
 
 @pytest.mark.parametrize(
-    ("machine", "cpuinfo", "expected"),
+    ("architecture", "cpuinfo", "expected"),
     [
         ("x86_64", "flags : fpu avx512_vnni", "vnni"),
         ("x86_64", "flags : fpu avx_vnni", "vnni"),
@@ -272,13 +272,13 @@ def test_auto_takes_no_int8_file_for_a_gpu(monkeypatch: pytest.MonkeyPatch, offe
     ],
 )
 def test_the_processor_is_known_by_its_flags(
-    monkeypatch: pytest.MonkeyPatch, machine: str, cpuinfo: str | None, expected: str
+    monkeypatch: pytest.MonkeyPatch, architecture: str, cpuinfo: str | None, expected: str
 ) -> None:
     def read_text(path: Path, **options: object) -> str:
         if cpuinfo is None:
             raise FileNotFoundError(path)
         return cpuinfo
 
-    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "machine", lambda: architecture)
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert processor.int8_kind() == expected
+    assert machine.int8_kind() == expected
