@@ -113,7 +113,8 @@ def export(
     )
     files = locate(settings)
     check_head(read_json(files.find("config.json")), settings.model)
-    engine = TorchEngine(files, settings)
+    # Attention written out: of torch's own the exporter makes more operators, which take longer.
+    engine = TorchEngine(files, settings, attention="eager")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
         written = Path(temporary, "model")

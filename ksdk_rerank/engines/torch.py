@@ -26,6 +26,11 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 class TorchEngine(Engine):
     """sentence-transformers loads the model; its own tokenization, sorting and activation are not used.
 
+    Args:
+        files: the model's.
+        settings: what to load, and how.
+        attention: which implementation of attention, as transformers names it; None takes the fastest.
+
     Raises:
         ModelError: the device is not there, or the weights cannot be loaded.
         UnsupportedModel: the tokenizer is not a fast one.
@@ -33,7 +38,7 @@ class TorchEngine(Engine):
 
     backend: ClassVar[str] = "torch"
 
-    def __init__(self, files: Files, settings: Settings) -> None:
+    def __init__(self, files: Files, settings: Settings, *, attention: str | None = None) -> None:
         if settings.device is not None and settings.device.startswith("cuda") and not torch.cuda.is_available():
             raise ModelError(
                 f"device={settings.device!r}, but torch {torch.__version__} finds no CUDA device; install a torch"
@@ -50,6 +55,7 @@ class TorchEngine(Engine):
                     revision=files.revision,
                     local_files_only=files.offline,
                     token=settings.token,
+                    model_kwargs={"attn_implementation": attention} if attention else None,
                 )
         except Exception as error:  # of transformers, safetensors, the hub and torch
             raise ModelError(
@@ -78,12 +84,7 @@ class TorchEngine(Engine):
         return result
 
     def exportable(self) -> tuple[list[str], Any]:
-        """For `export`: the names of the inputs, and the `torch.nn.Module` that takes them.
-
-        Its attention is written out from here on: torch's own becomes more operators, which take longer.
-        """
-        if hasattr(self._model, "set_attn_implementation"):  # not with an old transformers
-            self._model.set_attn_implementation("eager")
+        """For `export`: the names of the inputs, and the `torch.nn.Module` that takes them."""
         return self._inputs, self._model
 
 
