@@ -28,7 +28,7 @@ def transient_errors_retried(retries: int, deadline: float) -> AsyncRetrying:
 
 
 def _worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, errors.ServiceError) and error.transient and not isinstance(error, errors.BadReply)
+    return isinstance(error, errors.ServiceError) and error.retryable
 
 
 _backoff = wait_random_exponential(multiplier=0.3, max=8.0)  # "full jitter": anywhere from 0 to the bound

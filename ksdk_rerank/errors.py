@@ -1,25 +1,30 @@
 """What can go wrong, as one tree.
 
     RerankError
-    ├── MissingExtra          a package that an extra installs is not there (also an `ImportError`)
-    ├── MissingKey            no API key was given and none is in the environment
-    ├── ModelError            a local model cannot be used
-    │   ├── ModelNotFound     neither in the folder, the cache nor the hub
-    │   └── UnsupportedModel  not a cross-encoder with one logit, or not for this engine
-    └── ServiceError          a remote service did not give an answer that can be used
-        ├── BadRequest        400, 413, 422: the service refuses the input
-        ├── Unauthorized      401, 403: the key is missing, wrong or not allowed to do this
-        ├── NotFound          404 and other 4xx: wrong URL or model name
-        ├── Redirected        3xx: redirects are not followed, they would carry the key along
-        ├── SearchUnavailable KnowledgeSDK has search switched off, or the base URL is wrong
-        ├── RateLimited       429                                             (transient)
-        ├── ServerError       5xx                                             (transient)
-        ├── ConnectionFailed  no connection, or it broke                      (transient)
-        ├── TimedOut          a deadline passed (also a `TimeoutError`)       (transient)
-        └── BadReply          success, but not in the documented shape        (transient)
+    ├── MissingExtra               a package that an extra installs is missing (also an `ImportError`)
+    ├── MissingKey                 no API key was passed and none is in the environment (also a `ValueError`)
+    ├── ModelError                 a local model cannot be used
+    │   ├── ModelNotFound          neither in the folder, the cache nor the hub
+    │   │   └── HubUnreachable     not in the cache, and the hub did not answer      (transient)
+    │   ├── UnsupportedModel       not a cross-encoder with one logit, or not for this engine
+    │   ├── InferenceFailed        the engine failed while it ran                    (transient)
+    │   └── Overloaded             too many calls are waiting for the model          (transient)
+    └── ServiceError               a remote service gave no usable answer
+        ├── BadRequest             400, 413, 422: the service refuses the input
+        ├── Unauthorized           401, 403: the key is missing, wrong or lacks permission
+        ├── NotFound               404 and other 4xx: wrong URL or model name
+        ├── Redirected             3xx: redirects are not followed, since they would carry the key along
+        ├── SearchUnavailable      KnowledgeSDK has search switched off, or the base URL is wrong
+        ├── QuotaExceeded          402: the account's credit or quota is used up     (transient)
+        ├── RateLimited            429                                               (transient)
+        ├── ServerError            5xx                                               (transient)
+        ├── ConnectionFailed       no connection, or it broke                        (transient)
+        │   └── InvalidEnvironment a proxy or certificate variable cannot be used    (transient)
+        ├── TimedOut               a deadline passed (also a `TimeoutError`)         (transient)
+        └── BadReply               success, but not in the documented shape          (transient)
 
-Transient errors are those after which another attempt or another service may well succeed: `Fallback`
-moves on for them and for no others. Wrong arguments raise the built-in `ValueError` and `TypeError`.
+After a transient error another attempt or another reranker may succeed: `Fallback` moves on after these and no
+others. Invalid arguments raise the built-in `ValueError` and `TypeError`.
 """
 
 from __future__ import annotations
@@ -30,11 +35,16 @@ __all__ = [
     "BadReply",
     "BadRequest",
     "ConnectionFailed",
+    "HubUnreachable",
+    "InferenceFailed",
+    "InvalidEnvironment",
     "MissingExtra",
     "MissingKey",
     "ModelError",
     "ModelNotFound",
     "NotFound",
+    "Overloaded",
+    "QuotaExceeded",
     "RateLimited",
     "Redirected",
     "RerankError",
@@ -67,8 +77,8 @@ class MissingExtra(RerankError, ImportError):
         return cls(f'{needed_by} needs an optional dependency: pip install "ksdk-rerank[{extra}]"', extra=extra)
 
 
-class MissingKey(RerankError):
-    """No API key was given, and none of the environment variables holds one."""
+class MissingKey(RerankError, ValueError):
+    """No API key was passed, and none of the environment variables holds one."""
 
 
 class ModelError(RerankError):
@@ -79,8 +89,26 @@ class ModelNotFound(ModelError):
     """The model is neither a folder here, nor in the hub's cache, nor reachable on a hub."""
 
 
+class HubUnreachable(ModelNotFound):
+    """The model is not in the cache, and the hub did not answer; another attempt may find it."""
+
+    transient = True
+
+
 class UnsupportedModel(ModelError):
     """The model loads but is not a cross-encoder with one logit, or not for this engine."""
+
+
+class InferenceFailed(ModelError):
+    """The engine failed while it ran the model, for example because memory ran out."""
+
+    transient = True
+
+
+class Overloaded(ModelError):
+    """The model's queue is full: as many calls as `max_waiting` allows are waiting already."""
+
+    transient = True
 
 
 class ServiceError(RerankError):
@@ -93,6 +121,9 @@ class ServiceError(RerankError):
         retry_after: seconds that the service asked us to wait.
         body: the start of the reply's text, with keys masked.
     """
+
+    retryable: ClassVar[bool] = False
+    """Whether the same service is asked again, within the call's deadline."""
 
     def __init__(
         self,
@@ -132,28 +163,44 @@ class SearchUnavailable(ServiceError):
     """KnowledgeSDK's search is switched off, or the base URL points elsewhere."""
 
 
-class RateLimited(ServiceError):
-    """Too many requests; `retry_after` says how long to wait where the service said so."""
+class QuotaExceeded(ServiceError):
+    """The account's credit or quota is used up. Asking again does not help; another service may."""
 
     transient = True
+
+
+class RateLimited(ServiceError):
+    """Too many requests; `retry_after` is how long to wait, if the service said so."""
+
+    transient = True
+    retryable = True
 
 
 class ServerError(ServiceError):
     """The service failed."""
 
     transient = True
+    retryable = True
 
 
 class ConnectionFailed(ServiceError):
     """No connection could be made, or it broke before the reply was complete."""
 
     transient = True
+    retryable = True
+
+
+class InvalidEnvironment(ConnectionFailed):
+    """A proxy, exclusion or certificate setting in the environment cannot be used, so no connection can be made."""
+
+    retryable = False
 
 
 class TimedOut(ServiceError, TimeoutError):
     """A deadline passed before the reply was complete."""
 
     transient = True
+    retryable = True
 
 
 class BadReply(ServiceError):
