@@ -14,6 +14,10 @@ from ssl import SSLContext
 import httpx
 
 from ksdk_rerank import __version__
+from ksdk_rerank._environment import why_no_client
+from ksdk_rerank._failures import LOCATION
+from ksdk_rerank._statuses import ADVICE
+from ksdk_rerank.errors import InvalidEnvironment
 
 __all__ = ["ClientsByLoop", "default_client"]
 
@@ -108,13 +112,25 @@ def _close_all(loops: _Loops) -> None:
             loop.call_soon_threadsafe(start, here.closing)
 
 
-def default_client() -> httpx.AsyncClient:
+def default_client(service: str = "the client") -> httpx.AsyncClient:
     """A client with verified TLS, kept-alive connections and proxies from the environment."""
-    return httpx.AsyncClient(
-        verify=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
-        headers={"User-Agent": f"ksdk-rerank/{__version__}"},
-        limits=httpx.Limits(keepalive_expiry=_IDLE),
-    )
+    try:
+        return httpx.AsyncClient(
+            verify=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+            headers={"User-Agent": f"ksdk-rerank/{__version__}"},
+            limits=httpx.Limits(keepalive_expiry=_IDLE),
+            event_hooks={"response": [_redirect_kept]},
+        )
+    except Exception as error:  # nothing but the environment can be wrong here
+        why = why_no_client(error)
+    # Outside of the handler: httpx's own error may quote half of a proxy's password.
+    raise InvalidEnvironment(f"{service}: {why}; {ADVICE[InvalidEnvironment]}", service=service)
+
+
+async def _redirect_kept(response: httpx.Response) -> None:
+    """Put a redirect's target out of httpx's sight, which fails on a malformed one even if it is not to follow it."""
+    if location := response.headers.pop("location", None):
+        response.extensions[LOCATION] = location
 
 
 @cache

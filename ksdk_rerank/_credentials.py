@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from ksdk_rerank.errors import MissingKey
 
 __all__ = ["ApiKey"]
+
+# Characters. A password must not be shorter (NIST SP 800-63B, section 5.1.1.1,
+# https://pages.nist.gov/800-63-3/sp800-63b.html, read 2026-11-26), and any text may contain "key", "EMPTY" or "123".
+_SECRET = 8
 
 
 class ApiKey:
@@ -44,12 +51,16 @@ class ApiKey:
         return self._secret.get_secret_value()
 
     def masked(self, text: str) -> str:
-        """`text` with every occurrence of the key masked; services like to quote what they refuse."""
-        return text if self._secret is None else text.replace(self._secret.get_secret_value(), "**********")
+        """`text` with every occurrence of the key masked; services like to quote what they refuse.
 
-    def masked_bytes(self, content: bytes) -> bytes:
-        """Like `masked`, for a body as it came."""
-        return content if self._secret is None else content.replace(self._secret.get_secret_value().encode(), b"*" * 10)
+        For errors and logs only: in data the same characters may be somebody's words. A key that is too short to be a
+        secret, such as a placeholder for a server without keys, is not masked, since that would garble the text.
+        """
+        if self._secret is None or len(self._secret.get_secret_value()) < _SECRET:
+            return text
+        for form in _forms(self._secret.get_secret_value()):
+            text = text.replace(form, "**********")
+        return text
 
     def _from_environment(self) -> SecretStr | None:
         for variable in self._variables:
@@ -81,3 +92,19 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return f"ApiKey({self._service!r})"
+
+
+def _forms(key: str) -> Iterator[str]:
+    """The key as it may be quoted: plain, in JSON, in a URL, and within base64, as in a basic `Authorization`."""
+    yield key
+    yield json.dumps(key)[1:-1]
+    yield json.dumps(key)[1:-1].replace("/", "\\/")
+    yield quote(key, safe="")
+    for before in range(3):  # base64 has three forms, by where in a group of three bytes the key begins
+        encoded = base64.b64encode(b"\0" * before + key.encode()).decode().rstrip("=")
+        whole = encoded[(0, 2, 3)[before] : (before + len(key)) * 4 // 3]  # without characters that others share
+        yield whole
+        yield whole.translate(_URL_SAFE)
+
+
+_URL_SAFE = str.maketrans("+/", "-_")

@@ -1,50 +1,67 @@
-"""What a failed reply says: which of our errors it is, why in the service's own words, and what to do next."""
+"""What a failed reply says: why, in the service's own words, when to come back, and where it redirects to."""
 
 from __future__ import annotations
 
-import email.utils
+import asyncio
 import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ksdk_rerank import errors
+__all__ = [
+    "LOCATION",
+    "Refusal",
+    "explanation",
+    "foreign_encoding",
+    "redirect_target",
+    "request_id_of",
+    "retry_after_of",
+    "start_of",
+]
 
-__all__ = ["ADVICE", "ERROR_OF_STATUS", "error_of", "explanation", "request_id_of", "retry_after_of", "start_of"]
+LOCATION = "ksdk_rerank.location"
+"""The response extension in which `default_client` keeps a redirect's target."""
 
 _BYTES_READ = 64 * 1024
-
-ERROR_OF_STATUS: Mapping[int, type[errors.ServiceError]] = {
-    400: errors.BadRequest,
-    401: errors.Unauthorized,
-    403: errors.Unauthorized,
-    408: errors.TimedOut,
-    413: errors.BadRequest,
-    422: errors.BadRequest,
-    429: errors.RateLimited,
-    498: errors.Unauthorized,
-}
-ADVICE: Mapping[type[errors.ServiceError], str] = {
-    errors.BadRequest: "the service refuses the input; correct it, sending it again cannot help",
-    errors.Unauthorized: "check the API key and what it is allowed to do",
-    errors.NotFound: "check base_url and the model's name",
-    errors.Redirected: "set base_url to the address it redirects to, redirects would carry the key along",
-    errors.SearchUnavailable: "search may be switched off on the server, or base_url may point elsewhere",
-    errors.RateLimited: "send fewer requests, or give the call a longer timeout so that it can wait its turn",
-    errors.ServerError: "try again later, or put the reranker into a Fallback",
-    errors.ConnectionFailed: "check the address and the network",
-    errors.TimedOut: "give the call a longer timeout, or send less",
-    errors.BadReply: "check that base_url points to this service and not to a proxy or a web page",
-}
+_TARGET_SHOWN = 200  # characters of a redirect's target that an error quotes
 
 
-def error_of(status: int) -> type[errors.ServiceError]:
-    """The error that a status means where the service and the table above say nothing of it."""
-    if 300 <= status < 400:
-        return errors.Redirected
-    return errors.ServerError if status >= 500 and status != 501 else errors.NotFound
+class Refusal:
+    """A reply whose status is no success. Its body adds words, and nothing that happens to it changes the error."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._sent = bytearray()
+        self._is_encoded = not response.is_stream_consumed  # a hook or transport of the user's has read it otherwise
+
+    async def read(self, seconds: float) -> None:
+        """Read the start of the body, as much as comes within `seconds`."""
+        chunks = self.response.aiter_raw() if self._is_encoded else self.response.aiter_bytes()
+        with suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                async for chunk in chunks:
+                    self._sent += chunk
+                    if len(self._sent) > _BYTES_READ:
+                        return
+
+    @property
+    def content(self) -> bytes:
+        """What was read, decoded; empty if it cannot be."""
+        content, encoding = bytes(self._sent), self.response.headers.get("content-encoding")
+        if encoding is None or not self._is_encoded:
+            return content
+        with suppress(httpx.DecodingError):
+            content = httpx.Response(200, headers={"content-encoding": encoding}, content=content).content
+        try:
+            content.decode()  # it may be plain, whatever the header says
+        except UnicodeDecodeError:
+            return b""
+        return content
 
 
 def retry_after_of(headers: httpx.Headers) -> float | None:
@@ -54,10 +71,31 @@ def retry_after_of(headers: httpx.Headers) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
+            date = parsedate_to_datetime(value)
+            # In asctime's form a date names no zone; HTTP dates are UTC (RFC 9110, section 5.6.7).
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def redirect_target(response: httpx.Response) -> str:
+    """Where `response` redirects to, without credentials and query; empty if it does not say."""
+    location = response.extensions.get(LOCATION) or response.headers.get("location", "")
+    if not location:
+        return ""
+    try:
+        url = response.request.url.join(location).copy_with(userinfo=b"", query=None, fragment=None)
+    except (httpx.InvalidURL, ValueError):
+        return "an address that is not valid"
+    return str(url)[:_TARGET_SHOWN]
+
+
+def foreign_encoding(response: httpx.Response) -> str:
+    """The encodings of `response` that were not asked for, and so are not decoded; empty if there are none."""
+    asked = response.request.headers.get("accept-encoding", "").replace(" ", "").lower().split(",")
+    used = response.headers.get("content-encoding", "").replace(" ", "").lower().split(",")
+    return ", ".join(encoding for encoding in used if encoding not in ("", "identity", *asked))
 
 
 def request_id_of(response: httpx.Response) -> str | None:
@@ -72,7 +110,7 @@ def start_of(content: bytes) -> str:
 
 
 def explanation(content: bytes) -> str:
-    """What the service said was wrong: a field of its JSON, or its text where that is not a web page."""
+    """What the service said was wrong: a field of its JSON, or its text unless that is a web page."""
     text = start_of(content).strip()
     try:
         said = _message(json.loads(text))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -21,16 +22,10 @@ from ksdk_rerank import errors
 from ksdk_rerank._background import run_in_background
 from ksdk_rerank._clients import ClientsByLoop, default_client
 from ksdk_rerank._credentials import ApiKey
-from ksdk_rerank._failures import (
-    ADVICE,
-    ERROR_OF_STATUS,
-    error_of,
-    explanation,
-    request_id_of,
-    retry_after_of,
-    start_of,
-)
+from ksdk_rerank._environment import without_credentials
+from ksdk_rerank._failures import Refusal, foreign_encoding, request_id_of, start_of
 from ksdk_rerank._pacing import pause_if_busy
+from ksdk_rerank._reporting import Reporter
 from ksdk_rerank._retry import transient_errors_retried
 from ksdk_rerank.timeout import Timeout
 
@@ -38,9 +33,11 @@ __all__ = ["HttpService", "Reply"]
 
 T = TypeVar("T")
 
+_call_began: ContextVar[float] = ContextVar("call_began")
+"""When the call began that the running request is a part of."""
+
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
-_MAX_ERROR_BYTES = 64 * 1024
-_BODY_SHOWN = 500  # characters of a reply's text that an error carries
+_REFUSAL_SECONDS = 2.0  # for the body of an error, or a quarter of the whole call if that is less
 _REQUESTS_AT_ONCE = 8  # of one call that is split; the rest wait, so that one call does not starve the others
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
@@ -50,7 +47,7 @@ class Reply:
     """A successful reply: the decoded JSON, the service's id of the request, and the body as it came."""
 
     status: int
-    data: object
+    data: object = field(repr=False)  # it may quote the key
     request_id: str | None
     content: bytes = field(default=b"", repr=False)
 
@@ -91,8 +88,8 @@ class HttpService:
         self.retries = retries
         self._key = key
         self._auth = None if key is None else _KeyHeader(key, *key_header)
-        self._error_of_status = {**ERROR_OF_STATUS, **(error_of_status or {})}
-        self._client_factory = client_factory or default_client
+        self._report = Reporter(service, key, self.timeout, error_of_status or {}, client_factory is None)
+        self._client_factory = client_factory or partial(default_client, service)
         self._clients = ClientsByLoop()
 
     def post(self, url: str, body: Mapping[str, object]) -> Reply:
@@ -106,9 +103,23 @@ class HttpService:
 
     async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Like `apost`, for a body that is encoded already. The key is added to `headers` here."""
-        async with self._deadline() as deadline:
-            retrying = transient_errors_retried(self.retries, deadline)
-            return await retrying(self._attempt, url, content, headers)
+        _check_address(self.service, url)
+        if self._key is not None:
+            self._key.get_secret_value()  # a copy out of a pickle may have none: say so before anything is opened
+        began = _call_began.get(time.monotonic())
+        left = began + self.timeout.total - time.monotonic()
+        refusals: list[Refusal] = []
+        try:
+            async with asyncio.timeout(left):
+                retrying = transient_errors_retried(self.retries, left)
+                return await retrying(self._attempt, url, content, headers, refusals)
+        except TimeoutError as error:
+            if isinstance(error, errors.TimedOut):
+                raise
+            if refusals:  # time ran out over the body of an error, and what the status says is worth more
+                raise self._report.refused(refusals[-1], url) from error
+            waited = time.monotonic() - began
+            raise self._report.error(errors.TimedOut, f"had not answered in full after {waited:.1f} s") from error
 
     async def together(self, requests: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """The results of a call that is split into several `requests`, in their order.
@@ -121,28 +132,17 @@ class HttpService:
             async with at_once:
                 return await request
 
-        async with self._deadline():
-            tasks = [asyncio.ensure_future(in_turn(request)) for request in requests]
-            try:
-                return await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                for request in requests:
-                    request.close()  # one that has not begun would warn that it was never awaited
-
-    @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[float]:
-        started = time.monotonic()
+        outer = _call_began.set(_call_began.get(time.monotonic()))
+        tasks = [asyncio.ensure_future(in_turn(request)) for request in requests]
         try:
-            async with asyncio.timeout(self.timeout.total):
-                yield self.timeout.total
-        except TimeoutError as error:
-            if isinstance(error, errors.TimedOut):
-                raise
-            waited = time.monotonic() - started
-            raise self._error(errors.TimedOut, f"had not answered in full after {waited:.1f} s") from error
+            return await asyncio.gather(*tasks)
+        finally:
+            _call_began.reset(outer)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for request in requests:
+                request.close()  # one that has not begun would warn that it was never awaited
 
     def close(self) -> None:
         """Close the connections that synchronous calls opened."""
@@ -153,12 +153,12 @@ class HttpService:
         """Close the connections of the running event loop."""
         await self._clients.close()
 
-    async def _attempt(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+    async def _attempt(self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]) -> Reply:
+        refusals.clear()
         timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect, pool=self.timeout.total)
-        try:
-            async with (
-                self._clients.turn(self._client_factory) as client,
-                client.stream(
+        async with self._clients.turn(self._client_factory) as client:
+            try:
+                async with client.stream(
                     "POST",
                     url,
                     content=content,
@@ -166,84 +166,32 @@ class HttpService:
                     auth=self._auth,
                     timeout=timeout,
                     follow_redirects=False,
-                ) as response,
-            ):
-                await pause_if_busy()
-                return self._reply(response, await self._content(response))
-        except httpx.ConnectTimeout as error:
-            raise self._error(errors.TimedOut, f"no connection within {self.timeout.connect:g} s") from error
-        except httpx.TimeoutException as error:
-            raise self._error(errors.TimedOut, f"sent nothing for {self.timeout.read:g} s") from error
-        except httpx.DecodingError as error:
-            raise self._error(errors.BadReply, f"sent a body that cannot be decoded: {error}") from error
-        except httpx.TransportError as error:
-            raise self._error(errors.ConnectionFailed, f"{type(error).__name__}: {error or 'no details'}") from error
-        except httpx.InvalidURL as error:
-            raise ValueError(f"{self.service}: the URL {url!r} is not valid: {error}") from error
-
-    async def _content(self, response: httpx.Response) -> bytes:
-        content = bytearray()
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if not response.is_success and len(content) > _MAX_ERROR_BYTES:
-                break
-            if len(content) > _MAX_REPLY_BYTES:
-                raise self._error(errors.BadReply, f"sent more than {_MAX_REPLY_BYTES // 2**20} MiB", response=response)
-        return bytes(content) if self._key is None else self._key.masked_bytes(bytes(content))
-
-    def _reply(self, response: httpx.Response, content: bytes) -> Reply:
-        status = response.status_code
-        if not response.is_success:
-            error_class = self._error_of_status.get(status) or error_of(status)
-            said = self._masked(explanation(content))[:_BODY_SHOWN]
-            raise self._error(error_class, said or response.reason_phrase, response=response, body=start_of(content))
-        try:
-            return Reply(status, json.loads(content), request_id_of(response), content)
-        except (ValueError, RecursionError) as error:
-            text = start_of(content)
-            what = f"sent a body that is not JSON ({len(content)} bytes)" if content else "sent an empty body"
-            raise self._error(errors.BadReply, what, response=response, body=text) from error
+                ) as response:
+                    await pause_if_busy()
+                    if not response.is_success:
+                        refusals.append(Refusal(response))
+                        await refusals[-1].read(min(_REFUSAL_SECONDS, self.timeout.total / 4))
+                        raise self._report.refused(refusals[-1], url)
+                    reply, problem = await _reply_in(response)
+                    if problem:
+                        raise self._report.error(
+                            errors.BadReply, problem, response=response, body=start_of(reply.content)
+                        )
+                    return reply
+            except errors.RerankError:
+                raise
+            except Exception as error:
+                if broken := self._report.broken(error, url):
+                    raise broken from error
+                raise
 
     def bad_reply(self, what: str, reply: Reply) -> errors.BadReply:
-        """The error for a reply that is JSON but not of the documented shape; `what` says how."""
-        message = f"{self.service} answered {reply.status}, but {what}; {ADVICE[errors.BadReply]}"
-        return errors.BadReply(
-            self._masked(message),
-            service=self.service,
-            status=reply.status,
-            request_id=reply.request_id,
-            body=self._masked(start_of(reply.content))[:_BODY_SHOWN],
-        )
+        """The error for a reply that is JSON but not of the documented shape; `what` says how.
 
-    def _error(
-        self,
-        error_class: type[errors.ServiceError],
-        what: str,
-        *,
-        response: httpx.Response | None = None,
-        body: str = "",
-    ) -> errors.ServiceError:
-        status = None if response is None else response.status_code
-        request_id = None if response is None else request_id_of(response)
-        retry_after = None if response is None else retry_after_of(response.headers)
-        said = f" answered {status}: {what}" if status is not None else f": {what}"
-        notes = [
-            f"request id {request_id}" if request_id else "",
-            f"asks to wait {retry_after:g} s" if retry_after is not None else "",
-        ]
-        noted = ", ".join(note for note in notes if note)
-        message = f"{self.service}{said}{f' ({noted})' if noted else ''}; {ADVICE[error_class]}"
-        return error_class(
-            self._masked(message),
-            service=self.service,
-            status=status,
-            request_id=request_id,
-            retry_after=retry_after,
-            body=self._masked(body)[:_BODY_SHOWN],
-        )
-
-    def _masked(self, text: str) -> str:
-        return text if self._key is None else self._key.masked(text)
+        Raise it outside of an `except` block: the error that is handled there may quote the key, and its frames hold
+        the payload.
+        """
+        return self._report.bad_reply(what, reply)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_clients"}
@@ -263,3 +211,39 @@ class _KeyHeader(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers[self._header] = self._prefix + self._key.get_secret_value()
         yield request
+
+
+async def _reply_in(response: httpx.Response) -> tuple[Reply, str]:
+    """The reply in `response`, and what is wrong with it; empty if nothing is.
+
+    It is for the caller to raise: a traceback may be logged with the variables of its frames, and here they hold a
+    payload, which may quote the key.
+    """
+    content = bytearray()
+    data, problem = None, ""
+    try:
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > _MAX_REPLY_BYTES:
+                problem = f"sent more than {_MAX_REPLY_BYTES // 2**20} MiB"
+                break
+        else:
+            data = json.loads(content)
+    except httpx.DecodingError as error:
+        problem = f"sent a body that cannot be decoded as {response.headers.get('content-encoding')}: {error}"
+    except (ValueError, RecursionError):
+        problem = f"sent a body that is not JSON ({len(content)} bytes)" if content else "sent an empty body"
+        if encoding := foreign_encoding(response):
+            problem += f", in the encoding {encoding}, which was not asked for and cannot be decoded"
+    return Reply(response.status_code, data, request_id_of(response), bytes(content)), problem
+
+
+def _check_address(service: str, url: str) -> None:
+    try:
+        port = httpx.URL(url).port
+    except httpx.InvalidURL:
+        port = 0
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(
+            f"{service}: the URL {without_credentials(url)!r} is not valid; write one like https://host:443"
+        )
