@@ -116,7 +116,7 @@ def default_client(service: str = "the client") -> httpx.AsyncClient:
     """A client with verified TLS, kept-alive connections and proxies from the environment."""
     try:
         return httpx.AsyncClient(
-            verify=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+            verify=_ssl_context(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"))),
             headers={"User-Agent": f"ksdk-rerank/{__version__}"},
             limits=httpx.Limits(keepalive_expiry=_IDLE),
             event_hooks={"response": [_redirect_kept]},
@@ -134,6 +134,6 @@ async def _redirect_kept(response: httpx.Response) -> None:
 
 
 @cache
-def _ssl_context(cert_file: str | None, cert_dir: str | None) -> SSLContext:
-    """The context that httpx makes (it reads the same two variables), made once: it takes tens of milliseconds."""
+def _ssl_context(*variables: str | None) -> SSLContext:
+    """The context that httpx makes (it reads the same variables), made once: it takes tens of milliseconds."""
     return httpx.create_ssl_context()

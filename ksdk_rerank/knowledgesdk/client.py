@@ -132,7 +132,8 @@ class KnowledgeSDKClient(Closing):
         try:
             return parse_results(reply.data, query, limit)
         except ValueError as error:
-            raise self._service.bad_reply(str(error), reply) from error
+            what = str(error)
+        raise self._service.bad_reply(what, reply)  # out here, so that no traceback leads into the payload
 
     def _unavailable(self, error: SearchUnavailable, query: str) -> SearchResults:
         error.add_note(f"asked: POST {self.url}")

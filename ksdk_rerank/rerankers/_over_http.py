@@ -61,7 +61,8 @@ class HttpReranker(ScoringReranker):
         try:
             return self._parse(reply.data, len(documents))
         except ValueError as error:
-            raise self._service.bad_reply(str(error), reply) from error
+            what = str(error)
+        raise self._service.bad_reply(what, reply)  # out here, so that no traceback leads into the payload
 
     def identifying_parameters(self) -> dict[str, object]:
         how_it_is_sent = {"timeout", "retries", "max_documents_per_request"}
