@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llama_index.core.bridge.pydantic import PrivateAttr, StrictInt, field_serializer, field_validator
+from llama_index.core.bridge.pydantic import (
+    PrivateAttr,
+    StrictInt,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -15,6 +21,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
+from ksdk_rerank.errors import MissingKey
 
 __all__ = ["RerankPostprocessor"]
 
@@ -62,6 +69,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     Raises:
         ValueError: `top_n` is less than 1, `min_score` is outside [0, 1], or no reranker goes by the name; on use,
             there is no query or a blank one.
+        MissingKey: the name or the configuration is that of a hosted reranker, and its key is not in the environment.
         RerankError: the reranker failed; see `ksdk_rerank.errors`.
     """
 
@@ -71,6 +79,17 @@ class RerankPostprocessor(BaseNodePostprocessor):
     metadata_mode: MetadataMode = MetadataMode.EMBED
 
     _loaded: dict[str, Reranker] = PrivateAttr(default_factory=dict)
+
+    if not TYPE_CHECKING:  # type checkers know the fields, and need no signature that hides them
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:  # pydantic makes one of every ValueError, which MissingKey is as well
+                for each in error.errors():
+                    if isinstance(missing := each.get("ctx", {}).get("error"), MissingKey):
+                        raise missing from None
+                raise
 
     def model_post_init(self, context: object, /) -> None:
         # Without documents `rank` checks its arguments and does nothing else.

@@ -1,0 +1,42 @@
+"""A missing key reaches the user as `MissingKey`, though pydantic turns other `ValueError`s into its own."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from ksdk_rerank.errors import MissingKey
+from llamaindex_ksdk_rerank import KnowledgeSDKRetriever, RerankPostprocessor
+
+CONFIG = {"class": "JinaReranker", "parameters": {"model": "m"}}
+MADE: dict[str, Callable[[], object]] = {
+    "by name": lambda: RerankPostprocessor(reranker="jina:m"),
+    "in a Fallback": lambda: RerankPostprocessor(reranker={"class": "Fallback", "parameters": {"rerankers": [CONFIG]}}),
+    "by configuration": lambda: RerankPostprocessor(reranker=CONFIG),
+    "from a dictionary": lambda: RerankPostprocessor.from_dict({"reranker": CONFIG, "top_n": 3}),
+    "a retriever": KnowledgeSDKRetriever,
+}
+
+
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+def test_a_missing_key_is_a_missing_key_and_a_value_error(made: Callable[[], object]) -> None:
+    with pytest.raises(MissingKey, match=r"pass api_key=\.\.\. or set ") as raised:
+        made()
+    assert type(raised.value) is MissingKey
+    assert isinstance(raised.value, ValueError)
+
+
+def test_a_copy_where_the_key_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JINA_API_KEY", "jina-key")
+    pickled = pickle.dumps(RerankPostprocessor(reranker="jina:m"))
+    monkeypatch.delenv("JINA_API_KEY")
+    with pytest.raises(MissingKey, match="JINA_API_KEY"):
+        pickle.loads(pickled)
+
+
+def test_a_postprocessor_still_has_its_fields_as_its_signature() -> None:
+    names = set(inspect.signature(RerankPostprocessor).parameters)
+    assert {"reranker", "top_n", "min_score", "metadata_mode"} <= names
