@@ -10,14 +10,14 @@
     │   ├── InferenceFailed        the engine failed while it ran                    (transient)
     │   └── Overloaded             too many calls are waiting for the model          (transient)
     └── ServiceError               a remote service gave no usable answer
-        ├── BadRequest             400, 413, 422: the service refuses the input
+        ├── BadRequest             400, 413, 422, unknown 4xx: the service refuses the input
         ├── Unauthorized           401, 403: the key is missing, wrong or lacks permission
-        ├── NotFound               404 and other 4xx: wrong URL or model name
+        ├── NotFound               404, 405, 410 and the like: wrong URL or model name
         ├── Redirected             3xx: redirects are not followed, since they would carry the key along
         ├── SearchUnavailable      KnowledgeSDK has search switched off, or the base URL is wrong
         ├── QuotaExceeded          402: the account's credit or quota is used up     (transient)
         ├── RateLimited            429                                               (transient)
-        ├── ServerError            5xx                                               (transient)
+        ├── ServerError            5xx, 409, 423, 424, 425: it failed or is busy     (transient)
         ├── ConnectionFailed       no connection, or it broke                        (transient)
         │   └── InvalidEnvironment a proxy or certificate variable cannot be used    (transient)
         ├── TimedOut               a deadline passed (also a `TimeoutError`)         (transient)

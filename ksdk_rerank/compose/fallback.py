@@ -28,8 +28,8 @@ class Fallback(Wrapper):
         rerankers: rerankers or their names, the preferred one first. With `"input-order"` as the last, an outage costs
             the order and never the documents.
 
-    It moves on for time-outs, rate limits, connection and server errors, and replies out of shape: those with
-    `transient` set. A wrong key, a wrong model or bad input is raised at once, whoever comes next; so is whatever is
+    It moves on for time-outs, rate limits, used-up quotas, connection and server errors, and replies out of shape: those
+    with `transient` set. A wrong key, a wrong model or bad input is raised at once, whoever comes next; so is whatever is
     not a `RerankError`. A cancelled call moves on to nobody.
 
     The ranking is that of the reranker that answered: `reranked_by` is its name, `failures` says why the others did
