@@ -45,12 +45,32 @@ def found(ranking: Ranking) -> list[tuple[int, float | None]]:
 REFUSALS = {
     "400": (Fault(status=400), errors.BadRequest, 1),
     "401": (Fault(status=401), errors.Unauthorized, 1),
+    "402": (Fault(status=402, body={"detail": "Insufficient account balance"}), errors.QuotaExceeded, 1),
     "403": (Fault(status=403), errors.Unauthorized, 1),
+    "403 without balance": (Fault(status=403, body={"code": "AUTHZ_INSUFFICIENT_BALANCE"}), errors.QuotaExceeded, 1),
     "404": (Fault(status=404), errors.NotFound, 1),
+    "405": (Fault(status=405), errors.NotFound, 1),
+    "408": (Fault(status=408, headers=NOW), errors.TimedOut, 2),
+    "409": (Fault(status=409, headers=NOW), errors.ServerError, 2),
+    "410": (Fault(status=410), errors.NotFound, 1),
     "413": (Fault(status=413), errors.BadRequest, 1),
     "422": (Fault(status=422), errors.BadRequest, 1),
+    "425": (Fault(status=425, headers=NOW), errors.ServerError, 2),
+    "431": (Fault(status=431), errors.BadRequest, 1),
+    "451": (Fault(status=451), errors.Unauthorized, 1),
+    "498": (Fault(status=498), errors.BadRequest, 1),
+    "499": (Fault(status=499, headers=NOW), errors.ServerError, 2),
+    "401 with a body that is cut": (Fault(status=401, cut_after=5), errors.Unauthorized, 1),
+    "401 with a body that stalls": (Fault(status=401, drip_body=60.0), errors.Unauthorized, 1),
+    "404 with a body that is not gzip": (
+        Fault(status=404, body=b"not gzip", headers={"content-encoding": "gzip"}),
+        errors.NotFound,
+        1,
+    ),
+    "307 to nowhere": (Fault(status=307, headers={"location": "http://[::1"}), errors.Redirected, 1),
     "307 to elsewhere": (Fault(status=307, headers={"location": "http://127.0.0.1:9/"}), errors.Redirected, 1),
     "429": (Fault(status=429), errors.RateLimited, 2),
+    "429 without quota": (Fault(status=429, body={"error": {"code": "insufficient_quota"}}), errors.QuotaExceeded, 1),
     "429 with Retry-After": (Fault(status=429, headers=NOW), errors.RateLimited, 2),
     "429 that asks for an hour": (Fault(status=429, headers={"retry-after": "3600"}), errors.RateLimited, 1),
     "429 until a date in an hour": (
@@ -66,6 +86,11 @@ REFUSALS = {
         2,
     ),
     "503": (Fault(status=503, headers=NOW), errors.ServerError, 2),
+    "503 with a body that is reset": (
+        Fault(status=503, cut_after=5, reset=True, headers=NOW),
+        errors.ServerError,
+        2,
+    ),
     "504": (Fault(status=504, headers=NOW), errors.ServerError, 2),
     "200 with truncated JSON": (Fault(body=b'{"results": [{"index": 0, "rel'), errors.BadReply, 1),
     "200 with a web page": (
@@ -102,6 +127,29 @@ def test_a_failure_is_the_right_error(
         assert error.status == fault.status
         assert str(fault.status) in str(error)
         assert f"request id {error.request_id}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("NO_PROXY", "127.0.0.1,[::1]"), ("ALL_PROXY", "http://u:s3cret@proxy:port"), ("SSL_CERT_FILE", "/no/such/file")],
+)
+def test_an_environment_that_cannot_be_used_moves_a_fallback_on(
+    call: Call, provider: Any, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with Fallback([provider.reranker(timeout=5.0, retries=2), "input-order"]) as reranker:
+        ranking = call(reranker.rank, QUERY, DOCUMENTS)
+    assert ranking.reranked_by == "input-order"
+    assert [failure.error for failure in ranking.failures] == ["InvalidEnvironment"]
+    assert f"{variable} is " in ranking.failures[0].message
+    assert "s3cret" not in ranking.failures[0].message
+    assert provider.server.requests == []
+
+
+@pytest.mark.parametrize("key", ["x", "key", "123", "0"])
+def test_a_placeholder_for_a_key_changes_nothing(call: Call, provider: Any, key: str) -> None:
+    with provider.reranker(api_key=key, timeout=5.0) as leaf:
+        assert found(call(leaf.rank, QUERY, DOCUMENTS)) == RIGHT
 
 
 BROKEN = {
