@@ -110,7 +110,9 @@ class Reporter:
 
     def broken(self, error: Exception, url: str) -> errors.ServiceError | None:
         """The error for a connection that was not made, or broke; None if `error` says nothing of the kind."""
-        if isinstance(error, httpx.InvalidURL) or "location header" in str(error):  # httpx 0.28, `_redirect_url`
+        if isinstance(error, RuntimeError):  # of asyncio, as at the interpreter's end
+            return None
+        if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):  # `_redirect_url` of httpx
             return self.error(errors.Redirected, "redirects to an address that is not valid")
         proxy = proxy_for(url) if self._reads_environment else None
         if proxy and (why := _fault_of(proxy.value, error)):

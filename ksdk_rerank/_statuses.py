@@ -91,7 +91,9 @@ _LIMITED = re.compile(
     r"|(resource|usage|plan)[ _]limit",
     re.IGNORECASE,
 )
-_PASSES = re.compile(r"(per|/) ?(s|sec|second|m|min|minute|h|hour)\b|re?try (again )?(in|after) ", re.IGNORECASE)
+_PASSES = re.compile(
+    r"(per|/) ?(s|sec|second|m|min|minute|h|hour)\b|\b[rt]pm\b|retry (in|after) |try again (in|after) ", re.IGNORECASE
+)
 
 
 def meaning_of(status: int, said: str, *, retry_after: float | None) -> _Meaning:

@@ -28,9 +28,9 @@ class Fallback(Wrapper):
         rerankers: rerankers or their names, the preferred one first. With `"input-order"` as the last, an outage costs
             the order and never the documents.
 
-    It moves on for time-outs, rate limits, used-up quotas, connection and server errors, and replies out of shape: those
-    with `transient` set. A wrong key, a wrong model or bad input is raised at once, whoever comes next; so is whatever is
-    not a `RerankError`. A cancelled call moves on to nobody.
+    It moves on for time-outs, rate limits, used-up quotas, connection and server errors, and replies out of shape:
+    those with `transient` set. A wrong key, a wrong model or bad input is raised at once, whoever comes next; so is
+    whatever is not a `RerankError`. A cancelled call moves on to nobody.
 
     The ranking is that of the reranker that answered: `reranked_by` is its name, `failures` says why the others did
     not, and one warning of a line goes to the logger `ksdk_rerank`. Scores are the answering reranker's own, on its own
