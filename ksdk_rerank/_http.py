@@ -167,11 +167,11 @@ class HttpService:
                     timeout=timeout,
                     follow_redirects=False,
                 ) as response:
-                    await pause_if_busy()
                     if not response.is_success:
                         refusals.append(Refusal(response))
                         await refusals[-1].read(min(_REFUSAL_SECONDS, self.timeout.total / 4))
                         raise self._report.refused(refusals[-1], url)
+                    await pause_if_busy()
                     reply, problem = await _reply_in(response)
                     if problem:
                         raise self._report.error(
