@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["Call"]
+__all__ = ["Call", "checked_min_score", "checked_top_n"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,7 @@ class Call:
         for index, document in enumerate(documents):
             if not isinstance(document, str):
                 raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")
-        if top_n is not None:
-            top_n = _checked_top_n(top_n)
-        if min_score is not None:
-            min_score = _checked_min_score(min_score)
+        top_n, min_score = checked_top_n(top_n), checked_min_score(min_score)
         positions = [index for index, document in enumerate(documents) if document.strip()]
         return cls(_encodable(query), documents, positions, top_n, min_score)
 
@@ -76,17 +73,18 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _checked_top_n(top_n: int) -> int:
-    if isinstance(top_n, bool):
-        raise TypeError(f"top_n must be an integer or None, got {top_n!r}")
-    top_n = operator.index(top_n)
-    if top_n < 1:
-        raise ValueError(f"top_n must be at least 1, got {top_n}; use None to get every document back")
-    return top_n
+def checked_top_n(top_n: object) -> int | None:
+    """`top_n` as `Reranker.rank` takes it. Raises `ValueError` unless it is None or an integer of at least 1."""
+    if top_n is None:
+        return None
+    return integer("top_n", top_n, or_none=True, advice="use None to get every document back")
 
 
-def _checked_min_score(min_score: float) -> float:
-    value = float(min_score)
+def checked_min_score(min_score: object) -> float | None:
+    """`min_score` as `Reranker.rank` takes it. Raises `ValueError` unless it is None or a number in [0, 1]."""
+    if min_score is None:
+        return None
+    value = number("min_score", min_score)
     if not 0.0 <= value <= 1.0:
         raise ValueError(
             f"min_score must be between 0 and 1, got {min_score!r}; it is compared with Ranked.score, not with"

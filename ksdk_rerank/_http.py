@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import httpx
 
 from ksdk_rerank import errors
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._background import run_in_background
 from ksdk_rerank._clients import ClientsByLoop, default_client
 from ksdk_rerank._credentials import ApiKey
@@ -81,11 +82,9 @@ class HttpService:
         error_of_status: Mapping[int, type[errors.ServiceError]] | None = None,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise ValueError(f"retries must be an integer of at least 0, got {retries!r}")
         self.service = service
         self.timeout = Timeout.of(timeout)
-        self.retries = retries
+        self.retries = integer("retries", retries, at_least=0)
         self._key = key
         self._auth = None if key is None else _KeyHeader(key, *key_header)
         self._report = Reporter(service, key, self.timeout, error_of_status or {}, client_factory is None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Timeout"]
+from ksdk_rerank._arguments import number
+
+__all__ = ["Timeout", "checked_timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,10 @@ class Timeout:
 
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+            value = number(f"timeout: {name}", getattr(self, name))
+            if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"timeout: {name} must be a positive, finite number of seconds, got {value!r}")
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(cls, timeout: float | Timeout) -> Timeout:
@@ -34,3 +37,8 @@ class Timeout:
         if isinstance(timeout, Timeout):
             return timeout
         return cls(read=timeout, total=timeout)
+
+
+def checked_timeout(timeout: float | Timeout) -> float | Timeout:
+    """`timeout` itself; a number as a `float`. Raises `ValueError` unless it is a `Timeout` or makes one."""
+    return timeout if isinstance(timeout, Timeout) else Timeout.of(timeout).total

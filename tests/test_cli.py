@@ -58,7 +58,7 @@ def test_the_demo_says_so_when_nothing_was_found(tmp_path: Path, capsys: pytest.
         (["demo", "--live", "--question", "x"], "set KNOWLEDGESDK_API_KEY"),
         (["demo", "--reranker", "nope"], "no reranker is called 'nope'"),
         (["demo", "--top-n", "0"], "top_n must be at least 1"),
-        (["demo", "--limit", "0"], "limit must be an integer of at least 1"),
+        (["demo", "--limit", "0"], "limit must be at least 1"),
     ],
 )
 def test_a_failure_is_explained_in_one_line(

@@ -366,7 +366,7 @@ def test_a_timeout_without_end_or_sense_is_refused(timeout: float) -> None:
 
 @pytest.mark.parametrize("retries", [-1, 1.5, True])
 def test_retries_must_be_a_count(retries: Any) -> None:
-    with pytest.raises(ValueError, match="retries must be an integer of at least 0"):
+    with pytest.raises(ValueError, match=r"retries must be (an integer of )?at least 0"):
         service(retries=retries)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ksdk_rerank import __version__
+from ksdk_rerank._arguments import integer, number
 from ksdk_rerank._identity import digest, digest_after, identity
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker, ScoringReranker
@@ -65,11 +65,9 @@ class Cached(Wrapper):
         store: Store | None = None,
     ) -> None:
         self.reranker = load_reranker(reranker)
-        self.max_entries = operator.index(max_entries)
-        self.ttl = ttl
+        self.max_entries = integer("max_entries", max_entries, advice="to remember nothing, leave it out")
+        self.ttl = ttl = None if ttl is None else number("ttl", ttl)
         self.store = store
-        if self.max_entries < 1:
-            raise ValueError(f"max_entries must be at least 1, got {max_entries}; to remember nothing, leave it out")
         if ttl is not None and not (math.isfinite(ttl) and ttl > 0):
             raise ValueError(f"ttl must be above 0 seconds, got {ttl!r}; None keeps entries for good")
         self._entries = Entries(self.max_entries, ttl, store)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import Reranker, ScoringReranker
 from ksdk_rerank.compose._wrapper import Wrapper, resolved, summed
 from ksdk_rerank.loading import load_reranker
@@ -43,9 +43,7 @@ class Cascade(Wrapper):
     def __init__(self, first: str | Reranker, second: str | Reranker, *, keep: int = 20) -> None:
         self.first = load_reranker(first)
         self.second = load_reranker(second)
-        self.keep = operator.index(keep)
-        if self.keep < 1:
-            raise ValueError(f"keep must be at least 1, got {keep}; it is how many documents the second stage reads")
+        self.keep = integer("keep", keep, advice="it is how many documents the second stage reads")
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from ksdk_rerank._arguments import number
 from ksdk_rerank._words import words_of
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker
@@ -57,6 +58,7 @@ class Deduplicated(Wrapper):
     ) -> None:
         if by not in ("text", "near"):
             raise ValueError(f"by must be 'text' or 'near', got {by!r}")
+        threshold = number("threshold", threshold)
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, got {threshold!r}")
         self.reranker = load_reranker(reranker)

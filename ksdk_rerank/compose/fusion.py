@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._wrapper import Wrapper, summed
 from ksdk_rerank.loading import load_reranker
@@ -68,16 +69,18 @@ class Fusion(Wrapper):
             raise ValueError(f"rerankers must be a list of at least one reranker or name, got {rerankers!r}")
         if method != "rrf":
             raise ValueError(f"method must be 'rrf', got {method!r}")
+        k = number("k", k)
         if not (math.isfinite(k) and k >= 0):
             raise ValueError(f"k must be a finite number of at least 0, got {k!r}")
         if weights is not None and len(weights) != len(rerankers):
             raise ValueError(f"{len(weights)} weights for {len(rerankers)} rerankers; give each one weight")
+        weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
         if weights is not None and not all(math.isfinite(weight) and weight > 0 for weight in weights):
             raise ValueError(f"weights must be finite and above 0, got {list(weights)}; leave out what shall not count")
         self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
         self.method = method
         self.k = k
-        self.weights = None if weights is None else tuple(weights)
+        self.weights = weights
 
     @property
     def name(self) -> str:

@@ -10,10 +10,10 @@ Sentence-Level Evidence for Document Retrieval" (EMNLP 2019, https://doi.org/10.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Literal
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, estimated_tokens, windows
@@ -74,18 +74,20 @@ class LongDocuments(Wrapper):
         k: int = 3,
     ) -> None:
         self.reranker = load_reranker(reranker)
-        self.window = None if window is None else operator.index(window)
-        self.stride = None if stride is None else operator.index(stride)
+        self.window = (
+            None
+            if window is None
+            else integer("window", window, unit="token", advice="None takes what the model reads")
+        )
+        if stride is not None:
+            stride = integer("stride", stride, advice=f"it is from 1 to window ({self.window}) tokens")
+        self.stride = stride
         self.pool = pool
-        self.k = operator.index(k)
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"window must be at least 1 token, got {window}; None takes what the model reads")
-        if self.stride is not None and not 1 <= self.stride <= (self.window or self.stride):
+        self.k = integer("k", k, advice="it is how many windows the mean is of")
+        if self.stride is not None and self.stride > (self.window or self.stride):
             raise ValueError(f"stride must be from 1 to window ({self.window}) tokens, got {stride}")
         if pool not in ("max", "mean"):
             raise ValueError(f"pool must be 'max' or 'mean', got {pool!r}")
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1, got {k}; it is how many windows the mean is of")
         self._worker = Worker("ksdk-rerank-long-documents")
 
     @property

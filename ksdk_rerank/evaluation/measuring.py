@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose.cached import Store
 from ksdk_rerank.errors import RerankError
@@ -81,8 +82,7 @@ def evaluate(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples!r}")
+    resamples = integer("resamples", resamples)
     contenders = contenders_among(rerankers)
     _check(queries, candidates, judgements)
     left_out = _left_out(queries, judgements)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank.evaluation.lines import Line, lines_of
 from ksdk_rerank.knowledgesdk.results import SearchHit
 
@@ -130,8 +131,8 @@ class _Place:
 
 
 def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_Place]]:
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}; use None for all candidates")
+    if limit is not None:
+        limit = integer("limit", limit, or_none=True, advice="use None for all candidates")
     found: dict[str, dict[str, _Place]] = {}
     for line in lines_of(path):
         columns = line.text.split()

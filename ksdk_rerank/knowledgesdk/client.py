@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._closing import Closing
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService, Reply
@@ -151,8 +152,7 @@ def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, ob
         raise TypeError(f"query must be a string, got {type(query).__name__}")
     if not query.strip():
         raise ValueError(f"query is blank ({query!r}); pass what should be found")
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ValueError(f"limit must be an integer of at least 1, got {limit!r}")
+    limit = integer("limit", limit)
     if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
         raise ValueError(f"extra must not hold {', '.join(sorted(taken))}; pass that as an argument of its own")
     body = {"query": query, "limit": limit, **(extra or {})}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._background import run_in_background
 from ksdk_rerank._http import HttpService, Reply
 from ksdk_rerank._pacing import pause_if_busy
@@ -122,7 +123,5 @@ def checked_url(url: str) -> SplitResult:
 
 
 def checked_limit(limit: int | None, name: str) -> int | None:
-    """`limit` itself. Raises `ValueError` unless it is None or an integer of at least 1."""
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ValueError(f"{name} must be an integer of at least 1 or None, got {limit!r}")
-    return limit
+    """`limit` as an `int`. Raises `ValueError` unless it is None or an integer of at least 1."""
+    return None if limit is None else integer(name, limit, or_none=True)

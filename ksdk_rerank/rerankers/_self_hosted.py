@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService
 from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.errors import ServiceError
 from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, checked_url, rerank_url
-from ksdk_rerank.timeout import Timeout
+from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:
     import httpx
@@ -44,8 +45,8 @@ class SelfHostedReranker(HttpReranker):
         self.raw_scores = raw_scores
         self.score_kind = ScoreKind.LOGIT if raw_scores else ScoreKind.UNIT
         self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
-        self.timeout = timeout
-        self.retries = retries
+        self.timeout = checked_timeout(timeout)
+        self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
         self._address = checked_url(url).netloc
         self._url = rerank_url(url, below_host=self._below_host, drops_version=self._drops_version)

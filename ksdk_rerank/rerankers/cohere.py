@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService, Reply
 from ksdk_rerank.base import Scores
 from ksdk_rerank.errors import MissingExtra
 from ksdk_rerank.rerankers._indexed import scores_by_index, usage_of
 from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, rerank_url
-from ksdk_rerank.timeout import Timeout
+from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -76,8 +77,8 @@ class CohereReranker(HttpReranker):
         self.base_url = base_url or os.environ.get(_BASE_URL_VARIABLE) or _BASE_URL
         self.max_tokens_per_doc = checked_limit(max_tokens_per_doc, "max_tokens_per_doc")
         self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
-        self.timeout = timeout
-        self.retries = retries
+        self.timeout = checked_timeout(timeout)
+        self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
         url = rerank_url(self.base_url, drops_version=True)
         self._root = url.removesuffix("/rerank").removesuffix("/v1").removesuffix("/v2")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Self, get_args
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.engines.base import Backend, Dtype, Settings
 from ksdk_rerank.engines.shared import SharedModel, acquire, release
@@ -77,7 +78,7 @@ class CrossEncoderReranker(ScoringReranker):
                 backend=backend,
                 device=device,
                 dtype=dtype,
-                max_length=max_length,
+                max_length=integer("max_length", max_length, unit="token"),
                 revision=revision,
                 cache_folder=None if cache_folder is None else os.fspath(cache_folder),
                 local_files_only=local_files_only,
@@ -149,10 +150,6 @@ def _checked(settings: Settings) -> Settings:
         raise ValueError(f'backend must be "openvino", "onnx", "torch" or None, got {settings.backend!r}')
     if settings.dtype not in get_args(Dtype):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {settings.dtype!r}")
-    if isinstance(settings.max_length, bool) or not isinstance(settings.max_length, int):
-        raise TypeError(f"max_length must be a number of tokens, got {settings.max_length!r}")
-    if settings.max_length < 1:
-        raise ValueError(f"max_length must be at least 1 token, got {settings.max_length}")
     if settings.backend in ("onnx", "openvino") and settings.trust_remote_code:
         raise ValueError('an ONNX file brings no code; leave trust_remote_code out, or pass backend="torch"')
     if settings.dtype == "int8" and (settings.backend not in (None, "onnx") or settings.trust_remote_code):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService
 from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, rerank_url
-from ksdk_rerank.timeout import Timeout
+from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:
     import httpx
@@ -62,8 +63,8 @@ class JinaReranker(HttpReranker):
         self.model = model
         self.base_url = base_url
         self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
-        self.timeout = timeout
-        self.retries = retries
+        self.timeout = checked_timeout(timeout)
+        self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
         self.pointwise = "reranker-v3" not in model
         self._url = rerank_url(base_url, below_host="/v1/rerank")

@@ -19,6 +19,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from ksdk_rerank._arguments import number
 from ksdk_rerank._words import words_of
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
@@ -49,6 +50,7 @@ class LexicalReranker(ScoringReranker):
     score_kind = ScoreKind.BOUNDED
 
     def __init__(self, *, k1: float = 1.2, b: float = 0.75) -> None:
+        k1, b = number("k1", k1), number("b", b)
         if not (math.isfinite(k1) and k1 >= 0):
             raise ValueError(f"k1 must be a finite number of at least 0, got {k1!r}")
         if not 0 <= b <= 1:

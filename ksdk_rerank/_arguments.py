@@ -1,0 +1,72 @@
+"""Checks of numeric arguments. Numbers of numpy and the like become Python's own; strings and booleans are refused."""
+
+from __future__ import annotations
+
+import math
+import operator
+from decimal import Decimal
+from numbers import Real
+
+__all__ = ["WrongType", "integer", "number", "plain"]
+
+
+class WrongType(TypeError, ValueError):
+    """An argument of the wrong type. Also a `ValueError`, the only error that pydantic and command lines report."""
+
+
+def integer(
+    name: str, value: object, *, at_least: int = 1, unit: str = "", or_none: bool = False, advice: str = ""
+) -> int:
+    """`value` as an `int`: anything with `__index__`, such as numpy's integers.
+
+    Args:
+        name: what the caller calls the argument.
+        value: what was passed.
+        at_least: the smallest number allowed.
+        unit: what is counted, such as `"token"`.
+        or_none: whether the message offers None. The caller handles None; it is refused here.
+        advice: ends the message.
+
+    Raises:
+        WrongType: `value` is no integer; floats, booleans and strings are not converted.
+        ValueError: it is less than `at_least`.
+    """
+    smallest, end = f"{at_least} {unit}".rstrip(), f"; {advice}" if advice else ""
+    try:
+        if isinstance(plain(value), bool):
+            raise TypeError
+        checked = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        wanted = f"an integer of at least {smallest}{' or None' if or_none else ''}"
+        raise WrongType(f"{name} must be {wanted}, got {_shown(value)}{end}") from None
+    if checked < at_least:
+        raise ValueError(f"{name} must be at least {smallest}, got {checked}{end}")
+    return checked
+
+
+def number(name: str, value: object) -> float:
+    """`value` as a `float`, or the `int` that it is. NaN and the infinities pass: ranges are the caller's.
+
+    Raises:
+        WrongType: it is no number; booleans and strings are not converted.
+    """
+    real = plain(value)
+    if isinstance(real, bool) or not isinstance(real, (Real, Decimal)):
+        raise WrongType(f"{name} must be a number, got {_shown(value)}")
+    try:
+        converted = float(real)
+    except OverflowError:  # an integer beyond the range of floats
+        return math.inf if real > 0 else -math.inf  # type: ignore[operator]
+    except ValueError:  # a signalling NaN of `decimal`
+        return math.nan
+    return int(real) if isinstance(real, int) else converted
+
+
+def plain(value: object) -> object:
+    """`value`, or what is in it if it is a scalar of numpy, torch or another array library."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "shape", None) == () else value
+
+
+def _shown(value: object) -> str:
+    return f"{value!r:.80} ({type(value).__name__})"

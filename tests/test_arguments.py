@@ -1,0 +1,194 @@
+"""Numeric arguments, everywhere: what numpy calls a number is one, and what is none is named in the error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ksdk_rerank import (
+    Cached,
+    Cascade,
+    CohereReranker,
+    CrossEncoderReranker,
+    Deduplicated,
+    Fusion,
+    InfinityReranker,
+    InputOrder,
+    JinaReranker,
+    KnowledgeSDKClient,
+    LexicalReranker,
+    LongDocuments,
+    TEIReranker,
+    Timeout,
+    VLLMReranker,
+    from_config,
+    to_config,
+)
+from ksdk_rerank._arguments import integer, number
+from ksdk_rerank.evaluation import evaluate, read_run
+
+Make = Callable[[Any], object]
+
+
+class Indexed:
+    """Somebody's own integer."""
+
+    def __index__(self) -> int:
+        return 3
+
+    def __repr__(self) -> str:
+        return "Indexed(3)"
+
+
+def of_a_call(value: Any) -> object:
+    return InputOrder().rank("q", list("abcd"), top_n=value)
+
+
+def of_a_search(value: Any) -> object:
+    from ksdk_rerank.knowledgesdk.client import _body
+
+    return _body("q", value, None, None)
+
+
+def of_an_evaluation(value: Any) -> object:
+    try:
+        return evaluate(["input-order"], {}, {}, {}, resamples=value)
+    except ValueError as error:
+        if "nothing can be measured" in str(error):  # so the number was taken
+            return None
+        raise
+
+
+INTEGERS: Mapping[str, tuple[str, Make]] = {
+    "Reranker.rank": ("top_n", of_a_call),
+    "Cascade": ("keep", lambda value: Cascade("lexical", "lexical", keep=value)),
+    "Cached": ("max_entries", lambda value: Cached("lexical", max_entries=value)),
+    "LongDocuments.window": ("window", lambda value: LongDocuments("lexical", window=value)),
+    "LongDocuments.stride": ("stride", lambda value: LongDocuments("lexical", stride=value)),
+    "LongDocuments.k": ("k", lambda value: LongDocuments("lexical", pool="mean", k=value)),
+    "CrossEncoderReranker": ("max_length", lambda value: CrossEncoderReranker("some/model", max_length=value)),
+    "JinaReranker": (
+        "max_documents_per_request",
+        lambda value: JinaReranker(api_key="k", max_documents_per_request=value),
+    ),
+    "CohereReranker": ("max_tokens_per_doc", lambda value: CohereReranker(api_key="k", max_tokens_per_doc=value)),
+    "TEIReranker": (
+        "max_documents_per_request",
+        lambda value: TEIReranker("http://a", max_documents_per_request=value),
+    ),
+    "VLLMReranker": ("retries", lambda value: VLLMReranker("http://a", retries=value)),
+    "InfinityReranker": ("retries", lambda value: InfinityReranker("http://a", retries=value)),
+    "KnowledgeSDKClient": ("retries", lambda value: KnowledgeSDKClient("key", retries=value)),
+    "KnowledgeSDKClient.search": ("limit", of_a_search),
+    "evaluate": ("resamples", of_an_evaluation),
+}
+
+NUMBERS: Mapping[str, tuple[str, Make]] = {
+    "Reranker.rank": ("min_score", lambda value: InputOrder().rank("q", ["a"], min_score=value)),
+    "LexicalReranker.k1": ("k1", lambda value: LexicalReranker(k1=value)),
+    "LexicalReranker.b": ("b", lambda value: LexicalReranker(b=value)),
+    "Fusion": ("k", lambda value: Fusion(["lexical"], k=value)),
+    "Fusion.weights": ("weights", lambda value: Fusion(["lexical"], weights=[value])),
+    "Cached": ("ttl", lambda value: Cached("lexical", ttl=value)),
+    "Deduplicated": ("threshold", lambda value: Deduplicated("lexical", threshold=value)),
+    "Timeout": ("total", lambda value: Timeout(total=value)),
+    "JinaReranker": ("timeout", lambda value: JinaReranker(api_key="k", timeout=value)),
+    "CohereReranker": ("timeout", lambda value: CohereReranker(api_key="k", timeout=value)),
+    "VLLMReranker": ("timeout", lambda value: VLLMReranker("http://a", timeout=value)),
+    "KnowledgeSDKClient": ("timeout", lambda value: KnowledgeSDKClient("key", timeout=value)),
+}
+
+integers = pytest.mark.parametrize(("name", "make"), INTEGERS.values(), ids=INTEGERS.keys())
+numbers = pytest.mark.parametrize(("name", "make"), NUMBERS.values(), ids=NUMBERS.keys())
+
+
+@integers
+@pytest.mark.parametrize("three", [3, np.int64(3), np.uint8(3), np.array(3), Indexed()], ids=repr)
+def test_whatever_has_an_index_is_an_integer(name: str, make: Make, three: Any) -> None:
+    made = make(three)
+    kept = getattr(made, name, 3)
+    assert (kept, type(kept)) == (3, int)
+
+
+@integers
+@pytest.mark.parametrize(
+    "value", [True, np.True_, 3.0, np.float32(3), math.nan, "3", "three", b"3", [3], np.array([3]), object()], ids=repr
+)
+def test_what_is_no_integer_is_refused_by_the_arguments_name_and_its_value(name: str, make: Make, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least [01]") as caught:
+        make(value)
+    assert isinstance(caught.value, TypeError)
+    assert repr(value)[:70] in str(caught.value)
+
+
+@integers
+@pytest.mark.parametrize("value", [-1, np.int64(-1), -(10**30)], ids=repr)
+def test_an_integer_that_is_too_small_is_refused_alike(name: str, make: Make, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be (at least|from) [01].*, got {int(value)}"):
+        make(value)
+
+
+@numbers
+@pytest.mark.parametrize(
+    "half", [0.5, np.float32(0.5), np.float16(0.5), np.float64(0.5), np.array(0.5), Fraction(1, 2), Decimal("0.5")]
+)
+def test_whatever_is_a_real_number_is_kept_as_a_float(name: str, make: Make, half: Any) -> None:
+    made = make(half)
+    kept = getattr(made, name, 0.5)
+    if isinstance(kept, tuple):
+        [kept] = kept
+    assert (kept, type(kept)) == (0.5, float)
+
+
+@numbers
+@pytest.mark.parametrize("value", ["0.5", "a", True, np.True_, math.nan, 1j, [0.5]], ids=repr)
+def test_what_is_no_number_is_refused_by_the_arguments_name_and_its_value(name: str, make: Make, value: Any) -> None:
+    with pytest.raises(ValueError, match=name.removesuffix("s")) as caught:
+        make(value)
+    assert repr(value) in str(caught.value)
+
+
+def test_a_reranker_made_with_numpys_numbers_can_be_written_and_told_from_others() -> None:
+    made = Cascade(LexicalReranker(k1=np.float32(0.5)), Cached("lexical", ttl=np.float32(9)), keep=np.int64(7))
+    assert repr(from_config(to_config(made))) == repr(made)
+
+
+@pytest.mark.parametrize("limit", [np.int64(1), np.uint8(1)])
+def test_a_run_is_cut_to_a_limit_of_numpys(tmp_path: Path, limit: Any) -> None:
+    run = tmp_path / "run.txt"
+    run.write_text("q1 Q0 d1 1 2.0 t\nq1 Q0 d2 2 1.0 t\n", encoding="utf-8")
+    from ksdk_rerank import SearchHit
+
+    corpus = {name: SearchHit(name, "text") for name in ("d1", "d2")}
+    assert [hit.id for hit in read_run(run, corpus, limit=limit)["q1"]] == ["d1"]
+    for wrong in ("1", True, 1.0):
+        with pytest.raises(ValueError, match="limit must be an integer of at least 1 or None"):
+            read_run(run, corpus, limit=wrong)  # type: ignore[arg-type]
+
+
+def test_numbers_beyond_the_range_of_floats_are_infinite_and_signalling_nans_are_nans() -> None:
+    assert [number("x", 10**400), number("x", -(10**400))] == [math.inf, -math.inf]
+    assert math.isnan(number("x", Decimal("sNaN")))
+
+
+def test_an_integer_that_stands_for_a_number_stays_one() -> None:
+    assert repr(LexicalReranker(k1=2)) == "LexicalReranker(k1=2)"
+    assert repr(LexicalReranker(k1=np.int64(2))) == "LexicalReranker(k1=2)"
+
+
+def test_a_message_can_end_with_advice_and_offer_none() -> None:
+    with pytest.raises(ValueError, match=r"^n must be an integer of at least 2 or None, got '2' .str.; leave it$"):
+        integer("n", "2", at_least=2, or_none=True, advice="leave it")
+
+
+def test_a_value_is_not_quoted_at_length() -> None:
+    with pytest.raises(ValueError, match=r"^n must be") as caught:
+        integer("n", "9" * 1000)
+    assert len(str(caught.value)) < 160
