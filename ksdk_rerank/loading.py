@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 import ksdk_rerank
@@ -16,6 +18,14 @@ __all__ = ["default_name", "load_reranker"]
 _ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
 _WITH_MODEL = {"cohere": "CohereReranker", "jina": "JinaReranker"}
 _WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "InfinityReranker"}
+
+_EXAMPLES = {**dict.fromkeys(_WITH_MODEL, "MODEL"), **dict.fromkeys(_WITH_URL, "URL")}
+
+_PATH = re.compile(r"(\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]|[^:]*\\")
+"""How names of folders begin that are no hub ids: `/`, `./`, `~/`, `C:\\`; and any relative one with backslashes."""
+
+_URL = re.compile("https?://", re.IGNORECASE)
+_SECRETS = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=\?).*")
 
 _NAMES = (
     "embedded, lexical, input-order, cohere:MODEL, jina:MODEL, tei:URL, vllm:URL#MODEL, infinity:URL#MODEL, a hub id"
@@ -37,10 +47,11 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
               `"vllm:http://localhost:8000#BAAI/bge-reranker-v2-m3"`
             - a local cross-encoder: a hub id such as `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder
 
-            For any option beside the name, use the class, or what `to_config` writes of it: see `from_config`.
+            Upper and lower case count: `"Cohere/x"` is a hub id, `"cohere/x"` is refused as a misspelt `"cohere:x"`.
+            `CrossEncoderReranker` takes every hub id as it is. For any option beside the name, use the class, or what `to_config` writes of it: see `from_config`.
 
     Raises:
-        ValueError: no reranker goes by that name, or the URL is malformed.
+        ValueError: no reranker goes by that name, or the URL is malformed. The message lists the names.
         TypeError: `name` is neither a string nor a `Reranker`.
         MissingKey: a hosted reranker's key is not in the environment.
         MissingExtra: the reranker's package is not installed.
@@ -53,25 +64,50 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
         return ksdk_rerank.from_config(name)
     if not isinstance(name, str):
         raise TypeError(f"a reranker is a Reranker or a name, got {type(name).__name__}")
+    name = name.strip()
     if name in _ALONE:
         return _exported(_ALONE[name])()
-    kind, colon, rest = name.partition(":")
+    kind, colon, rest = (part.strip() for part in name.partition(":"))
     if colon and kind in _WITH_MODEL:
         if not rest:
             raise ValueError(f"{kind}: names no model; write {kind}:MODEL")
         return _exported(_WITH_MODEL[kind])(rest)
     if colon and kind in _WITH_URL:
-        url, _, model = rest.partition("#")
+        url, _, model = (part.strip() for part in rest.partition("#"))
         return _exported(_WITH_URL[kind])(url, model=model or None)
-    if name == EMBEDDED or "/" in name or os.path.isdir(name):
+    if name == EMBEDDED or os.path.isdir(name) or _PATH.match(name) or _is_hub_id(name):
         return _exported("CrossEncoderReranker")(name)
-    raise ValueError(f"no reranker is called {name!r}; use one of: {_NAMES}")
+    raise ValueError(_advice(name))
 
 
 def default_name() -> str:
     """What the commands use unless they are told: the embedded model, or BM25 where no engine is there to run it."""
     can_run_models = find_spec("tokenizers") is not None and any(map(find_spec, ("onnxruntime", "openvino")))
     return EMBEDDED if can_run_models else "lexical"
+
+
+def _is_hub_id(name: str) -> bool:
+    """Whether `name` may be a model of the hub. A hub id has no colon, and a prefix is no organisation."""
+    organisation, slash, _ = name.partition("/")
+    return bool(slash) and ":" not in name and organisation not in {EMBEDDED, *_ALONE, *_EXAMPLES}
+
+
+def _advice(name: str) -> str:
+    """What is wrong with a name that stands for nothing, and the nearest one that would."""
+    shown = _SECRETS.sub("***", name)
+    nearest = _nearest(shown)
+    meant = f" (did you mean {nearest!r}?)" if nearest else ""
+    if nearest and ":" not in name and "/" in name:
+        meant = f" (did you mean {nearest!r}? a model of that name on the hub is CrossEncoderReranker({shown!r}))"
+    return f"no reranker is called {shown!r}{meant}; use one of: {_NAMES}"
+
+
+def _nearest(name: str) -> str | None:
+    if _URL.match(name):
+        return f"tei:{name}"  # or vllm:, or infinity:, as the list says
+    head, mark, rest = re.split("([:/])", name, maxsplit=1) if re.search("[:/]", name) else (name, "", "")
+    close = get_close_matches(head.lower().replace("_", "-"), [EMBEDDED, *_ALONE, *_EXAMPLES], n=1)
+    return next((f"{kind}:{rest or _EXAMPLES[kind]}" if kind in _EXAMPLES else kind for kind in close), None)
 
 
 def _exported(class_name: str) -> Callable[..., Reranker]:

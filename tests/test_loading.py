@@ -17,6 +17,7 @@ from ksdk_rerank import (
     VLLMReranker,
     load_reranker,
 )
+from ksdk_rerank.errors import ModelNotFound
 from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 
 
@@ -74,6 +75,125 @@ def test_a_server_goes_by_its_url_and_the_model_behind_it(
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match="use one of: embedded, lexical, input-order, "):
         load_reranker(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        # misspelt
+        ("embeded", "embedded"),
+        ("lexcial", "lexical"),
+        ("input_order", "input-order"),
+        ("coher:rerank-v3.5", "cohere:rerank-v3.5"),
+        ("inifnity:http://localhost:7997", "infinity:http://localhost:7997"),
+        # in another case, or by its class
+        ("Lexical", "lexical"),
+        ("EMBEDDED", "embedded"),
+        ("InputOrder", "input-order"),
+        ("LexicalReranker", "lexical"),
+        ("TEI:http://localhost:8080", "tei:http://localhost:8080"),
+        ("Cohere:rerank-v3.5", "cohere:rerank-v3.5"),
+        ("vLLM:http://localhost:8000#BAAI/bge", "vllm:http://localhost:8000#BAAI/bge"),
+        # a slash for the colon
+        ("cohere/rerank-v3.5", "cohere:rerank-v3.5"),
+        ("jina/jina-reranker-m0", "jina:jina-reranker-m0"),
+        ("tei/http://localhost:8080", "tei:http://localhost:8080"),
+        # an address alone
+        ("http://localhost:8080", "tei:http://localhost:8080"),
+        ("HTTPS://rerank.example.com/v1", "tei:HTTPS://rerank.example.com/v1"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_refused_with_the_nearest_one(name: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match="use one of: embedded, lexical, input-order, ") as caught:
+        load_reranker(name)
+    assert f"did you mean {nearest!r}?" in str(caught.value)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["voyage:x/y", "voyage:rerank-2", "openai:BAAI/bge", "hf://BAAI/bge", "file:///models/bge", "a:b:c", ":x/y", "x/y:z"],
+)
+def test_an_unknown_prefix_is_never_taken_for_a_hub_id(name: str) -> None:
+    with pytest.raises(ValueError, match="use one of: embedded, lexical, input-order, "):
+        load_reranker(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["http://alice:s3cret@host", "TEI:http://alice:s3cret@host/v1", "vlm:https://host/v1?api-key=s3cret"]
+)
+def test_a_refused_address_is_shown_without_its_secrets(name: str) -> None:
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        load_reranker(name)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cohere/rerank-v3.5", "jina/some-model"])
+def test_a_hub_id_that_looks_like_a_name_can_be_had_through_the_class(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"on the hub is CrossEncoderReranker\('{name}'\)"):
+        load_reranker(name)
+    assert CrossEncoderReranker(name).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jinaai/jina-reranker-v2-base-multilingual",
+        "Cohere/some-model",
+        "CohereLabs/some-model",
+        "vllm-project/some-model",
+        "mixedbread-ai/mxbai-rerank-base-v1",
+    ],
+)
+def test_a_hub_organisation_with_a_name_like_a_prefix_is_reached(name: str) -> None:
+    reranker = load_reranker(name)
+    assert isinstance(reranker, CrossEncoderReranker)
+    assert reranker.name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "./model",
+        "../model",
+        "~/model",
+        "/models/bge",
+        "models/rerankers/bge",
+        ".\\model",
+        "models\\bge",
+        "C:\\models\\bge",
+        "C:/models/bge",
+        "d:\\bge",
+        "\\\\share\\models\\bge",
+    ],
+)
+def test_a_path_is_a_folder_which_may_be_made_before_the_first_call(name: str) -> None:
+    reranker = load_reranker(name)
+    assert isinstance(reranker, CrossEncoderReranker)
+    with pytest.raises(ModelNotFound, match="there is no folder"):
+        reranker.rank("query", ["document"])
+
+
+def test_a_folder_that_is_there_goes_before_what_it_may_look_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cohere" / "rerank").mkdir(parents=True)
+    (tmp_path / "a: model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("cohere/rerank", "a: model"):
+        assert isinstance(load_reranker(name), CrossEncoderReranker)
+
+
+def test_blanks_around_a_name_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JINA_API_KEY", "from-the-environment")
+    assert isinstance(load_reranker(" lexical\n"), LexicalReranker)
+    assert load_reranker("BAAI/bge-reranker-large\n").name == "BAAI/bge-reranker-large"
+    jina = load_reranker("jina: jina-reranker-m0 ")
+    assert isinstance(jina, JinaReranker)
+    assert jina.model == "jina-reranker-m0"
+    tei = load_reranker("tei: http://localhost:8080 # BAAI/bge ")
+    assert isinstance(tei, TEIReranker)
+    assert (tei.url, tei.model) == ("http://localhost:8080", "BAAI/bge")
 
 
 @pytest.mark.parametrize("name", [None, 3, LexicalReranker])
