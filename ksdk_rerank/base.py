@@ -172,7 +172,7 @@ class ScoringReranker(Reranker):
         return self._ordered(documents, await self.ascore(query, documents))
 
     def _ordered(self, documents: Sequence[str], scores: Scores) -> Ranking:
-        raw = _checked_scores(scores.raw, len(documents), self.name)
+        raw = checked_scores(scores.raw, len(documents), self.name)
         calibrated = _calibrated(raw, self.score_kind, scores.upper_bound)
         best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # sorted() is stable: ties stay
         return Ranking(
@@ -183,7 +183,7 @@ class ScoringReranker(Reranker):
         )
 
 
-def _checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
+def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
     """`raw` as Python floats, or `BadReply`: a document must never get another one's score or none at all."""
     if len(raw) != count:
         raise BadReply(f"{name} gave {len(raw)} scores for {count} documents", service=name)
@@ -191,7 +191,7 @@ def _checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
     for index, score in enumerate(raw):
         try:
             value = math.nan if isinstance(score, (bool, str)) else float(score)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not math.isfinite(value):
             raise BadReply(f"{name} gave documents[{index}] the score {score!r}, not a finite number", service=name)

@@ -48,7 +48,8 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
             - a local cross-encoder: a hub id such as `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder
 
             Upper and lower case count: `"Cohere/x"` is a hub id, `"cohere/x"` is refused as a misspelt `"cohere:x"`.
-            `CrossEncoderReranker` takes every hub id as it is. For any option beside the name, use the class, or what `to_config` writes of it: see `from_config`.
+            `CrossEncoderReranker` takes every hub id as it is. For any option beside the name, use the class, or what
+            `to_config` writes of it: see `from_config`.
 
     Raises:
         ValueError: no reranker goes by that name, or the URL is malformed. The message lists the names.
@@ -105,7 +106,7 @@ def _advice(name: str) -> str:
 def _nearest(name: str) -> str | None:
     if _URL.match(name):
         return f"tei:{name}"  # or vllm:, or infinity:, as the list says
-    head, mark, rest = re.split("([:/])", name, maxsplit=1) if re.search("[:/]", name) else (name, "", "")
+    head, rest = [*re.split("[:/]", name, maxsplit=1), ""][:2]
     close = get_close_matches(head.lower().replace("_", "-"), [EMBEDDED, *_ALONE, *_EXAMPLES], n=1)
     return next((f"{kind}:{rest or _EXAMPLES[kind]}" if kind in _EXAMPLES else kind for kind in close), None)
 

@@ -9,7 +9,9 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict
 
-from ksdk_rerank import InputOrder, Ranking, Reranker, load_reranker
+from ksdk_rerank import Ranking, Reranker, load_reranker
+from ksdk_rerank._call import checked_min_score, checked_top_n
+from ksdk_rerank._metadata import as_score, hand_on, rescored, was_handed_on
 from langchain_ksdk_rerank.cross_encoder import CrossEncoder, LangChainCrossEncoder
 
 __all__ = ["RerankCompressor"]
@@ -28,11 +30,14 @@ class RerankCompressor(BaseDocumentCompressor):
 
     Documents come back as copies with id, class and metadata; those given are not changed. To the metadata it adds
 
-    - `relevance_score`: the reranker's, a float in [0, 1]; None where it gave none (a blank document, `InputOrder`).
+    - `relevance_score`: the reranker's, a float in [0, 1]; None if it gave none (a blank document, `InputOrder`).
     - `reranked_by`: the name of the reranker whose order this is.
-    - `retrieval_score`: a `relevance_score` that another stage gave, unless the document has a `retrieval_score`.
+    - `retrieval_score`: the search's, if one is known: the document's own, or else a `relevance_score` that another
+      kind of reranker left. A second reranker in the same call leaves it as it is. Documents with a `reranked_by` from
+      anywhere else were reranked for another query and stored, so their scores are dropped.
 
-    Each call is a run "rerank" below its caller's. Raises what `Reranker.rank` raises; threads and loops may share it.
+    Fields can be assigned to; assignment is checked as construction is. Each call is a run "rerank" below its caller's.
+    Raises what `Reranker.rank` raises; threads and loops may share it.
     """
 
     reranker: Reranker
@@ -50,15 +55,17 @@ class RerankCompressor(BaseDocumentCompressor):
         min_score: float | None = None,
         text: Callable[[Document], str] | Sequence[str] | None = None,
     ) -> None:
-        InputOrder().rank("-", [], top_n=top_n, min_score=min_score)  # the core's checks, in the core's words
-        if isinstance(text, str):
-            raise TypeError(f"text must be a function or a sequence of metadata keys; wrap it in a list: [{text!r}]")
-        if not isinstance(reranker, (Reranker, str)) and hasattr(reranker, "score"):
-            if min_score is not None:
-                raise ValueError("min_score needs scores of a known kind: LangChainCrossEncoder(model, score_kind=...)")
-            reranker = LangChainCrossEncoder(reranker)
-        values: dict[str, Any] = {"top_n": top_n, "min_score": min_score, "text": text}
-        super().__init__(**values | {"reranker": load_reranker(cast("Reranker | str", reranker))})
+        given = {"top_n": top_n, "min_score": min_score, "text": text, "reranker": reranker}
+        values: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}
+        _check_kind(values["reranker"], values["min_score"])
+        super().__init__(**values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKS:
+            value = _CHECKS[name](value)
+            together = {"reranker": self.reranker, "min_score": self.min_score, name: value}
+            _check_kind(together["reranker"], together["min_score"])
+        super().__setattr__(name, value)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -94,11 +101,11 @@ class RerankCompressor(BaseDocumentCompressor):
 
     def _rank(self, call: dict[str, Any]) -> dict[str, Any]:
         ranking = self.reranker.rank(call["query"], self._texts(call["documents"]), **self._limits)
-        return _outputs(call["documents"], ranking)
+        return _outputs(call, ranking)
 
     async def _arank(self, call: dict[str, Any]) -> dict[str, Any]:
         ranking = await self.reranker.arank(call["query"], self._texts(call["documents"]), **self._limits)
-        return _outputs(call["documents"], ranking)
+        return _outputs(call, ranking)
 
     def _texts(self, documents: list[Document]) -> list[str]:
         if callable(self.text):
@@ -108,14 +115,58 @@ class RerankCompressor(BaseDocumentCompressor):
         return ["\n".join(str(line) for line in text if line is not None) for text in lines]
 
 
-def _outputs(documents: list[Document], ranking: Ranking) -> dict[str, Any]:
+def _outputs(call: dict[str, Any], ranking: Ranking) -> dict[str, Any]:
     """What the run reports: the documents, and all else that the ranking says of the call."""
-    return {"documents": [_scored(documents[hit.index], hit.score, ranking) for hit in ranking], **ranking.details()}
+    given, query = call["documents"], call["query"]
+    scored = [_scored(given[hit.index], hit.score, ranking.reranked_by, query) for hit in ranking]
+    return {"documents": scored, **ranking.details()}
 
 
-def _scored(document: Document, score: float | None, ranking: Ranking) -> Document:
-    given = document.metadata
-    earlier = None if "reranked_by" in given else given.get("relevance_score")
-    moved = {} if earlier is None else {"retrieval_score": earlier}
-    metadata = {**moved, **given, "relevance_score": score, "reranked_by": ranking.reranked_by}
-    return document.model_copy(update={"metadata": metadata})
+def _scored(document: Document, relevance: float | None, reranked_by: str, query: str) -> Document:
+    metadata = rescored(
+        document.metadata, relevance=relevance, retrieval=_retrieval_score(document, query), reranked_by=reranked_by
+    )
+    scored = document.model_copy(update={"metadata": metadata})
+    hand_on(scored, query)
+    return scored
+
+
+def _retrieval_score(document: Document, query: str) -> float | None:
+    """The first stage's score, if it is known to be of this call."""
+    metadata = document.metadata
+    if was_handed_on(document, query):
+        return as_score(metadata.get("retrieval_score"))
+    if "reranked_by" in metadata:
+        return None
+    scores = (as_score(metadata.get(key)) for key in ("retrieval_score", "relevance_score"))
+    return next((score for score in scores if score is not None), None)
+
+
+def _checked_reranker(reranker: Reranker | str | CrossEncoder) -> Reranker:
+    if isinstance(reranker, (Reranker, str)) or not hasattr(reranker, "score"):
+        return load_reranker(cast("Reranker | str", reranker))
+    return LangChainCrossEncoder.of_unknown_kind(reranker)
+
+
+def _checked_text(text: object) -> object:
+    if text is None or callable(text):
+        return text
+    wanted = "text must be a function or a sequence of metadata keys"
+    if isinstance(text, str):
+        raise TypeError(f"{wanted}; wrap it in a list: [{text!r}]")
+    if not isinstance(text, Sequence) or not all(isinstance(key, str) for key in text):
+        raise TypeError(f"{wanted}, got {text!r}; keys are strings")
+    return tuple(text)
+
+
+def _check_kind(reranker: Reranker, min_score: float | None) -> None:
+    if min_score is not None and isinstance(reranker, LangChainCrossEncoder) and not reranker.kind_is_known:
+        raise ValueError("min_score needs scores of a known kind: LangChainCrossEncoder(model, score_kind=...)")
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "top_n": checked_top_n,
+    "min_score": checked_min_score,
+    "text": _checked_text,
+    "reranker": _checked_reranker,
+}

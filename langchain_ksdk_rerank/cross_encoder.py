@@ -1,11 +1,13 @@
 """LangChain's cross-encoders as rerankers, and rerankers as cross-encoders of LangChain's."""
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, Protocol, Self
 
 from ksdk_rerank import Reranker, ScoreKind, Scores, ScoringReranker, load_reranker
 from ksdk_rerank._worker import Worker
+from ksdk_rerank.base import checked_scores
+from ksdk_rerank.errors import BadReply, InferenceFailed, RerankError
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder
@@ -33,7 +35,14 @@ class LangChainCrossEncoder(ScoringReranker):
         score_kind: what its scores are, which the interface does not say. `ScoreKind.LOGIT` keeps the order of any
             scores, but squeezes those already in [0, 1] into [0.5, 0.74]: for them pass `ScoreKind.UNIT`.
             sentence-transformers gives logits for `cross-encoder/ms-marco-*` and [0, 1] for most others.
+
+    The scores may be any array-like with one number a pair: a list, an array of numpy or torch, a column or a row of
+    them, or a bare number for one pair. Anything else is a `BadReply`. What the model itself raises becomes
+    `InferenceFailed`, with that error as its cause, so that a `Fallback` moves on.
     """
+
+    kind_is_known = True
+    """Whether somebody said what the scores are."""
 
     def __init__(self, model: CrossEncoder, *, score_kind: ScoreKind = ScoreKind.LOGIT) -> None:
         self.model = model
@@ -51,13 +60,47 @@ class LangChainCrossEncoder(ScoringReranker):
         return await self._worker.arun(lambda: self._score(query, documents))
 
     def _score(self, query: str, documents: Sequence[str]) -> Scores:
-        return Scores(list(self.model.score([(query, document) for document in documents])))
+        kind = type(self.model).__name__
+        try:
+            scores = _in_a_row(self.model.score([(query, document) for document in documents]))
+        except RerankError:
+            raise
+        except Exception as error:
+            raise InferenceFailed(f"{kind} failed: {type(error).__name__}: {error}") from error
+        if scores is None:
+            raise BadReply(f"{kind} gave no list of scores; its score() must return a number a pair", service=kind)
+        return Scores(checked_scores(scores, len(documents), kind))
+
+    @classmethod
+    def of_unknown_kind(cls, model: CrossEncoder) -> Self:
+        """`model`, of which nobody has said what its scores are."""
+        made = cls(model)
+        made.kind_is_known = False
+        return made
 
     def close(self) -> None:
         self._worker.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.model,), {"score_kind": self.score_kind}
+        return type(self), (self.model,), {"score_kind": self.score_kind, "kind_is_known": self.kind_is_known}
+
+
+def _in_a_row(scores: Any) -> list[Any] | None:
+    """What is in an array-like that is longer than one along one axis at most; None for everything else."""
+    if not hasattr(scores, "tolist") and hasattr(scores, "__array__"):
+        scores = scores.__array__()
+    if hasattr(scores, "tolist"):
+        scores = scores.tolist()  # of numpy and of torch, on any device and in any precision
+    if isinstance(scores, (Mapping, Set)):
+        return None
+    if isinstance(scores, (str, bytes)) or not isinstance(scores, Iterable):
+        return [scores]
+    items = [_in_a_row(item) for item in scores]
+    if len(items) == 1:
+        return items[0]
+    if any(item is None or len(item) != 1 for item in items):
+        return None
+    return [item[0] for item in items if item]
 
 
 class RerankerCrossEncoder(BaseCrossEncoder):

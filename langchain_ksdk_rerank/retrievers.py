@@ -1,20 +1,30 @@
 """Retrievers: KnowledgeSDK's search, and any retriever with a reranker behind it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, SecretStr
 
 from ksdk_rerank import KnowledgeSDKClient, SearchHit, Timeout
+from ksdk_rerank._arguments import integer
+from ksdk_rerank._metadata import without_scores
 from langchain_ksdk_rerank.compressor import RerankCompressor
 
 __all__ = ["KnowledgeSDKRetriever", "RerankedRetriever"]
 
 
-class KnowledgeSDKRetriever(BaseRetriever):
+def _checked_k(k: object) -> int:
+    return integer("k", k, advice="KnowledgeSDK advises 20 before a reranker")
+
+
+def _checked_k_or_none(k: object) -> int | None:
+    return None if k is None else integer("k", k, or_none=True, advice="None leaves it to compressor.top_n")
+
+
+class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
     """Finds candidates in a KnowledgeSDK knowledge base: the first stage, before a reranker.
 
     Args:
@@ -31,7 +41,7 @@ class KnowledgeSDKRetriever(BaseRetriever):
     Raises `MissingKey` without a key, and what `KnowledgeSDKClient.search` raises. Threads and loops may share it.
     """
 
-    k: int = Field(strict=True, ge=1)
+    k: Annotated[int, BeforeValidator(_checked_k)]
     client: KnowledgeSDKClient
     api_key_id: str | None
     extra: Mapping[str, object] | None
@@ -62,19 +72,19 @@ class KnowledgeSDKRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
-        hits = self.client.search(query, self.k if k is None else k, api_key_id=self.api_key_id, extra=self.extra)
+        limit = self.k if k is None else _checked_k(k)
+        hits = self.client.search(query, limit, api_key_id=self.api_key_id, extra=self.extra)
         return [_document(hit) for hit in hits]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
-        hits = await self.client.asearch(
-            query, self.k if k is None else k, api_key_id=self.api_key_id, extra=self.extra
-        )
+        limit = self.k if k is None else _checked_k(k)
+        hits = await self.client.asearch(query, limit, api_key_id=self.api_key_id, extra=self.extra)
         return [_document(hit) for hit in hits]
 
 
-class RerankedRetriever(BaseRetriever, extra="forbid"):
+class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True):
     """Retrieves many candidates and returns the few that answer the query best, best first.
 
     Args:
@@ -85,26 +95,28 @@ class RerankedRetriever(BaseRetriever, extra="forbid"):
 
     base_retriever: RetrieverLike
     compressor: RerankCompressor
-    k: int | None = Field(default=None, strict=True, ge=1)
+    k: Annotated[int | None, BeforeValidator(_checked_k_or_none)] = None
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
     ) -> list[Document]:
+        compressor = self._cut_to(k)
         found = self.base_retriever.invoke(query, {"callbacks": run_manager.get_child()}, **kwargs)
-        return self._cut_to(k).compress_documents(found, query, callbacks=run_manager.get_child())
+        return compressor.compress_documents(found, query, callbacks=run_manager.get_child())
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
     ) -> list[Document]:
+        compressor = self._cut_to(k)
         found = await self.base_retriever.ainvoke(query, {"callbacks": run_manager.get_child()}, **kwargs)
-        return await self._cut_to(k).acompress_documents(found, query, callbacks=run_manager.get_child())
+        return await compressor.acompress_documents(found, query, callbacks=run_manager.get_child())
 
     def _cut_to(self, k: int | None) -> RerankCompressor:
-        top_n = self.k if k is None else k
+        top_n = self.k if k is None else _checked_k_or_none(k)
         return self.compressor if top_n is None else self.compressor.model_copy(update={"top_n": top_n})
 
 
 def _document(hit: SearchHit) -> Document:
     sent = {"title": hit.title, "source": hit.source, "retrieval_score": hit.score}
     known = {name: value for name, value in sent.items() if value is not None}
-    return Document(page_content=hit.text, id=hit.id, metadata={**hit.metadata, **known})
+    return Document(page_content=hit.text, id=hit.id, metadata={**without_scores(hit.metadata), **known})

@@ -112,7 +112,16 @@ def test_a_name_that_is_nearly_right_is_refused_with_the_nearest_one(name: str, 
 
 @pytest.mark.parametrize(
     "name",
-    ["voyage:x/y", "voyage:rerank-2", "openai:BAAI/bge", "hf://BAAI/bge", "file:///models/bge", "a:b:c", ":x/y", "x/y:z"],
+    [
+        "voyage:x/y",
+        "voyage:rerank-2",
+        "openai:BAAI/bge",
+        "hf://BAAI/bge",
+        "file:///models/bge",
+        "a:b:c",
+        ":x/y",
+        "x/y:z",
+    ],
 )
 def test_an_unknown_prefix_is_never_taken_for_a_hub_id(name: str) -> None:
     with pytest.raises(ValueError, match="use one of: embedded, lexical, input-order, "):

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import math
 import pickle
 from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
 pytest.importorskip("langchain_core")
 
+import numpy as np
 from langchain_core.documents import Document
+from langchain_core.documents.compressor import BaseDocumentCompressor
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import BaseModel
 
-from ksdk_rerank import InputOrder, LexicalReranker, Ranking, RerankError
+from ksdk_rerank import InputOrder, LexicalReranker, Ranked, Ranking, RerankError
+from ksdk_rerank.errors import MissingKey
 from langchain_ksdk_rerank import RerankCompressor
 
 QUERY = "rotate key"
@@ -130,6 +138,81 @@ async def test_without_a_score_the_relevance_score_is_none_and_not_an_earlier_st
     json.dumps([page.metadata for page in result])
 
 
+NO_SCORES = [math.nan, np.float32("nan"), math.inf, -math.inf, "high", "", "nan", True, np.True_, None, [0.3], {}]
+
+
+@pytest.mark.parametrize("key", ["relevance_score", "retrieval_score"])
+@pytest.mark.parametrize(
+    "score", [0.25, np.float32(0.25), np.float16(0.25), np.array(0.25), Decimal("0.25"), "0.25"], ids=repr
+)
+async def test_a_score_of_any_numeric_type_becomes_a_float(key: str, score: Any) -> None:
+    [page] = await both(RerankCompressor("lexical"), [Document("A key.", metadata={key: score})])
+    assert (page.metadata["retrieval_score"], type(page.metadata["retrieval_score"])) == (0.25, float)
+    json.dumps(page.metadata, allow_nan=False)
+
+
+@pytest.mark.parametrize("key", ["relevance_score", "retrieval_score"])
+@pytest.mark.parametrize("score", [*NO_SCORES, np.array([0.3, 0.4]), object()], ids=repr)
+async def test_what_is_no_number_is_no_score(key: str, score: Any) -> None:
+    [page] = await both(RerankCompressor("lexical"), [Document("A key.", metadata={key: score, "page": 3})])
+    assert "retrieval_score" not in page.metadata
+    assert page.metadata["page"] == 3
+    json.dumps(page.metadata, allow_nan=False)
+
+
+@pytest.mark.parametrize("score", [np.float32(0.5), np.array(0.5)], ids=repr)
+async def test_a_score_that_somebodys_reranker_gives_goes_through_json(score: Any) -> None:
+    class Numpy(InputOrder):
+        def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+            return Ranking(tuple(Ranked(index, text, score) for index, text in enumerate(documents)), self.name)
+
+    [page] = RerankCompressor(Numpy()).compress_documents([Document("A key.")], QUERY)
+    assert page.metadata["relevance_score"] == 0.5
+    json.dumps(page.metadata)
+
+
+async def test_a_second_reranker_of_one_call_leaves_the_retrieval_score() -> None:
+    once = await both(RerankCompressor("lexical"), [Document("A key.", metadata={"retrieval_score": 12.5})])
+    [twice] = await both(RerankCompressor("input-order"), once)
+    [thrice] = await both(RerankCompressor("lexical"), [twice])
+    assert [page.metadata["retrieval_score"] for page in (twice, thrice)] == [12.5, 12.5]
+
+
+def stored_again(pages: Sequence[Document]) -> list[Document]:
+    """What LangChain's own vector store gives back for them, by another query."""
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=4))
+    store.add_documents(list(pages))
+    return store.similarity_search("anything", k=len(pages))
+
+
+def as_json(pages: Sequence[Document]) -> list[Document]:
+    return [Document.model_validate_json(page.model_dump_json()) for page in pages]
+
+
+@pytest.mark.parametrize("kept", [list, stored_again, as_json, copy.deepcopy])
+async def test_scores_of_an_earlier_call_are_not_taken_for_this_ones(kept: Any) -> None:
+    first = [Document("A key.", id="a", metadata={"retrieval_score": 12.5}), Document("A door.", id="b")]
+    for reranker in ("lexical", "input-order"):
+        found = kept(RerankCompressor(reranker).compress_documents(first, "first query"))
+        for page in await both(RerankCompressor("lexical"), found, "second query"):
+            assert "retrieval_score" not in page.metadata
+            assert page.metadata["reranked_by"] == "lexical"
+
+
+async def test_what_another_stage_leaves_between_two_rerankers_is_the_same_call() -> None:
+    pipelines = pytest.importorskip("langchain_classic.retrievers.document_compressors")
+
+    class Backwards(BaseDocumentCompressor):
+        def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Any = None) -> Any:
+            return documents[::-1]
+
+    stages = [RerankCompressor("lexical"), Backwards(), RerankCompressor("lexical", top_n=1)]
+    pipeline = pipelines.DocumentCompressorPipeline(transformers=stages)
+    given = [Document("A door."), Document("A key.", metadata={"retrieval_score": 12.5})]
+    for found in (pipeline.compress_documents(given, "key"), await pipeline.acompress_documents(given, "key")):
+        assert [page.metadata["retrieval_score"] for page in found] == [12.5]
+
+
 async def test_blank_documents_come_last_without_a_score() -> None:
     given = [Document(" \n", id="blank"), Document("A key.", id="key")]
     result = await both(RerankCompressor("lexical"), given)
@@ -169,7 +252,7 @@ def test_a_title_can_decide() -> None:
     [
         ({"top_n": 0}, ValueError, "use None to get every document back"),
         ({"top_n": -1}, ValueError, "use None to get every document back"),
-        ({"top_n": True}, TypeError, "an integer or None"),
+        ({"top_n": True}, TypeError, "an integer of at least 1 or None, got True"),
         ({"min_score": 1.5}, ValueError, "between 0 and 1"),
         ({"min_score": float("nan")}, ValueError, "between 0 and 1"),
         ({"text": "title"}, TypeError, r"wrap it in a list: \['title'\]"),
@@ -183,6 +266,42 @@ def test_wrong_arguments_are_refused_at_construction(
 ) -> None:
     with pytest.raises(error, match=advice):
         RerankCompressor(**{"reranker": "lexical", **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "advice"),
+    [
+        ("top_n", 0, ValueError, "top_n must be at least 1, got 0"),
+        ("top_n", -10, ValueError, "top_n must be at least 1, got -10"),
+        ("top_n", "1", TypeError, "top_n must be an integer of at least 1 or None, got '1'"),
+        ("top_n", 1.0, TypeError, "top_n must be an integer of at least 1 or None, got 1.0"),
+        ("min_score", "a", TypeError, "min_score must be a number, got 'a'"),
+        ("min_score", math.nan, ValueError, "min_score must be between 0 and 1, got nan"),
+        ("text", "title", TypeError, r"wrap it in a list: \['title'\]"),
+        ("text", 5, TypeError, "text must be a function or a sequence of metadata keys, got 5"),
+        ("text", ["title", 5], TypeError, "keys are strings"),
+        ("reranker", "lexicl", ValueError, "did you mean 'lexical'"),
+        ("reranker", 3, TypeError, "a Reranker or a name"),
+        ("reranker", "jina:jina-reranker-m0", MissingKey, "JINA_API_KEY"),
+    ],
+)
+def test_assignment_is_checked_as_construction_is(name: str, value: Any, error: type[Exception], advice: str) -> None:
+    with pytest.raises(error, match=advice):
+        RerankCompressor(**{"reranker": "lexical", name: value})
+    compressor = RerankCompressor("lexical", top_n=2)
+    before = repr(compressor)
+    with pytest.raises(error, match=advice):
+        setattr(compressor, name, value)
+    assert repr(compressor) == before
+
+
+def test_what_is_assigned_is_used() -> None:
+    compressor = RerankCompressor("lexical")
+    compressor.reranker = "input-order"  # type: ignore[assignment]
+    compressor.top_n, compressor.min_score = np.int64(1), np.float32(0.5)  # type: ignore[assignment]
+    compressor.text = ["source"]  # type: ignore[assignment]
+    assert [page.id for page in compressor.compress_documents(pages(), QUERY)] == ["a"]
+    assert (type(compressor.top_n), type(compressor.min_score), compressor.text) == (int, float, ("source",))
 
 
 async def test_a_blank_query_and_what_is_no_document_are_refused() -> None:

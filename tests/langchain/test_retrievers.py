@@ -9,6 +9,7 @@ import json
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("langchain_core")
@@ -100,6 +101,50 @@ def test_a_wrong_k_is_refused_at_construction_and_in_a_call(retriever: Knowledge
         KnowledgeSDKRetriever(api_key=SECRET, k=k)
     with pytest.raises(ValueError, match="at least 1"):
         retriever.invoke("key", k=k)
+
+
+@pytest.mark.parametrize("k", [0, -10, True, 2.5, "3"])
+def test_assignment_is_checked_as_construction_is(retriever: KnowledgeSDKRetriever, k: Any) -> None:
+    whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical"), k=2)
+    for each in (retriever, whole):
+        before = each.k
+        with pytest.raises(ValidationError, match=r"k must be (an integer of )?at least 1"):
+            each.k = k
+        assert each.k == before
+
+
+async def test_a_wrong_k_is_found_out_before_anything_is_asked(server: KnowledgeSDKStandIn) -> None:
+    first = KnowledgeSDKRetriever(api_key=server.api_key, base_url=server.base_url)
+    whole = RerankedRetriever(base_retriever=first, compressor=RerankCompressor("lexical"))
+    for each in (first, whole):
+        with pytest.raises(ValueError, match=r"^k must be an integer of at least 1.*, got '3'"):
+            each.invoke("key", k="3")
+        with pytest.raises(ValueError, match=r"^k must be at least 1, got -1"):
+            await each.ainvoke("key", k=-1)
+    assert server.requests == []
+
+
+async def test_a_k_of_numpys_is_a_k(server: KnowledgeSDKStandIn) -> None:
+    first = KnowledgeSDKRetriever(api_key=server.api_key, base_url=server.base_url, k=np.int64(3))  # type: ignore[arg-type]
+    whole = RerankedRetriever(base_retriever=first, compressor=RerankCompressor("lexical"), k=np.int8(2))  # type: ignore[arg-type]
+    assert (type(first.k), type(whole.k)) == (int, int)
+    assert len(whole.invoke("key")) == 2
+    assert sent(server)["limit"] == 3
+    assert len(await whole.ainvoke("key", k=np.int64(1))) == len(first.invoke("key", k=np.int64(1))) == 1
+
+
+async def test_scores_that_the_knowledge_base_stores_are_not_those_of_this_search(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever
+) -> None:
+    stale = {"relevance_score": 0.9, "retrieval_score": 3.5, "reranked_by": "lexical", "page": 4}
+    hits = [{"id": "a", "content": "A key.", "score": 12.5, "metadata": stale}]
+    hits += [{"id": "b", "content": "A key ring.", "metadata": stale}]
+    whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical"))
+    with server.failing(Fault(body={"hits": hits})):
+        for found in (whole.invoke("key"), await whole.ainvoke("key")):
+            scores = {page.id: page.metadata.get("retrieval_score") for page in found}
+            assert scores == {"a": 12.5, "b": None}
+            assert {page.metadata["page"] for page in found} == {4}
 
 
 def test_a_client_and_what_it_is_made_from_exclude_each_other() -> None:
@@ -237,7 +282,7 @@ async def test_k_decides_how_many_come_back_and_not_how_many_are_candidates(
     assert compressor.top_n == 2
     with pytest.raises(ValidationError, match="k\n"):
         RerankedRetriever(base_retriever=retriever, compressor=compressor, k=0)
-    with pytest.raises(ValueError, match="top_n must be at least 1"):
+    with pytest.raises(ValueError, match="k must be at least 1"):
         whole.invoke("key", k=0)
 
 
