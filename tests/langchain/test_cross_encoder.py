@@ -7,15 +7,28 @@ import copy
 import math
 import pickle
 import threading
+from array import array
+from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("langchain_core")
 
 from langchain_core.documents import Document
 
-from ksdk_rerank import Cascade, CrossEncoderReranker, Deduplicated, InputOrder, LexicalReranker, Reranker, ScoreKind
-from ksdk_rerank.errors import BadReply
+from ksdk_rerank import (
+    Cascade,
+    CrossEncoderReranker,
+    Deduplicated,
+    Fallback,
+    InputOrder,
+    LexicalReranker,
+    Reranker,
+    ScoreKind,
+)
+from ksdk_rerank.errors import BadReply, InferenceFailed, RateLimited
 from langchain_ksdk_rerank import LangChainCrossEncoder, RerankCompressor, RerankerCrossEncoder
 
 try:
@@ -85,6 +98,155 @@ async def test_too_few_scores_are_an_error() -> None:
         RerankCompressor(Short()).compress_documents(DOCUMENTS, "key")
     with pytest.raises(BadReply, match="Short gave 1 scores for 2 documents"):
         await RerankCompressor(Short()).acompress_documents(DOCUMENTS, "key")
+
+
+class Returning(BaseCrossEncoder):
+    """A model that gives whatever it is told, whatever it is asked."""
+
+    model_name = "some/model"
+
+    def __init__(self, scores: Any) -> None:
+        self.scores = scores
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> Any:
+        return self.scores() if callable(self.scores) else self.scores
+
+
+class Tensor:
+    """What knows no more than how to become an array, as TensorFlow's tensors and pandas's frames do."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.array(values)
+
+    def __array__(self) -> Any:
+        return self.values
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [0.5, 2.0],
+        (0.5, 2.0),
+        lambda: (score for score in (0.5, 2.0)),
+        np.array([0.5, 2.0]),
+        np.array([0.5, 2.0], dtype=np.float16),
+        np.array([[0.5], [2.0]]),
+        np.array([[0.5, 2.0]]),
+        np.array([[[0.5]], [[2.0]]]),
+        [np.array(0.5), np.array([2.0])],
+        [np.float32(0.5), 2],
+        [[0.5], (2.0,)],
+        array("d", [0.5, 2.0]),
+        {0: 0.5, 1: 2.0}.values(),
+        Tensor([[0.5], [2.0]]),
+    ],
+    ids=repr,
+)
+async def test_an_array_like_with_a_number_a_pair_is_scores(scores: Any) -> None:
+    reranker = LangChainCrossEncoder(Returning(scores))
+    for ranking in (reranker.rank("key", ["door", "key"]), await reranker.arank("key", ["door", "key"])):
+        assert [(hit.index, hit.raw_score) for hit in ranking] == [(1, 2.0), (0, 0.5)]
+        assert {type(hit.raw_score) for hit in ranking} == {float}
+
+
+@pytest.mark.parametrize(
+    "scores", [2.0, 2, np.float32(2), np.array(2.0), [2.0], np.array([[2.0]]), Tensor(2.0), Decimal(2)], ids=repr
+)
+async def test_one_pair_may_have_a_bare_number(scores: Any) -> None:
+    reranker = LangChainCrossEncoder(Returning(scores))
+    for ranking in (reranker.rank("key", ["key"]), await reranker.arank("key", ["key"])):
+        assert [hit.raw_score for hit in ranking] == [2.0]
+
+
+def test_tensors_of_torch_are_scores_in_any_precision() -> None:
+    torch = pytest.importorskip("torch")
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        scores = torch.tensor([[0.5], [2.0]], dtype=dtype, requires_grad=True)
+        for given in (scores, scores[:, 0], list(scores), scores.detach().squeeze()):
+            ranking = LangChainCrossEncoder(Returning(given)).rank("key", ["door", "key"])
+            assert [(hit.index, hit.raw_score) for hit in ranking] == [(1, 2.0), (0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        None,
+        2.0,
+        "0.5",
+        b"ab",
+        [],
+        [1.0],
+        [1.0, 2.0, 3.0],
+        [1.0, None],
+        [1.0, "2.0"],
+        [1.0, "high"],
+        [1.0, True],
+        [1.0, math.nan],
+        [1.0, -math.inf],
+        [1.0, 10**400],
+        [1.0, 2j],
+        [1.0, object()],
+        [1.0, [2.0, 3.0]],
+        [[1.0, 2.0], [3.0, 4.0]],
+        [[1.0], [2.0, 3.0]],
+        [1.0, []],
+        {0: 1.0, 1: 2.0},
+        {1.0, 2.0},
+        np.array([[1.0, 2.0], [3.0, 4.0]]),
+        np.array([1.0, np.nan]),
+        np.array(["a", "b"]),
+        np.ma.masked_array([1.0, 2.0], mask=[False, True]),
+        object(),
+    ],
+    ids=repr,
+)
+async def test_anything_else_is_a_bad_reply_that_names_the_class(scores: Any) -> None:
+    reranker = LangChainCrossEncoder(Returning(scores))
+    with pytest.raises(BadReply, match=r"^Returning gave"):
+        reranker.rank("key", ["door", "key"])
+    with pytest.raises(BadReply, match=r"^Returning gave"):
+        await reranker.arank("key", ["door", "key"])
+    assert Fallback([reranker, "input-order"]).rank("key", ["door", "key"]).reranked_by == "input-order"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), TypeError("no tensor"), RuntimeError("CUDA out of memory"), OSError(5)]
+)
+async def test_a_model_that_fails_is_an_engine_that_fails(error: Exception) -> None:
+    class Failing(BaseCrossEncoder):
+        def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+            raise error
+
+    reranker = LangChainCrossEncoder(Failing())
+    with pytest.raises(InferenceFailed, match=f"^Failing failed: {type(error).__name__}: {error}") as caught:
+        reranker.rank("key", ["key"])
+    assert caught.value.__cause__ is error
+    with pytest.raises(InferenceFailed):
+        await reranker.arank("key", ["key"])
+    spared = RerankCompressor(Fallback([reranker, "input-order"])).compress_documents(DOCUMENTS, "key")
+    assert [document.id for document in spared] == ["door", "key"]
+
+
+def test_an_error_of_ours_from_within_a_model_stays_what_it_is() -> None:
+    class Within(BaseCrossEncoder):
+        def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+            raise RateLimited("too many")
+
+    with pytest.raises(RateLimited):
+        LangChainCrossEncoder(Within()).rank("key", ["key"])
+
+
+def test_min_score_and_a_model_of_unknown_kind_do_not_meet_by_assignment_either() -> None:
+    compressor = RerankCompressor(Lengths())
+    with pytest.raises(ValueError, match="scores of a known kind"):
+        compressor.min_score = 0.5
+    strict = RerankCompressor("lexical", min_score=0.5)
+    with pytest.raises(ValueError, match="scores of a known kind"):
+        strict.reranker = Lengths()  # type: ignore[assignment]
+    strict.reranker = LangChainCrossEncoder(Lengths())
+    for other in (copy.deepcopy(compressor), pickle.loads(pickle.dumps(compressor))):
+        with pytest.raises(ValueError, match="scores of a known kind"):
+            other.min_score = 0.5
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda reranker: pickle.loads(pickle.dumps(reranker))])
