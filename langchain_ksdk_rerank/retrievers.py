@@ -35,8 +35,9 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
         client: a client of your own instead of these three, for its other options. You close it.
         api_key_id: see `KnowledgeSDKClient.search`, as for `extra`. `name`, `tags` and `metadata` are LangChain's.
 
-    A document has the hit's id and text, and as metadata what else the service sent: `title`, `source` and
-    `retrieval_score` (a float, higher is better, of no fixed range) are there only where the service sent them.
+    A document has the hit's id and text, and as metadata what else the service sent. `title`, `source` and
+    `retrieval_score` (this search's, a float of no fixed range; higher is better) are there only if it sent them. What
+    the knowledge base itself stores under `retrieval_score`, `relevance_score` or `reranked_by` is left out.
 
     Raises `MissingKey` without a key, and what `KnowledgeSDKClient.search` raises. Threads and loops may share it.
     """

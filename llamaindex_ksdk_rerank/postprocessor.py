@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from llama_index.core.bridge.pydantic import (
-    PrivateAttr,
-    StrictInt,
-    ValidationError,
-    field_serializer,
-    field_validator,
-)
+from llama_index.core.bridge.pydantic import ConfigDict, PrivateAttr, field_serializer
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from pydantic import BeforeValidator
 
 from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
-from ksdk_rerank.errors import MissingKey
+from ksdk_rerank._call import checked_min_score, checked_top_n
+from ksdk_rerank._metadata import SCORE_KEYS, as_score, hand_on, rescored, was_handed_on, without_scores
 
 __all__ = ["RerankPostprocessor"]
 
 dispatcher = get_dispatcher(__name__)
-
-_SCORE_KEYS = ("relevance_score", "retrieval_score", "reranked_by")
 
 
 class RerankPostprocessor(BaseNodePostprocessor):
@@ -38,10 +32,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     Args:
         reranker: a `Reranker`, or a name that `ksdk_rerank.load_reranker` knows, such as `"lexical"`. Pass a `Reranker`
-            where you want to `close` it.
+            if you want to `close` it.
         top_n: how many nodes to keep at most; None keeps all, in their new order.
         min_score: keep only nodes whose relevance, in [0, 1], is at least this. It is applied before `top_n`, and
-            not at all where the reranker gives no scores.
+            not at all if the reranker gives no scores, as after a fallback to `InputOrder`.
         metadata_mode: which of a node's metadata the reranker reads beside the text; by default what an embedding
             model reads.
         callback_manager: for legacy callbacks; query and chat engines put in their own.
@@ -50,15 +44,20 @@ class RerankPostprocessor(BaseNodePostprocessor):
     as they are. Ids, relationships and node classes are kept. `NodeWithScore.score` is the relevance in [0, 1], higher
     is better, and `node.metadata` says more:
 
-    - `relevance_score`: the same relevance;
-    - `retrieval_score`: the score that the node came with, if any; a second reranker leaves it as it is;
+    - `relevance_score`: the same relevance, or None;
+    - `retrieval_score`: the score that the node came with, if any; a second reranker in the same call leaves it as it
+      is. What these keys hold in an index is of an earlier query, and is dropped;
     - `reranked_by`: the name of the reranker.
 
     None of the three reaches an LLM prompt, an embedding or a later reranker; only `MetadataMode.ALL` shows them.
 
-    Where there is no score, `NodeWithScore.score` and `relevance_score` are None, never made up: for every node under
-    `InputOrder`, and for nodes without text of their own, such as images, which come last and which `min_score` drops.
-    LlamaIndex's `SimilarityPostprocessor` drops nodes without a score; its response synthesizers do not look.
+    A node that was not scored has the `relevance_score` None and keeps the `NodeWithScore.score` that it came with:
+    every node under `InputOrder`, and nodes without text of their own, such as images, which come last. So after an
+    outage `SimilarityPostprocessor` and `LongContextReorder` see the search's scores; nodes that came without one have
+    none, and `SimilarityPostprocessor` drops those. If only some nodes were scored, scores are of two kinds:
+    `min_score=0` drops the others before anything compares the two.
+
+    Fields can be assigned to; assignment is checked as construction is.
 
     A reranking reports `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span; each start
     has its end also without nodes and on failure, where the end event has no nodes. What else the `Ranking` says
@@ -67,33 +66,36 @@ class RerankPostprocessor(BaseNodePostprocessor):
     that `ksdk_rerank.to_config` cannot write: `to_dict(exclude={"reranker"})` and `from_dict(data, reranker=...)` then.
 
     Raises:
-        ValueError: `top_n` is less than 1, `min_score` is outside [0, 1], or no reranker goes by the name; on use,
-            there is no query or a blank one.
+        ValueError: `top_n` is no integer of at least 1, `min_score` is no number in [0, 1], or no reranker goes by the
+            name; on use, there is no query or a blank one.
         MissingKey: the name or the configuration is that of a hosted reranker, and its key is not in the environment.
         RerankError: the reranker failed; see `ksdk_rerank.errors`.
     """
 
     reranker: Reranker | str
-    top_n: StrictInt | None = 5
-    min_score: float | None = None
+    top_n: Annotated[int | None, BeforeValidator(checked_top_n)] = 5
+    min_score: Annotated[float | None, BeforeValidator(checked_min_score)] = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
 
     _loaded: dict[str, Reranker] = PrivateAttr(default_factory=dict)
 
-    if not TYPE_CHECKING:  # type checkers know the fields, and need no signature that hides them
+    model_config = ConfigDict(validate_assignment=True)
+
+    if not TYPE_CHECKING:  # for callers and type checkers pydantic's own signature stays
 
         def __init__(self, **data: Any) -> None:
-            try:
-                super().__init__(**data)
-            except ValidationError as error:  # pydantic makes one of every ValueError, which MissingKey is as well
-                for each in error.errors():
-                    if isinstance(missing := each.get("ctx", {}).get("error"), MissingKey):
-                        raise missing from None
-                raise
+            # Not in a validator, where pydantic would turn `MissingKey`, a `ValueError`, into an error of its own.
+            if "reranker" in data:
+                data["reranker"] = _read(data["reranker"])
+            super().__init__(**data)
+            self._reranker()
 
-    def model_post_init(self, context: object, /) -> None:
-        # Without documents `rank` checks its arguments and does nothing else.
-        self._reranker().rank("any query", (), top_n=self.top_n, min_score=self.min_score)
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "reranker":
+            value = _read(value)
+            if isinstance(value, str):
+                self._named(value)
+        super().__setattr__(name, value)
 
     @classmethod
     def class_name(cls) -> str:
@@ -118,11 +120,12 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     def _reranker(self) -> Reranker:
         """`reranker`, built once a name; so it may also be assigned to, as every field."""
-        if isinstance(self.reranker, Reranker):
-            return self.reranker
-        if self.reranker not in self._loaded:
-            self._loaded[self.reranker] = load_reranker(self.reranker)
-        return self._loaded[self.reranker]
+        return self.reranker if isinstance(self.reranker, Reranker) else self._named(self.reranker)
+
+    def _named(self, name: str) -> Reranker:
+        if name not in self._loaded:
+            self._loaded[name] = load_reranker(name)
+        return self._loaded[name]
 
     def _asked(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> tuple[str, list[str]]:
         return query.query_str, [_text(scored.node, self.metadata_mode) for scored in nodes]
@@ -137,7 +140,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
         def done(ranking: Ranking) -> list[NodeWithScore]:
             said.update(ranking.details())
-            reranked.extend(_scored_copy(nodes[hit.index], hit.score, ranking.reranked_by) for hit in ranking)
+            for hit in ranking:
+                reranked.append(_scored_copy(nodes[hit.index], hit.score, ranking.reranked_by, query.query_str))
             return reranked
 
         model_name = self._reranker().name
@@ -152,11 +156,6 @@ class RerankPostprocessor(BaseNodePostprocessor):
         finally:
             dispatcher.event(ReRankEndEvent(nodes=reranked, tags=said))
 
-    @field_validator("reranker", mode="before")
-    @classmethod
-    def _from_config(cls, reranker: object) -> object:
-        return from_config(reranker) if isinstance(reranker, Mapping) else reranker
-
     @field_serializer("reranker")
     def _to_config(self, reranker: Reranker | str) -> str | dict[str, object]:
         return reranker if isinstance(reranker, str) else to_config(reranker)
@@ -165,6 +164,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
         # Not as the base class does: what it cannot pickle it deletes, from this very object too, and only logs that.
         state = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
         return partial(type(self), **state), ()
+
+
+def _read(reranker: Any) -> Any:
+    """`reranker`, or the one that `to_dict` wrote."""
+    return from_config(reranker) if isinstance(reranker, Mapping) else reranker
 
 
 def _checked_query(query_bundle: QueryBundle | None) -> QueryBundle:
@@ -177,21 +181,21 @@ def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
     """What the reranker reads: never an earlier score, and nothing where there is only metadata."""
     if not node.get_content(metadata_mode=MetadataMode.NONE).strip():
         return ""
-    if any(key in node.metadata for key in _SCORE_KEYS):  # not every mode, nor every store, heeds the exclusions
-        metadata = {key: value for key, value in node.metadata.items() if key not in _SCORE_KEYS}
-        node = node.model_copy(update={"metadata": metadata})
+    if any(key in node.metadata for key in SCORE_KEYS):  # not every mode, nor every store, heeds the exclusions
+        node = node.model_copy(update={"metadata": without_scores(node.metadata)})
     return node.get_content(metadata_mode=metadata_mode)
 
 
-def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: str) -> NodeWithScore:
-    node = scored.node
-    metadata = dict(node.metadata)
-    if scored.score is not None and "reranked_by" not in metadata:  # else the score is an earlier reranker's
-        metadata["retrieval_score"] = float(scored.score)  # other postprocessors leave numpy's here
-    relevance = None if relevance is None else float(relevance)
-    metadata |= {"relevance_score": relevance, "reranked_by": reranked_by}
+def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: str, query: str) -> NodeWithScore:
+    node, came_with = scored.node, as_score(scored.score)  # other postprocessors leave numpy's floats there
+    ours = was_handed_on(node, query, came_with)  # then the score may be an earlier reranker's
+    retrieval = node.metadata.get("retrieval_score") if ours else came_with
+    metadata = rescored(node.metadata, relevance=relevance, retrieval=retrieval, reranked_by=reranked_by)
     update: dict[str, object] = {"metadata": metadata}
     for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
         excluded = getattr(node, name)
-        update[name] = [*excluded, *(key for key in _SCORE_KEYS if key not in excluded)]
-    return scored.model_copy(update={"node": node.model_copy(update=update), "score": relevance})
+        update[name] = [*excluded, *(key for key in SCORE_KEYS if key not in excluded)]
+    score = came_with if metadata["relevance_score"] is None else metadata["relevance_score"]
+    node = node.model_copy(update=update)
+    hand_on(node, query, score)
+    return scored.model_copy(update={"node": node, "score": score})

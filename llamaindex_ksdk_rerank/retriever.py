@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence, Set
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -10,12 +13,16 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from ksdk_rerank import KnowledgeSDKClient, SearchHit, Timeout
+from ksdk_rerank._arguments import integer
+from ksdk_rerank._identity import digest
+from ksdk_rerank._metadata import without_scores
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = ["KnowledgeSDKRetriever"]
 
+_SERVICE_ID = "knowledgesdk_id"
 _LLM_KEYS = {"title", "source"}
 _EMBED_KEYS = {"title"}  # a URL misleads a reranker: felladrin/MiniSearch#2256
 
@@ -33,15 +40,19 @@ class KnowledgeSDKRetriever(BaseRetriever):
         client: a client of your own instead of the last three, for its other options. It stays open on `close`.
         callback_manager: for legacy callbacks.
 
-    Each hit becomes a `TextNode` with the hit's id and text, and its score as `NodeWithScore.score` (None where the
+    Each hit becomes a `TextNode` with the hit's text and id, and its score as `NodeWithScore.score` (None if the
     service sends none; compare scores within one search only). `node.metadata` has `title`, `source` and whatever
     else the service sent; nested values are JSON strings there, as vector stores take flat metadata only. An LLM sees
     the title and the source, embedding models and rerankers see the title; the rest is for your code.
 
+    LlamaIndex keeps one node of each id. If several hits of a search have the same id, as passages of one item may,
+    those after the first get an id made of the service's and their text, the same in every search, and all of them
+    have the service's as `node.metadata["knowledgesdk_id"]`.
+
     Raises:
         MissingKey: no key was given and none is in the environment.
-        ValueError: `similarity_top_k` is less than 1, the key or the URL is malformed, or a client is given together
-            with what it is made of; on use, the query is blank.
+        ValueError: `similarity_top_k` is no integer of at least 1, also when it is assigned to; the key or the URL is
+            malformed, or a client is given together with what it is made of; on use, the query is blank.
         ServiceError: the search failed; see `ksdk_rerank.errors`.
     """
 
@@ -55,8 +66,6 @@ class KnowledgeSDKRetriever(BaseRetriever):
         client: KnowledgeSDKClient | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
-        if isinstance(similarity_top_k, bool) or not isinstance(similarity_top_k, int) or similarity_top_k < 1:
-            raise ValueError(f"similarity_top_k must be at least 1, got {similarity_top_k!r}; 20 is usual")
         if client is not None and not (api_key is None and base_url is None and timeout is None):
             raise ValueError("client has its own api_key, base_url and timeout; pass either the client or these")
         self.similarity_top_k = similarity_top_k
@@ -65,11 +74,20 @@ class KnowledgeSDKRetriever(BaseRetriever):
         self._client = client or KnowledgeSDKClient(api_key, base_url=base_url, **limited)
         super().__init__(callback_manager=callback_manager)
 
+    @property
+    def similarity_top_k(self) -> int:
+        """How many candidates at most. It can be assigned to."""
+        return self._similarity_top_k
+
+    @similarity_top_k.setter
+    def similarity_top_k(self, similarity_top_k: int) -> None:
+        self._similarity_top_k = integer("similarity_top_k", similarity_top_k, advice="20 is usual")
+
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return [_node(hit) for hit in self._client.search(query_bundle.query_str, self.similarity_top_k)]
+        return _nodes(self._client.search(query_bundle.query_str, self.similarity_top_k))
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return [_node(hit) for hit in await self._client.asearch(query_bundle.query_str, self.similarity_top_k)]
+        return _nodes(await self._client.asearch(query_bundle.query_str, self.similarity_top_k))
 
     def close(self) -> None:
         """Close the connections of synchronous calls, unless the client is yours."""
@@ -82,12 +100,33 @@ class KnowledgeSDKRetriever(BaseRetriever):
             await self._client.aclose()
 
 
-def _node(hit: SearchHit) -> NodeWithScore:
+def _nodes(hits: Sequence[SearchHit]) -> list[NodeWithScore]:
+    """A node for each hit, no two of one id: of those LlamaIndex keeps the first and drops the others."""
+    shared = {id for id, count in Counter(hit.id for hit in hits).items() if count > 1}
+    taken = {hit.id for hit in hits}
+    seen: set[str] = set()
+    nodes = []
+    for hit in hits:
+        node_id = hit.id if hit.id not in seen else _other_id(hit, taken)
+        seen.add(hit.id)
+        taken.add(node_id)
+        nodes.append(_node(hit, node_id, {_SERVICE_ID: hit.id} if hit.id in shared else {}))
+    return nodes
+
+
+def _other_id(hit: SearchHit, taken: Set[str]) -> str:
+    """An id for a further passage of one item, made of its text, so that the same passage has the same one."""
+    made = f"{hit.id}#{digest(hit.text.encode(errors='replace').decode())[:12]}"
+    return next(id for id in chain([made], (f"{made}-{number}" for number in count(2))) if id not in taken)
+
+
+def _node(hit: SearchHit, node_id: str, added: dict[str, str]) -> NodeWithScore:
     named = {"title": hit.title, "source": hit.source}
-    metadata = {key: value for key, value in named.items() if value is not None}
-    metadata = {**metadata, **{key: _flat(value) for key, value in hit.metadata.items() if key not in metadata}}
+    metadata = {key: value for key, value in named.items() if value is not None} | added
+    rest = without_scores(hit.metadata)
+    metadata = {**metadata, **{key: _flat(value) for key, value in rest.items() if key not in metadata}}
     node = TextNode(
-        id_=hit.id,
+        id_=node_id,
         text=hit.text,
         metadata=metadata,
         excluded_embed_metadata_keys=[key for key in metadata if key not in _EMBED_KEYS],

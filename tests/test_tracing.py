@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from ksdk_rerank import InputOrder, LexicalReranker, _tracing
+from ksdk_rerank.cli import main
 from ksdk_rerank.errors import RateLimited
 
 Call = Callable[..., Any]
@@ -82,6 +84,45 @@ def test_the_query_is_told_where_it_is_asked_for(call: Call, spans: Any, monkeyp
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
     call(LexicalReranker().rank, "question", ["a"])
     assert spans()[0].attributes["gen_ai.rerank.query.text"] == "question"
+
+
+def test_constructing_and_configuring_an_adapter_of_langchain_is_no_span(spans: Any) -> None:
+    pytest.importorskip("langchain_core")
+    from langchain_core.documents import Document
+
+    from langchain_ksdk_rerank import RerankCompressor
+
+    compressor = RerankCompressor("lexical", top_n=2, min_score=0.1)
+    compressor.top_n = 1
+    with pytest.raises(ValueError, match="top_n"):
+        RerankCompressor("lexical", top_n=0)
+    assert spans() == ()
+    compressor.compress_documents([Document("A key.")], "key")
+    assert [span.name for span in spans()] == ["rerank lexical"]
+
+
+def test_constructing_and_configuring_an_adapter_of_llamaindex_is_no_span(spans: Any) -> None:
+    pytest.importorskip("llama_index.core")
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    from llamaindex_ksdk_rerank import RerankPostprocessor
+
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=2, min_score=0.1)
+    postprocessor.reranker, postprocessor.top_n = "input-order", 1
+    RerankPostprocessor.from_dict(postprocessor.to_dict())
+    with pytest.raises(ValueError, match="top_n"):
+        RerankPostprocessor(reranker="lexical", top_n=0)
+    assert spans() == ()
+    postprocessor.postprocess_nodes([NodeWithScore(node=TextNode(text="A key."))], query_str="key")
+    assert [span.name for span in spans()] == ["rerank input-order"]
+
+
+@pytest.mark.parametrize("options", [[], ["--top-n", "0"]])
+def test_a_search_from_the_command_line_is_one_span_or_none(options: list[str], spans: Any, tmp_path: Path) -> None:
+    (tmp_path / "key.md").write_text("A key opens a door.", encoding="utf-8")
+    status = main(["search", "key", "--docs", str(tmp_path), "--reranker", "lexical", *options])
+    counts = [span.attributes["gen_ai.rerank.candidate.count"] for span in spans()]
+    assert (status, counts) == ((1, []) if options else (0, [1]))
 
 
 def test_without_opentelemetry_there_is_nothing_to_import() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ksdk_rerank._call import Call
 from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
@@ -29,7 +30,7 @@ def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.terminal import number, show, write, write_json
 
     with load_reranker(options.reranker or default_name()) as reranker, first_stage(options.docs) as client:
-        reranker.rank(options.query, [], top_n=options.top_n)  # what is wrong is found out before anything is asked
+        Call.checked(options.query, (), options.top_n, None)  # what is wrong is found out before anything is asked
         hits = client.search(options.query, options.limit)
         texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
         ranking = reranker.rank(options.query, texts, top_n=options.top_n)

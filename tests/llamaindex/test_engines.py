@@ -17,18 +17,22 @@ from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.llms import MockLLM
 from llama_index.core.memory import ChatMemoryBuffer
-from llama_index.core.postprocessor import LongContextReorder, SimilarityPostprocessor
+from llama_index.core.postprocessor import (
+    LongContextReorder,
+    SimilarityPostprocessor,
+    TimeWeightedPostprocessor,
+)
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever
 from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.workflow import Event, StartEvent, StopEvent, Workflow, step
 from llama_index_instrumentation.base import BaseEvent
 
-from ksdk_rerank import InputOrder, Ranking, Reranker
+from ksdk_rerank import Cascade, Fallback, InputOrder, Ranking, Reranker
 from ksdk_rerank.errors import RateLimited
-from ksdk_rerank.testing import KnowledgeSDKStandIn
+from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn
 from llamaindex_ksdk_rerank import KnowledgeSDKRetriever, RerankPostprocessor
 
 QUERY = "rotate an API key"
@@ -107,10 +111,76 @@ def test_scores_the_index_did_not_give_are_not_made_up(call: Callable[..., Respo
 
 def test_an_engine_copes_with_nodes_that_have_no_score(call: Callable[..., Response]) -> None:
     unscored = RerankPostprocessor(reranker=InputOrder(), top_n=2)
-    response = call(engine(vector_index(), unscored, LongContextReorder()).query, QUERY)
+    response = call(engine(list_index(), unscored, LongContextReorder()).query, QUERY)
     assert [scored.score for scored in response.source_nodes] == [None, None]
-    empty = call(engine(vector_index(), unscored, SimilarityPostprocessor(similarity_cutoff=0.1)).query, QUERY)
-    assert empty.source_nodes == []
+    assert [scored.metadata["relevance_score"] for scored in response.source_nodes] == [None, None]
+
+
+class Found(BaseRetriever):
+    """A first stage with scores of its own, best first."""
+
+    def __init__(self, scores: Sequence[float]) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        texts = [f"note {number}" for number in range(len(self.scores))]
+        return [
+            NodeWithScore(node=TextNode(text=text), score=score) for text, score in zip(texts, self.scores, strict=True)
+        ]
+
+
+OUTAGE = Fallback([Overloaded(), "input-order"])
+
+
+@pytest.mark.parametrize("first", [(), (lexical(None),)], ids=["alone", "behind another reranker"])
+@pytest.mark.parametrize("reranker", [OUTAGE, InputOrder(), Fallback([Cascade("lexical", Overloaded()), InputOrder()])])
+def test_an_outage_costs_the_order_and_never_the_documents(
+    reranker: Reranker, first: Sequence[BaseNodePostprocessor], call: Callable[..., Response]
+) -> None:
+    postprocessors = [*first, RerankPostprocessor(reranker=reranker, min_score=0.9)]
+    cutoff = SimilarityPostprocessor(similarity_cutoff=0.2 if not first else 0.0)
+    response = call(engine(Found([0.9, 0.7, 0.5]), *postprocessors, cutoff).query, QUERY)
+    assert [scored.text for scored in response.source_nodes] == ["note 0", "note 1", "note 2"]
+    assert [scored.metadata["relevance_score"] for scored in response.source_nodes] == [None] * 3
+    assert [scored.metadata["retrieval_score"] for scored in response.source_nodes] == [0.9, 0.7, 0.5]
+    if not first:
+        assert [scored.score for scored in response.source_nodes] == [0.9, 0.7, 0.5]
+
+
+def test_postprocessors_that_sort_by_score_find_the_order_of_the_search_after_an_outage(
+    call: Callable[..., Response],
+) -> None:
+    outage = RerankPostprocessor(reranker=OUTAGE)
+    response = call(engine(Found([0.9, 0.7, 0.5, 0.3, 0.1]), outage, LongContextReorder()).query, QUERY)
+    assert [scored.text[-1] for scored in response.source_nodes] == ["0", "2", "4", "3", "1"]  # the best at both ends
+    recent = TimeWeightedPostprocessor(time_decay=0.5, top_k=2, now=1.0)
+    response = call(engine(Found([0.1, 0.9, 0.5]), outage, recent).query, QUERY)
+    assert [scored.text[-1] for scored in response.source_nodes] == ["1", "2"]
+
+
+def test_what_was_not_scored_among_what_was_keeps_its_own_score_and_min_score_drops_it(
+    call: Callable[..., Response],
+) -> None:
+    tail = Cascade("lexical", "lexical", keep=1)
+    response = call(engine(Found([0.9, 0.7]), RerankPostprocessor(reranker=tail)).query, "note 0")
+    best, rest = response.source_nodes
+    assert best.score == best.metadata["relevance_score"]
+    assert (rest.score, rest.metadata["relevance_score"]) == (0.7, None)
+    strict = RerankPostprocessor(reranker=tail, min_score=0.0)
+    response = call(engine(Found([0.9, 0.7]), strict, LongContextReorder()).query, "note 0")
+    assert [scored.text for scored in response.source_nodes] == ["note 0"]
+
+
+def test_two_passages_of_one_id_both_reach_the_answer(
+    stand_in: KnowledgeSDKStandIn, knowledge_base: KnowledgeSDKRetriever, call: Callable[..., Response]
+) -> None:
+    hits = [{"id": "keys", "content": ANSWER, "score": 2.0}, {"id": "keys", "content": "An API key is revoked."}]
+    with stand_in.failing(Fault(body={"hits": hits})):
+        response = call(engine(knowledge_base, lexical(None)).query, QUERY)
+    assert {scored.text for scored in response.source_nodes} == {ANSWER, "An API key is revoked."}
+    assert {scored.metadata["knowledgesdk_id"] for scored in response.source_nodes} == {"keys"}
+    assert "knowledgesdk_id" not in str(response)
 
 
 def test_other_postprocessors_work_before_and_behind(call: Callable[..., Response]) -> None:
@@ -166,7 +236,7 @@ def test_a_chat_engine_that_streams_reranks_too(knowledge_base: KnowledgeSDKRetr
     assert [scored.metadata["title"] for scored in response.source_nodes] == ["Rotate an API key"]
 
 
-class Found(Event):
+class Candidates(Event):
     query: str
     nodes: list[NodeWithScore]
 
@@ -180,11 +250,11 @@ class TwoStages(Workflow):
         self.postprocessor = postprocessor
 
     @step
-    async def retrieve(self, event: StartEvent) -> Found:
-        return Found(query=event.query, nodes=await self.retriever.aretrieve(event.query))
+    async def retrieve(self, event: StartEvent) -> Candidates:
+        return Candidates(query=event.query, nodes=await self.retriever.aretrieve(event.query))
 
     @step
-    async def rerank(self, event: Found) -> StopEvent:
+    async def rerank(self, event: Candidates) -> StopEvent:
         return StopEvent(result=await self.postprocessor.apostprocess_nodes(event.nodes, query_str=event.query))
 
 

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import json
+import math
 import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("llama_index.core")
 
 import numpy as np
-from llama_index.core import MockEmbedding, VectorStoreIndex
+from llama_index.core import MockEmbedding, SummaryIndex, VectorStoreIndex
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.callbacks.schema import EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
@@ -49,7 +52,7 @@ from ksdk_rerank import (
     Scores,
     ScoringReranker,
 )
-from ksdk_rerank.errors import RateLimited
+from ksdk_rerank.errors import MissingKey, RateLimited
 from llamaindex_ksdk_rerank import RerankPostprocessor
 
 if TYPE_CHECKING:
@@ -119,6 +122,11 @@ def candidates() -> list[NodeWithScore]:
     return [candidate("The dog sleeps.", 0.9), candidate("The red fox jumps.", 0.8), candidate("A red car.", 0.7)]
 
 
+def rewrapped(scored: NodeWithScore) -> NodeWithScore:
+    """As postprocessors in between do that make new ones around the node."""
+    return NodeWithScore(node=scored.node, score=scored.score)
+
+
 def texts(nodes: Sequence[NodeWithScore]) -> list[str]:
     return [scored.node.get_content() for scored in nodes]
 
@@ -177,7 +185,7 @@ def test_input_order_invents_no_scores(call: Call) -> None:
     postprocessor = RerankPostprocessor(reranker=InputOrder(), min_score=0.5)
     reranked = call(postprocessor.postprocess_nodes, candidates(), query_str=QUERY)
     assert texts(reranked) == texts(candidates())
-    assert [scored.score for scored in reranked] == [None, None, None]
+    assert [scored.score for scored in reranked] == [0.9, 0.8, 0.7]  # those that the nodes came with
     assert [scored.metadata["relevance_score"] for scored in reranked] == [None, None, None]
     assert [scored.metadata["retrieval_score"] for scored in reranked] == [0.9, 0.8, 0.7]
 
@@ -235,7 +243,7 @@ def test_a_class_of_ones_own_around_the_node_is_kept(call: Call) -> None:
     assert [scored.number for scored in reranked if isinstance(scored, Numbered)] == [2, 1]
 
 
-def test_images_without_text_come_last_without_a_score(call: Call) -> None:
+def test_images_without_text_come_last_with_the_score_they_came_with(call: Call) -> None:
     reader = Listening()
     nodes = [
         NodeWithScore(node=ImageNode(image_path="fox.png", metadata={"file_path": "fox.png"}), score=0.9),
@@ -246,7 +254,7 @@ def test_images_without_text_come_last_without_a_score(call: Call) -> None:
     assert reader.read == [["The red fox jumps."]]
     assert [scored.node_id for scored in reranked] == [nodes[2].node_id, nodes[0].node_id, nodes[1].node_id]
     assert [scored.metadata["retrieval_score"] for scored in reranked] == [0.7, 0.9, 0.8]
-    assert [scored.score for scored in reranked[1:]] == [None, None]
+    assert [scored.score for scored in reranked[1:]] == [0.9, 0.8]
     assert [scored.metadata["relevance_score"] for scored in reranked[1:]] == [None, None]
     strict = RerankPostprocessor(reranker=reader, min_score=0.1)
     assert texts(call(strict.postprocess_nodes, nodes, query_str=QUERY)) == ["The red fox jumps."]
@@ -309,6 +317,78 @@ def test_a_second_reranker_keeps_the_first_stages_score(call: Call) -> None:
         assert len(scored.node.excluded_llm_metadata_keys) == len(set(scored.node.excluded_llm_metadata_keys))
 
 
+@pytest.mark.parametrize("between", [lambda node: node, rewrapped])
+@pytest.mark.parametrize("second", ["lexical", "input-order"])
+def test_the_retrieval_score_outlasts_any_number_of_rerankers(
+    second: str, between: Callable[[NodeWithScore], NodeWithScore], call: Call
+) -> None:
+    nodes = candidates()
+    for reranker in ("lexical", second, "lexical"):
+        postprocessor = RerankPostprocessor(reranker=reranker)
+        nodes = [between(node) for node in call(postprocessor.postprocess_nodes, nodes, query_str=QUERY)]
+    kept = {scored.text: scored.metadata["retrieval_score"] for scored in nodes}
+    assert kept == {"The dog sleeps.": 0.9, "The red fox jumps.": 0.8, "A red car.": 0.7}
+
+
+def stored_again(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    """What an index of them gives back for another query, with the scores of its own."""
+    index = VectorStoreIndex([scored.node for scored in nodes], embed_model=MockEmbedding(embed_dim=2))
+    return index.as_retriever(similarity_top_k=len(nodes)).retrieve("anything")
+
+
+def held_in_memory(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    return [NodeWithScore(node=scored.node, score=0.42) for scored in nodes]
+
+
+def found_without_a_score(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    return SummaryIndex([scored.node for scored in nodes]).as_retriever().retrieve("anything")
+
+
+def found_with_the_very_same_score(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    """By chance the index gives what the reranker gave then, as 0 and 1 are common."""
+    return [NodeWithScore(node=TextNode(**scored.node.to_dict()), score=scored.score) for scored in nodes]
+
+
+@pytest.mark.parametrize("first", ["lexical", "input-order"])
+@pytest.mark.parametrize("query", [QUERY, "another query"])
+@pytest.mark.parametrize("found", [stored_again, held_in_memory, found_without_a_score, found_with_the_very_same_score])
+def test_a_score_of_an_earlier_call_is_never_taken_for_this_ones(
+    found: Callable[[Sequence[NodeWithScore]], list[NodeWithScore]], query: str, first: str, call: Call
+) -> None:
+    once = call(RerankPostprocessor(reranker=first).postprocess_nodes, candidates(), query_str=QUERY)
+    now = found(once)
+    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, now, query_str=query)
+    assert {scored.node_id: scored.metadata.get("retrieval_score") for scored in reranked} == {
+        scored.node_id: scored.score for scored in now
+    }
+
+
+@pytest.mark.parametrize(
+    "score", [np.float32(0.25), np.float16(0.25), np.array(0.25), "0.25", Decimal("0.25")], ids=repr
+)
+@pytest.mark.parametrize("reranker", ["lexical", "input-order"])
+def test_a_retrieval_score_of_any_numeric_type_becomes_a_float(reranker: str, score: Any, call: Call) -> None:
+    node = candidate("red fox")
+    node.score = score
+    (reranked,) = call(RerankPostprocessor(reranker=reranker).postprocess_nodes, [node], query_str=QUERY)
+    assert (reranked.metadata["retrieval_score"], type(reranked.metadata["retrieval_score"])) == (0.25, float)
+    assert type(reranked.score) is float
+    json.dumps(reranked.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "score", [math.nan, np.float32("nan"), math.inf, "high", "", True, np.True_, [0.3], np.array([0.3, 0.4])], ids=repr
+)
+@pytest.mark.parametrize("reranker", ["lexical", "input-order"])
+def test_what_is_no_number_is_no_retrieval_score(reranker: str, score: Any, call: Call) -> None:
+    node = candidate("red fox", retrieval_score=score, relevance_score=score, page=3)
+    node.score = score
+    (reranked,) = call(RerankPostprocessor(reranker=reranker).postprocess_nodes, [node], query_str=QUERY)
+    assert "retrieval_score" not in reranked.metadata
+    assert reranked.metadata["page"] == 3
+    json.dumps(reranked.to_dict(), allow_nan=False)
+
+
 def test_the_next_query_over_the_same_index_reads_no_scores(call: Call) -> None:
     reader = Listening()
     postprocessor = RerankPostprocessor(reranker=reader)
@@ -354,7 +434,14 @@ def test_a_query_bundle_is_read_by_its_text(call: Call) -> None:
     [
         ({"top_n": 0}, "use None to get every document back"),
         ({"top_n": -1}, "use None to get every document back"),
-        ({"top_n": True}, "valid integer"),
+        ({"top_n": True}, "top_n must be an integer of at least 1 or None, got True"),
+        ({"top_n": "1"}, "top_n must be an integer of at least 1 or None, got '1'"),
+        ({"top_n": 1.0}, "top_n must be an integer of at least 1 or None, got 1.0"),
+        ({"min_score": "a"}, "min_score must be a number, got 'a'"),
+        ({"min_score": math.nan}, "min_score must be between 0 and 1, got nan"),
+        ({"reranker": "lexcial"}, "did you mean 'lexical'"),
+        ({"reranker": {"class": "LexicalReranker", "parameters": {"k1": -1}}}, "k1 must be"),
+        ({"reranker": "jina:jina-reranker-m0"}, "JINA_API_KEY"),
         ({"min_score": 1.5}, "must be between 0 and 1"),
         ({"reranker": "no-such-reranker"}, "use one of"),
         ({"metadata_mode": "some"}, "'all', 'embed', 'llm' or 'none'"),
@@ -363,6 +450,42 @@ def test_a_query_bundle_is_read_by_its_text(call: Call) -> None:
 def test_wrong_arguments_are_refused_at_once(arguments: dict[str, object], advice: str) -> None:
     with pytest.raises(ValueError, match=advice):
         RerankPostprocessor(**{"reranker": "lexical", **arguments})  # type: ignore[arg-type]
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=2)
+    before = repr(postprocessor)
+    ((name, value),) = arguments.items()
+    with pytest.raises(ValueError, match=advice):
+        setattr(postprocessor, name, value)
+    assert repr(postprocessor) == before
+
+
+@pytest.mark.parametrize("reranker", ["jina:jina-reranker-m0", {"class": "JinaReranker"}])
+def test_a_missing_key_is_told_as_such(reranker: Any) -> None:
+    with pytest.raises(MissingKey, match="JINA_API_KEY"):
+        RerankPostprocessor(reranker=reranker)
+    postprocessor = RerankPostprocessor(reranker="lexical")
+    with pytest.raises(MissingKey, match="JINA_API_KEY"):
+        postprocessor.reranker = reranker
+
+
+def test_numbers_of_numpys_become_pythons_own() -> None:
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=np.int64(2), min_score=np.float32(0.25))  # type: ignore[arg-type]
+    assert json.loads(postprocessor.to_json())["top_n"] == 2
+    postprocessor.top_n, postprocessor.min_score = np.int8(1), np.float16(0.5)  # type: ignore[assignment]
+    assert (type(postprocessor.top_n), type(postprocessor.min_score)) == (int, float)
+
+
+def test_the_signature_is_that_of_the_fields() -> None:
+    names = ["callback_manager", "reranker", "top_n", "min_score", "metadata_mode"]
+    assert list(inspect.signature(RerankPostprocessor).parameters) == names
+
+
+def test_a_subclass_may_have_fields_of_its_own() -> None:
+    class Labelled(RerankPostprocessor):
+        label: str
+
+    labelled = Labelled(reranker="lexical", label="second stage")
+    assert pickle.loads(pickle.dumps(labelled.label)) == "second stage"
+    assert Labelled.from_dict(labelled.to_dict()).label == "second stage"
 
 
 def test_a_name_is_built_once_and_fields_may_be_assigned_to() -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import pytest
 
 pytest.importorskip("llama_index.core")
@@ -105,6 +106,50 @@ def test_a_hit_with_little_in_it_makes_a_plain_node(
     assert found.node_id == call(answering({"content": "Only text."}).retrieve, "plans")[0].node_id
 
 
+def test_hits_of_one_id_become_nodes_of_their_own_the_same_ones_each_time(
+    answering: Callable[..., KnowledgeSDKRetriever], call: Call
+) -> None:
+    hits = [
+        {"id": "a", "content": "First passage.", "title": "A"},
+        {"id": "b", "content": "Another item."},
+        {"id": "a", "content": "Second passage.", "metadata": {"knowledgesdk_id": "theirs", "page": 4}},
+        {"id": "a", "content": "Second passage."},
+        {"id": 7, "content": "A number."},
+        {"id": "7", "content": "The same as a string."},
+        {"content": "No id."},
+        {"content": "No id."},
+    ]
+    found = call(answering(*hits).retrieve, "plans")
+    ids = [node.node_id for node in found]
+    assert [node.text for node in found] == [hit["content"] for hit in hits]
+    assert len(set(ids)) == len(hits)
+    assert (ids[0], ids[1], ids[4]) == ("a", "b", "7")
+    service_ids = [node.metadata.get("knowledgesdk_id") for node in found]
+    assert service_ids == ["a", None, "a", "a", "7", "7", ids[6], ids[6]]
+    assert found[2].metadata["page"] == 4
+    assert ids == [node.node_id for node in call(answering(*hits).retrieve, "plans")]
+    # A passage has the same id wherever it stands among the others.
+    assert ids[2] == call(answering(hits[0], hits[1], hits[2]).retrieve, "other")[2].node_id
+    for node in found:
+        assert "knowledgesdk_id" not in node.get_content(MetadataMode.LLM) + node.get_content(MetadataMode.EMBED)
+
+
+def test_a_made_id_is_never_that_of_another_hit(answering: Callable[..., KnowledgeSDKRetriever], call: Call) -> None:
+    hits = [{"id": "a", "content": "First passage."}, {"id": "a", "content": "Second passage."}]
+    made = call(answering(*hits).retrieve, "plans")[1].node_id
+    found = call(answering(*hits, {"id": made, "content": "An item of that id."}).retrieve, "plans")
+    assert len({node.node_id for node in found}) == 3
+    assert found[2].node_id == made
+
+
+def test_scores_that_the_knowledge_base_stores_are_not_those_of_this_search(
+    answering: Callable[..., KnowledgeSDKRetriever], call: Call
+) -> None:
+    stale = {"relevance_score": 0.9, "retrieval_score": 3.5, "reranked_by": "lexical", "page": 4}
+    (found,) = call(answering({"id": "a", "content": "A key.", "metadata": stale}).retrieve, "plans")
+    assert found.metadata == {"page": 4}
+
+
 def test_no_hits_are_no_nodes(answering: Callable[..., KnowledgeSDKRetriever], call: Call) -> None:
     assert call(answering().retrieve, "plans") == []
 
@@ -166,6 +211,18 @@ def test_a_blank_query_is_refused(call: Call) -> None:
 def test_similarity_top_k_must_be_a_number_of_candidates(similarity_top_k: int) -> None:
     with pytest.raises(ValueError, match="20 is usual"):
         KnowledgeSDKRetriever(similarity_top_k=similarity_top_k, api_key=KEY)
+    retriever = KnowledgeSDKRetriever(similarity_top_k=2, api_key=KEY)
+    with pytest.raises(ValueError, match="similarity_top_k must be"):
+        retriever.similarity_top_k = similarity_top_k
+    assert retriever.similarity_top_k == 2
+
+
+def test_similarity_top_k_may_be_numpys_and_be_assigned_to(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    retriever = over(stand_in, np.int64(2))  # type: ignore[arg-type]
+    assert type(retriever.similarity_top_k) is int
+    assert len(call(retriever.retrieve, "API key")) == 2
+    retriever.similarity_top_k = 1
+    assert len(call(retriever.retrieve, "API key")) == 1
 
 
 class Closable(KnowledgeSDKClient):
