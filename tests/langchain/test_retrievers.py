@@ -15,13 +15,14 @@ import pytest
 pytest.importorskip("langchain_core")
 
 from langchain_core.documents import Document
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.load import dumpd, dumps
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from pydantic import SecretStr, ValidationError
 
-from ksdk_rerank import KnowledgeSDKClient
+from ksdk_rerank import Deduplicated, KnowledgeSDKClient
 from ksdk_rerank.errors import MissingKey, SearchUnavailable, ServerError, Unauthorized
 from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn
 from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, RerankedRetriever
@@ -284,6 +285,32 @@ async def test_k_decides_how_many_come_back_and_not_how_many_are_candidates(
         RerankedRetriever(base_retriever=retriever, compressor=compressor, k=0)
     with pytest.raises(ValueError, match="k must be at least 1"):
         whole.invoke("key", k=0)
+
+
+async def test_several_queries_want_the_reranker_outside(
+    server: KnowledgeSDKStandIn, retriever: KnowledgeSDKRetriever
+) -> None:
+    multi_query = pytest.importorskip("langchain_classic.retrievers.multi_query").MultiQueryRetriever
+    model = FakeListChatModel(responses=["rotate a key\nrevoke a leaked key"])
+
+    def retrieve(query: str) -> list[Document]:
+        return [page.model_copy(update={"metadata": {}}) for page in retriever.invoke(query)]
+
+    class Unscored(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return retrieve(query)
+
+    once = RerankCompressor("lexical", top_n=None)
+    inside = multi_query.from_llm(RerankedRetriever(base_retriever=Unscored(), compressor=once), model)
+    outside = RerankedRetriever(base_retriever=multi_query.from_llm(Unscored(), model), compressor=once)
+    # KnowledgeSDK's own scores make copies unequal before any reranking
+    single = RerankCompressor(Deduplicated("lexical"), top_n=None)
+    scored = RerankedRetriever(base_retriever=multi_query.from_llm(retriever, model), compressor=single)
+    for found in (inside.invoke("key"), await inside.ainvoke("key")):
+        assert len(found) > len({page.id for page in found})
+    for whole in (outside, scored):
+        for found in (whole.invoke("key"), await whole.ainvoke("key")):
+            assert len(found) == len({page.id for page in found}) == 4
 
 
 def test_a_setting_that_belongs_elsewhere_is_refused() -> None:
