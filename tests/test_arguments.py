@@ -57,9 +57,9 @@ def of_a_search(value: Any) -> object:
     return _body("q", value, None, None)
 
 
-def of_an_evaluation(value: Any) -> object:
+def of_an_evaluation(**options: Any) -> object:
     try:
-        return evaluate(["input-order"], {}, {}, {}, resamples=value)
+        return evaluate(["input-order"], {}, {}, {}, **options)
     except ValueError as error:
         if "nothing can be measured" in str(error):  # so the number was taken
             return None
@@ -87,7 +87,8 @@ INTEGERS: Mapping[str, tuple[str, Make]] = {
     "InfinityReranker": ("retries", lambda value: InfinityReranker("http://a", retries=value)),
     "KnowledgeSDKClient": ("retries", lambda value: KnowledgeSDKClient("key", retries=value)),
     "KnowledgeSDKClient.search": ("limit", of_a_search),
-    "evaluate": ("resamples", of_an_evaluation),
+    "evaluate": ("resamples", lambda value: of_an_evaluation(resamples=value)),
+    "evaluate.seed": ("seed", lambda value: of_an_evaluation(seed=value)),
 }
 
 NUMBERS: Mapping[str, tuple[str, Make]] = {
@@ -98,6 +99,7 @@ NUMBERS: Mapping[str, tuple[str, Make]] = {
     "Fusion.weights": ("weights", lambda value: Fusion(["lexical"], weights=[value])),
     "Cached": ("ttl", lambda value: Cached("lexical", ttl=value)),
     "Deduplicated": ("threshold", lambda value: Deduplicated("lexical", threshold=value)),
+    "evaluate": ("confidence", lambda value: of_an_evaluation(confidence=value)),
     "Timeout": ("total", lambda value: Timeout(total=value)),
     "JinaReranker": ("timeout", lambda value: JinaReranker(api_key="k", timeout=value)),
     "CohereReranker": ("timeout", lambda value: CohereReranker(api_key="k", timeout=value)),

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._arguments import integer
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.errors import MissingExtra, ModelError
 
@@ -101,6 +102,7 @@ def export(
     from ksdk_rerank.engines.head import check_head, read_json
     from ksdk_rerank.engines.torch import TorchEngine
 
+    opset = integer("opset", opset)
     settings = Settings(
         model=os.fspath(model),
         backend="torch",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose.cached import Store
 from ksdk_rerank.errors import RerankError
@@ -80,9 +80,10 @@ def evaluate(
             reranker. All of this is found out before anything is asked.
         MissingExtra: `pip install "ksdk-rerank[evaluate]"`.
     """
+    confidence = number("confidence", confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
-    resamples = integer("resamples", resamples)
+    resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     contenders = contenders_among(rerankers)
     _check(queries, candidates, judgements)
     left_out = _left_out(queries, judgements)
