@@ -116,8 +116,8 @@ def test_hits_of_one_id_become_nodes_of_their_own_the_same_ones_each_time(
         {"id": "a", "content": "Second passage."},
         {"id": 7, "content": "A number."},
         {"id": "7", "content": "The same as a string."},
-        {"content": "No id."},
-        {"content": "No id."},
+        {"content": "No id.", "category": "A"},
+        {"content": "No id.", "category": "B"},
     ]
     found = call(answering(*hits).retrieve, "plans")
     ids = [node.node_id for node in found]
