@@ -9,8 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
+pytest.importorskip("numpy")
+
+import numpy as np
 
 from ksdk_rerank import (
     Cached,
@@ -57,6 +60,11 @@ def of_a_search(value: Any) -> object:
     return _body("q", value, None, None)
 
 
+def cohere(**options: Any) -> object:
+    pytest.importorskip("cohere")
+    return CohereReranker(api_key="k", **options)
+
+
 def of_an_evaluation(**options: Any) -> object:
     try:
         return evaluate(["input-order"], {}, {}, {}, **options)
@@ -78,7 +86,7 @@ INTEGERS: Mapping[str, tuple[str, Make]] = {
         "max_documents_per_request",
         lambda value: JinaReranker(api_key="k", max_documents_per_request=value),
     ),
-    "CohereReranker": ("max_tokens_per_doc", lambda value: CohereReranker(api_key="k", max_tokens_per_doc=value)),
+    "CohereReranker": ("max_tokens_per_doc", lambda value: cohere(max_tokens_per_doc=value)),
     "TEIReranker": (
         "max_documents_per_request",
         lambda value: TEIReranker("http://a", max_documents_per_request=value),
@@ -102,7 +110,7 @@ NUMBERS: Mapping[str, tuple[str, Make]] = {
     "evaluate": ("confidence", lambda value: of_an_evaluation(confidence=value)),
     "Timeout": ("total", lambda value: Timeout(total=value)),
     "JinaReranker": ("timeout", lambda value: JinaReranker(api_key="k", timeout=value)),
-    "CohereReranker": ("timeout", lambda value: CohereReranker(api_key="k", timeout=value)),
+    "CohereReranker": ("timeout", lambda value: cohere(timeout=value)),
     "VLLMReranker": ("timeout", lambda value: VLLMReranker("http://a", timeout=value)),
     "KnowledgeSDKClient": ("timeout", lambda value: KnowledgeSDKClient("key", timeout=value)),
 }

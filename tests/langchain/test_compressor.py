@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("langchain_core")
+pytest.importorskip("numpy")
 
 import numpy as np
 from langchain_core.documents import Document

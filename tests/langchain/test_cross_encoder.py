@@ -11,11 +11,12 @@ from array import array
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("langchain_core")
+pytest.importorskip("numpy")
 
+import numpy as np
 from langchain_core.documents import Document
 
 from ksdk_rerank import (

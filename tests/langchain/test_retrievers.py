@@ -9,11 +9,12 @@ import json
 import pickle
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("langchain_core")
+pytest.importorskip("numpy")
 
+import numpy as np
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.load import dumpd, dumps

@@ -6,11 +6,11 @@ import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import pytest
 
 pytest.importorskip("llama_index.core")
 
+import numpy as np
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
