@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest.importorskip("langchain_core")
+
 from ksdk_rerank.errors import MissingKey
 from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, RerankedRetriever, RerankerCrossEncoder
 

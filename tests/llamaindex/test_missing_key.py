@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest.importorskip("llama_index.core")
+
 from ksdk_rerank.errors import MissingKey
 from llamaindex_ksdk_rerank import KnowledgeSDKRetriever, RerankPostprocessor
 
