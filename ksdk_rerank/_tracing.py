@@ -71,6 +71,7 @@ def _outcome(ranking: Ranking) -> dict[str, str | int | float]:
         "gen_ai.response.model": ranking.reranked_by,
         "ksdk_rerank.results": len(ranking),
         "ksdk_rerank.truncated": ranking.truncated,
+        "ksdk_rerank.query_truncated": ranking.query_truncated,
         **{f"gen_ai.usage.{unit}": amount for unit, amount in ranking.usage.items()},
     }
     if scores:

@@ -44,12 +44,14 @@ class Scores:
         upper_bound: the highest raw score that this query allows (`ScoreKind.BOUNDED` only).
         usage: see `Ranking.usage`.
         truncated: see `Ranking.truncated`.
+        query_truncated: see `Ranking.query_truncated`.
     """
 
     raw: Sequence[float]
     upper_bound: float | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     truncated: int = 0
+    query_truncated: bool = False
 
 
 class Reranker(Closing):
@@ -180,6 +182,7 @@ class ScoringReranker(Reranker):
             reranked_by=self.name,
             usage=scores.usage,
             truncated=scores.truncated,
+            query_truncated=scores.query_truncated,
         )
 
 

@@ -58,6 +58,8 @@ class Ranking(Sequence[Ranked]):
         failures: the rerankers that failed before one answered; empty unless a `Fallback` had to move on.
         duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty
             unless duplicates were to be removed.
+        query_truncated: whether the query was longer than half of the model's window and cut to that. False for a
+            service, which does not say.
     """
 
     results: tuple[Ranked, ...]
@@ -66,6 +68,7 @@ class Ranking(Sequence[Ranked]):
     truncated: int = 0
     failures: tuple[Failure, ...] = ()
     duplicates: Mapping[int, int] = field(default_factory=dict)
+    query_truncated: bool = False
 
     @property
     def indices(self) -> tuple[int, ...]:

@@ -49,6 +49,7 @@ def test_a_call_is_a_span_that_tells_numbers_and_no_text(call: Call, spans: Any)
         "gen_ai.rerank.top_n": 2,
         "ksdk_rerank.results": 2,
         "ksdk_rerank.truncated": 0,
+        "ksdk_rerank.query_truncated": False,
         "ksdk_rerank.score.lowest": 0.0,
     }
 

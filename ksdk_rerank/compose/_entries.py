@@ -95,6 +95,7 @@ def encoded(ranking: Ranking) -> str:
             "reranked_by": ranking.reranked_by,
             "truncated": ranking.truncated,
             "duplicates": list(ranking.duplicates.items()),
+            "query_truncated": ranking.query_truncated,
         }
     )
 
@@ -111,7 +112,11 @@ def decoded(entry: object, documents: Sequence[str], ttl: float | None) -> Ranki
         )
         duplicates = {int(copy): int(kept) for copy, kept in fields["duplicates"]}
         ranking = Ranking(
-            results, str(fields["reranked_by"]), truncated=int(fields["truncated"]), duplicates=duplicates
+            results,
+            str(fields["reranked_by"]),
+            truncated=int(fields["truncated"]),
+            duplicates=duplicates,
+            query_truncated=fields["query_truncated"] is True,
         )
     except (TypeError, ValueError, LookupError):
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _SENTENCE_END = re.compile(
     r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s+|[。！？｡]+[」』”’）]*\s*|\n\s*"  # noqa: RUF001 - they are meant
 )
 _SPACE = re.compile(r"\s+")
+_AT_FIRST = 4_096
+"""Characters of a document to read at least before looking whether that is enough; then as many again, and so on."""
 
 Span = tuple[int, int]
 
@@ -90,46 +93,102 @@ def windows(
     count: Callable[[Sequence[str]], Sequence[int]],
     *,
     fits: int | None = None,
-) -> list[Window]:
-    """The windows of all documents, in order; a document of at most `fits` tokens is its own only one.
+    most: int | None = None,
+) -> tuple[list[Window], int]:
+    """The windows of all documents, in order, and how many documents have more than the first `most`.
 
-    `fits` is `limit` where it is None.
+    A document of at most `fits` tokens (`limit` if None) is its own only window. A document is read only as far as its
+    windows need: what is beyond the last one is neither split nor counted.
     """
     fits = limit if fits is None else fits
+    most = sys.maxsize if most is None else most
     # A token is at least one byte, so that many need not be counted.
-    long = [index for index, text in enumerate(documents) if len(text.encode()) > fits]
-    units = [(index, *span) for index in long for span in _sentences(documents[index])]
-    tokens: dict[tuple[int, int, int], int] = {}
-    while uncounted := [unit for unit in units if unit not in tokens]:
-        tokens.update(zip(uncounted, count([documents[i][a:b] for i, a, b in uncounted]), strict=True))
-        units = [piece for unit in units for piece in _pieces(documents[unit[0]], unit, tokens[unit], limit)]
-    of: dict[int, list[tuple[int, int, int]]] = {index: [] for index in long}
-    for unit in units:
-        of[unit[0]].append(unit)
-    found = []
+    long = {
+        index: _Long(text, limit, stride, fits, most)
+        for index, text in enumerate(documents)
+        if len(text) > fits or len(text.encode()) > fits
+    }
+    unfinished = list(long.values())
+    characters = max(_AT_FIRST, 8 * max(fits, limit))
+    while unfinished:
+        _read(unfinished, characters, limit, count)
+        unfinished = [document for document in unfinished if not document.finished()]
+        characters *= 2
+    found: list[Window] = []
+    cut = 0
     for index, text in enumerate(documents):
-        own = of.get(index, [])
-        counts = [tokens[unit] for unit in own]
-        spans = _spans([(start, end) for _, start, end in own], counts, limit, stride) if sum(counts) > fits else []
-        if len(spans) < 2:
-            found.append(Window(index, text, None))
-            continue
-        trimmed = [_trimmed(text, *span) for span in spans]
-        found += [Window(index, text[start:end], (start, end)) for start, end in trimmed if start < end]
-    return found
+        spans = long[index].spans() if index in long else []
+        found += [Window(index, text[start:end], (start, end)) for start, end in spans[:most]]
+        found += [] if spans else [Window(index, text, None)]
+        cut += len(spans) > most
+    return found, cut
 
 
-def _sentences(text: str) -> list[Span]:
-    """The sentences of `text`, each with the white space after it."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    if not ends or ends[-1] < len(text):
-        ends.append(len(text))
-    return list(zip([0, *ends], ends, strict=False))
+class _Long:
+    """A document on its way to windows: its first units, which are sentences or parts of them, with their tokens."""
+
+    def __init__(self, text: str, limit: int, stride: int, fits: int, most: int) -> None:
+        self.text = text
+        self.units: list[Span] = []
+        self.tokens: list[int] = []
+        self._limit, self._stride, self._fits, self._most = limit, stride, fits, most
+        self._read = 0
+
+    def next_sentences(self, characters: int) -> list[Span]:
+        """The sentences in about the next `characters`, each with the white space after it.
+
+        One that goes on beyond is left for the next time, unless there is no other: then it is a part of it.
+        """
+        start, stop = self._read, self._read + characters
+        ends = [match.end() for match in _SENTENCE_END.finditer(self.text, start, stop)]
+        if stop < len(self.text):
+            ends = [end for end in ends if end < stop] or [_between_words(self.text, start, stop)]
+        elif not ends or ends[-1] < len(self.text):
+            ends.append(len(self.text))
+        self._read = ends[-1]
+        return list(zip([start, *ends], ends, strict=False))
+
+    def finished(self) -> bool:
+        """Whether the rest of the text makes no difference."""
+        return self._read == len(self.text) or len(self.spans()) > self._most
+
+    def spans(self) -> list[Span]:
+        """Where its windows are, as far as it is read; none if all of it fits into one."""
+        if sum(self.tokens) <= self._fits:
+            return []
+        spans = (_trimmed(self.text, *span) for span in _spans(self.units, self.tokens, self._limit, self._stride))
+        return [(start, end) for start, end in spans if start < end]
 
 
-def _pieces(text: str, unit: tuple[int, int, int], tokens: int, limit: int) -> list[tuple[int, int, int]]:
+def _read(
+    documents: Sequence[_Long], characters: int, limit: int, count: Callable[[Sequence[str]], Sequence[int]]
+) -> None:
+    """Add the next units of each document, of at most `limit` tokens; those of all documents are counted together."""
+    units = [(document, span) for document in documents for span in document.next_sentences(characters)]
+    tokens: dict[tuple[_Long, Span], int] = {}
+    while uncounted := [unit for unit in units if unit not in tokens]:
+        counts = count([document.text[start:end] for document, (start, end) in uncounted])
+        tokens.update(zip(uncounted, counts, strict=True))
+        units = [
+            (document, piece)
+            for document, span in units
+            for piece in _pieces(document.text, span, tokens[document, span], limit)
+        ]
+    for document, span in units:
+        document.units.append(span)
+        document.tokens.append(tokens[document, span])
+
+
+def _between_words(text: str, start: int, stop: int) -> int:
+    """The last place before `stop` that is between two words, or `stop` if there is none."""
+    part = text[start:stop]
+    last = "" if part[-1].isspace() else part.rsplit(maxsplit=1)[-1]
+    return stop if len(last) == len(part) else stop - len(last)
+
+
+def _pieces(text: str, unit: Span, tokens: int, limit: int) -> list[Span]:
     """`unit` itself, or about equal pieces of a quarter of a window where it is longer than one, cut at white space."""
-    index, start, end = unit
+    start, end = unit
     parts = min(math.ceil(4 * tokens / limit), end - start) if tokens > limit else 1
     size = (end - start) / parts
     cuts = [start]
@@ -139,7 +198,7 @@ def _pieces(text: str, unit: tuple[int, int, int], tokens: int, limit: int) -> l
         at = space.end() if space else at
         if cuts[-1] < at < end:
             cuts.append(at)
-    return [(index, a, b) for a, b in zip(cuts, [*cuts[1:], end], strict=True)]
+    return list(zip(cuts, [*cuts[1:], end], strict=True))
 
 
 def _spans(units: Sequence[Span], tokens: Sequence[int], limit: int, stride: int) -> list[Span]:

@@ -114,7 +114,8 @@ class Cached(Wrapper):
             calls.append(answer)
             new = {key: replace(answer, usage={}) for key in unknown}
             if self._pointwise:
-                new = {unknown[one.index]: Ranking((replace(one, index=0),), answer.reranked_by) for one in answer}
+                kept = Ranking((), answer.reranked_by, query_truncated=answer.query_truncated)
+                new = {unknown[one.index]: replace(kept, results=(replace(one, index=0),)) for one in answer}
             if not answer.failures:
                 await caller.touch(lambda: self._entries.write(new))
             found.update(new)
@@ -139,7 +140,13 @@ class Cached(Wrapper):
         of = {texts[0]: found[key][0] for key, texts in wanted.items()}
         results = [replace(of[text], index=index) for index, text in enumerate(documents)]
         best_first = tuple(sorted(results, key=lambda ranked: (-(ranked.raw_score or 0.0), ranked.index)))
-        return Ranking(best_first, self.reranker.name, summed(calls), sum(call.truncated for call in calls))
+        return Ranking(
+            best_first,
+            self.reranker.name,
+            summed(calls),
+            sum(call.truncated for call in calls),
+            query_truncated=any(ranking.query_truncated for ranking in found.values()),
+        )
 
     def _release(self) -> None:
         self._entries.forget()

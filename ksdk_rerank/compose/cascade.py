@@ -36,8 +36,8 @@ class Cascade(Wrapper):
     other first stage is, since it may leave duplicates out.
 
     `usage` is the sum of both stages; `truncated` is the larger of their counts, because both cut the same documents;
-    `failures` and `duplicates` are those of both. If a stage fails, its error is raised. Safe to share between threads
-    and event loops where its stages are.
+    `failures` and `duplicates` are those of both; `query_truncated` says whether either cut the query. If a stage
+    fails, its error is raised. Safe to share between threads and event loops where its stages are.
     """
 
     def __init__(self, first: str | Reranker, second: str | Reranker, *, keep: int = 20) -> None:
@@ -83,4 +83,5 @@ class Cascade(Wrapper):
             truncated=max(first.truncated, second.truncated),
             failures=(*first.failures, *second.failures),
             duplicates=resolved({**first.duplicates, **copies}),
+            query_truncated=first.query_truncated or second.query_truncated,
         )

@@ -53,8 +53,8 @@ class Fusion(Wrapper):
     member is raised and ends the calls to the others; wrap a member in a `Fallback` to carry on without it.
 
     `usage` is the sum over the members; `truncated` is the largest of their counts, as all cut the same long documents
-    and a sum would count them twice; `failures` are those of all. Safe to share between threads and event loops where
-    its members are.
+    and a sum would count them twice; `failures` are those of all; `query_truncated` says whether any cut the query.
+    Safe to share between threads and event loops where its members are.
     """
 
     def __init__(
@@ -121,4 +121,5 @@ class Fusion(Wrapper):
             truncated=max(ranking.truncated for ranking in rankings),
             failures=tuple(failure for ranking in rankings for failure in ranking.failures),
             duplicates={copy: kept for copy, kept in sorted(rankings[0].duplicates.items()) if copy not in raw},
+            query_truncated=any(ranking.query_truncated for ranking in rankings),
         )

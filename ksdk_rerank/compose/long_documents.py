@@ -35,6 +35,10 @@ models may count, and bill, by the text, so these windows are long."""
 _SHORTEST = 16
 """Tokens: what is read at a time even where a query leaves less room, which the model then reports or refuses."""
 
+_MOST = 128
+"""Windows: with the default window and stride 8,192 tokens and a half window, as much as rerankers with a long window
+read, such as BAAI/bge-reranker-v2-m3 (https://huggingface.co/BAAI/bge-reranker-v2-m3, read 2026-11-26)."""
+
 
 class LongDocuments(Wrapper):
     """Splits documents that are longer than the model's window into overlapping windows, and ranks them by those.
@@ -48,6 +52,9 @@ class LongDocuments(Wrapper):
             more they overlap. None is half the window, as in the paper.
         pool: `"max"` takes the score of the best window; `"mean"` the mean `score` of the best `k`.
         k: how many windows count for `"mean"`, or all where a document has fewer.
+        max_windows: how many windows of a document are read at most, the first ones, so that one huge document takes
+            neither minutes nor a hosted model's budget. None reads all. A document that has more is counted in
+            `truncated`.
 
     Tokens are the model's own where a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does; else
     they are estimated as one for each Chinese or Japanese character and one for every four others. Windows begin and
@@ -59,8 +66,8 @@ class LongDocuments(Wrapper):
     in [0, 1], whatever the model's raw scores are. Windows without a score count only where a document has no other.
     A window left out as a duplicate counts as what it repeats; a document is left out when all of its windows are.
 
-    `truncated` counts windows that were cut all the same, at most as many as documents. Everything else is the inner
-    ranking's. Safe to share between threads and event loops where the inner one is; asynchronous calls split and count
+    `truncated` counts documents with more than `max_windows` windows and windows that were cut all the same, at most as
+    many as documents. Everything else is the inner ranking's. Safe to share between threads and event loops where the inner one is; asynchronous calls split and count
     on a thread of their own.
     """
 
@@ -72,6 +79,7 @@ class LongDocuments(Wrapper):
         stride: int | None = None,
         pool: Literal["max", "mean"] = "max",
         k: int = 3,
+        max_windows: int | None = _MOST,
     ) -> None:
         self.reranker = load_reranker(reranker)
         self.window = (
@@ -84,6 +92,9 @@ class LongDocuments(Wrapper):
         self.stride = stride
         self.pool = pool
         self.k = integer("k", k, advice="it is how many windows the mean is of")
+        self.max_windows = (
+            None if max_windows is None else integer("max_windows", max_windows, advice="None reads all windows")
+        )
         if self.stride is not None and self.stride > (self.window or self.stride):
             raise ValueError(f"stride must be from 1 to window ({self.window}) tokens, got {stride}")
         if pool not in ("max", "mean"):
@@ -99,14 +110,15 @@ class LongDocuments(Wrapper):
         return (self.reranker,)
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
-        split = self._split(query, documents)
-        return self._pooled(documents, split, self.reranker.rank(query, [window.text for window in split]))
+        split, cut = self._split(query, documents)
+        return self._pooled(documents, split, cut, self.reranker.rank(query, [window.text for window in split]))
 
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
-        split = await self._worker.arun(lambda: self._split(query, documents))
-        return self._pooled(documents, split, await self.reranker.arank(query, [window.text for window in split]))
+        split, cut = await self._worker.arun(lambda: self._split(query, documents))
+        return self._pooled(documents, split, cut, await self.reranker.arank(query, [window.text for window in split]))
 
-    def _split(self, query: str, documents: Sequence[str]) -> list[Window]:
+    def _split(self, query: str, documents: Sequence[str]) -> tuple[list[Window], int]:
+        """The windows to be read, and how many documents have more."""
         leaf = counting_leaf(self.reranker)
         fits = self.window or _ESTIMATED
         if leaf is not None:
@@ -114,9 +126,10 @@ class LongDocuments(Wrapper):
             fits = max(_SHORTEST, min(self.window or room, room))
         limit = min(_WINDOW, fits) if leaf is not None and self.window is None else fits
         stride = min(self.stride or max(1, limit // 2), limit)
-        return windows(documents, limit, stride, leaf.count_tokens if leaf else estimated_tokens, fits=fits)
+        count = leaf.count_tokens if leaf else estimated_tokens
+        return windows(documents, limit, stride, count, fits=fits, most=self.max_windows)
 
-    def _pooled(self, documents: Sequence[str], split: Sequence[Window], inner: Ranking) -> Ranking:
+    def _pooled(self, documents: Sequence[str], split: Sequence[Window], cut: int, inner: Ranking) -> Ranking:
         read = {ranked.index: (place, ranked) for place, ranked in enumerate(inner)}
         for copy, kept in inner.duplicates.items():
             read[copy] = read[kept]
@@ -139,9 +152,10 @@ class LongDocuments(Wrapper):
             tuple(ranked for _, ranked in sorted(results, key=_order)),
             reranked_by=f"long-documents({inner.reranked_by})",
             usage=inner.usage,
-            truncated=min(inner.truncated, len(documents)),
+            truncated=min(inner.truncated + cut, len(documents)),
             failures=inner.failures,
             duplicates=duplicates,
+            query_truncated=inner.query_truncated,
         )
 
     def _mean(self, scores: Sequence[float | None]) -> float:

@@ -1,4 +1,4 @@
-"""Text pairs to token ids: the query whole, the document cut to what room is left.
+"""Text pairs to token ids: the query whole up to half of the window, the document cut to the room that is left.
 
 The tokenizer's own post-processor says what a pair looks like, so BERT's `[CLS] query [SEP] document [SEP]` and
 RoBERTa's `<s> query </s></s> document </s>` both come out right. It is asked once a query, with a stand-in for the
@@ -8,6 +8,8 @@ with truncation it cuts the query too, and it changes the tokenizer, which other
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
 __all__ = ["Encoded", "PairEncoder"]
 
-_DOCUMENTS_AT_ONCE = 32
-"""Before it is cut, a document takes about 100 bytes a token in the tokenizer: no more than so many at a time."""
+_TEXTS_AT_ONCE = 32
+"""A text to be counted takes about 100 bytes a token in the tokenizer: no more than so many at a time."""
+
+_log = logging.getLogger("ksdk_rerank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,74 +35,93 @@ class Encoded:
     Attributes:
         pairs: for each document an array of shape (2, tokens): the ids and the types of the whole pair.
         truncated: for each document, whether it was cut.
+        query_truncated: whether the query was.
     """
 
     pairs: list[NDArray[np.int32]]
     truncated: list[bool]
+    query_truncated: bool
 
 
 class PairEncoder:
     """Encodes pairs for one model. It never changes the tokenizer after this, so threads may share it.
 
+    A query that takes more than half of `max_length` is cut to that half, with one warning per model.
+
     Args:
         tokenizer: the model's; truncation and padding are switched off, for good.
         max_length: how many tokens a pair may have, special ones included.
         model: its name, for messages.
+
+    Raises:
+        ValueError: `max_length` has no room for one token of each text.
+        UnsupportedModel: the tokenizer is not a cross-encoder's.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self._first_tokens = FirstTokens(tokenizer)
         self._max_length = max_length
         self._model = model
+        self._not_warned = threading.Lock()  # whoever gets it warns, and keeps it
         self._stand_in = tokenizer.encode("a", add_special_tokens=False)
-        before, _, _ = self._around_document(self._stand_in)
+        before, after, _ = self._around_document(self._stand_in)
         if int(before[0, -1]) == self._stand_in.ids[-1]:  # the query's last token is next to the document
             raise UnsupportedModel(
                 f"the tokenizer of {model} sets no special token between query and document, so the model is an"
                 " LLM-style reranker that expects a prompt of its own; use a cross-encoder of the BERT family, or"
                 " serve this model with vLLM"
             )
+        special = before.shape[1] + after.shape[1] - len(self._stand_in)
+        if max_length < special + 2:
+            raise ValueError(
+                f"max_length: {model} would read {max_length} tokens, and a pair has {special} special ones, so no room"
+                f" is left for a query and a document; pass at least {special + 2}, better 512"
+            )
+        self._longest_query = min(max_length // 2, max_length - special - 1)
 
     def encode(self, query: str, documents: Sequence[str]) -> Encoded:
-        """Encode `query` with each of `documents`, in their order. A document without any token is fine.
-
-        Raises:
-            ValueError: the query leaves no room for a document.
-        """
-        query_encoding = self._tokenizer.encode(query, add_special_tokens=False)
+        """Encode `query` with each of `documents`, in their order. A document without any token is fine."""
+        query_encoding, query_truncated = self._query(query)
         before, after, document_type = self._around_document(query_encoding)
         room = self._max_length - before.shape[1] - after.shape[1]
-        if room < 1:
-            raise ValueError(
-                f"the query has {len(query_encoding)} tokens and {self._model} reads {self._max_length}, special"
-                " tokens and document included, so no room is left for a document; shorten the query, or choose a"
-                " model with a longer window"
+        if query_truncated and self._not_warned.acquire(blocking=False):
+            _log.warning(
+                "%s reads %d tokens, and a query had more than half of that: its first %d were read, and"
+                " Ranking.query_truncated says so; this is said once",
+                self._model,
+                self._max_length,
+                self._longest_query,
             )
-        encoded = Encoded([], [])
-        for start in range(0, len(documents), _DOCUMENTS_AT_ONCE):
-            chunk = list(documents[start : start + _DOCUMENTS_AT_ONCE])
-            for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
-                ids = encoding.ids[:room]
-                document = [ids, [document_type] * len(ids)]
-                encoded.pairs.append(np.concatenate([before, np.array(document, np.int32), after], axis=1))
-                encoded.truncated.append(len(encoding) > room)
+        encoded = Encoded([], [], query_truncated)
+        for encoding, longer in self._first_tokens.of(documents, room):
+            ids = encoding.ids[:room]
+            document = [ids, [document_type] * len(ids)]
+            encoded.pairs.append(np.concatenate([before, np.array(document, np.int32), after], axis=1))
+            encoded.truncated.append(longer)
         return encoded
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without special ones."""
         counts: list[int] = []
-        for start in range(0, len(texts), _DOCUMENTS_AT_ONCE):
-            chunk = list(texts[start : start + _DOCUMENTS_AT_ONCE])
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            chunk = list(texts[start : start + _TEXTS_AT_ONCE])
             counts += [len(encoding) for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
         return counts
 
     def document_room(self, query: str) -> int:
-        """How many tokens of a document fit beside `query`; 0 or less where the query leaves no room."""
-        before, after, _ = self._around_document(self._tokenizer.encode(query, add_special_tokens=False))
+        """How many tokens of a document fit beside `query`, or beside what is read of it."""
+        before, after, _ = self._around_document(self._query(query)[0])
         room: int = self._max_length - before.shape[1] - after.shape[1]
         return room
+
+    def _query(self, query: str) -> tuple[Encoding, bool]:
+        """What is read of `query`, and whether that is less than all."""
+        ((encoding, longer),) = self._first_tokens.of([query], self._longest_query)
+        encoding.truncate(self._longest_query)
+        return encoding, longer
 
     def _around_document(self, query: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Ids and types of all that goes before a document and after it, and the document's own type."""

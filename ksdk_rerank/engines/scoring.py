@@ -56,7 +56,7 @@ class Job:
         pairs: the query with each different document, as tokens.
         encoded: whether `pairs` and `batches` are complete.
         batches: those that nobody has taken, as positions in `pairs`, the longest pairs first.
-        waiting: about how many tokens nobody has taken.
+        waiting: how many tokens nobody has taken, once it is encoded.
         missing: how many pairs have no logit yet.
     """
 
@@ -66,11 +66,12 @@ class Job:
         self._positions = {document: position for position, document in enumerate(dict.fromkeys(documents))}
         self._texts = list(self._positions)
         self._truncated: list[bool] = []
+        self._query_truncated = False
         self._logits = np.empty(len(self._texts), np.float64)
         self.pairs: list[NDArray[np.int32]] = []
         self.encoded = False
         self.batches: deque[list[int]] = deque()
-        self.waiting = sum(map(len, self._texts)) // 4  # characters a token, until they are counted
+        self.waiting = 0
         self.missing = len(self._texts)
 
     def encode(self, model: Model) -> None:
@@ -79,6 +80,7 @@ class Job:
         piece = model.encoder.encode(self._query, self._texts[start : start + _DOCUMENTS_AT_ONCE])
         self.pairs += piece.pairs
         self._truncated += piece.truncated
+        self._query_truncated = piece.query_truncated
         if len(self.pairs) == len(self._texts):
             lengths = [model.length(pair) for pair in self.pairs]
             self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
@@ -102,4 +104,5 @@ class Job:
         return Scores(
             [float(self._logits[position]) for position in where],
             truncated=sum(self._truncated[position] for position in where),
+            query_truncated=self._query_truncated,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
+import random
 import re
 import threading
 import time
@@ -69,14 +71,15 @@ def words(texts: Sequence[str]) -> list[int]:
 
 def test_the_worked_example_of_the_windows_holds() -> None:
     sentences = [f"{letter} w w w." for letter in "ABCD"]
-    found = windows([" ".join(sentences)], limit=10, stride=5, count=words)
+    found, _ = windows([" ".join(sentences)], limit=10, stride=5, count=words)
     assert [window.text for window in found] == ["A w w w. B w w w.", "B w w w. C w w w.", "C w w w. D w w w."]
     assert [window.span for window in found] == [(0, 17), (9, 26), (18, 35)]
 
 
 def test_a_document_that_fits_is_its_own_only_window() -> None:
     text = "  One. Two. Three.  "
-    assert windows([text, "Four."], limit=3, stride=1, count=words) == [Window(0, text, None), Window(1, "Four.", None)]
+    found, _ = windows([text, "Four."], limit=3, stride=1, count=words)
+    assert found == [Window(0, text, None), Window(1, "Four.", None)]
 
 
 @pytest.mark.parametrize(
@@ -90,14 +93,14 @@ def test_a_document_that_fits_is_its_own_only_window() -> None:
     ],
 )
 def test_windows_break_between_sentences(text: str, expected: list[str]) -> None:
-    found = windows([text], limit=1, stride=1, count=lambda texts: [1 for _ in texts])
+    found, _ = windows([text], limit=1, stride=1, count=lambda texts: [1 for _ in texts])
     assert [window.text for window in found] == expected
     assert [text[slice(*window.span)] for window in found if window.span] == expected
 
 
 def test_a_sentence_longer_than_a_window_is_cut_between_words() -> None:
     text = " ".join(f"w{number}" for number in range(100))
-    found = windows([text], limit=12, stride=6, count=words)
+    found, _ = windows([text], limit=12, stride=6, count=words)
     assert all(len(window.text.split()) <= 12 for window in found)
     assert {word for window in found for word in window.text.split()} == set(text.split())
     assert all(set(a.text.split()) & set(b.text.split()) for a, b in pairwise(found))
@@ -105,7 +108,7 @@ def test_a_sentence_longer_than_a_window_is_cut_between_words() -> None:
 
 def test_a_text_without_any_break_is_cut_where_it_must_be() -> None:
     text = "x" * 10_000
-    found = windows([text], limit=100, stride=50, count=estimated_tokens)
+    found, _ = windows([text], limit=100, stride=50, count=estimated_tokens)
     assert all(len(window.text) <= 400 for window in found)
     assert found[-1].span is not None
     assert found[-1].span[1] == 10_000
@@ -124,7 +127,7 @@ def test_tokens_are_estimated_by_script() -> None:
 @settings(max_examples=150, deadline=None)
 def test_windows_cover_every_character_that_is_not_white_space(texts: list[str], limit: int, stride: int) -> None:
     for count in (words, estimated_tokens):
-        found = windows(texts, limit, min(stride, limit), count)
+        found, _ = windows(texts, limit, min(stride, limit), count)
         for index, text in enumerate(texts):
             own = [window for window in found if window.document == index]
             if len(own) == 1 and own[0].span is None:
@@ -141,7 +144,7 @@ def test_windows_cover_every_character_that_is_not_white_space(texts: list[str],
 
 def test_a_megabyte_is_split_in_a_moment() -> None:
     started = time.monotonic()
-    found = windows(
+    found, _ = windows(
         ["A sentence of some words. " * 40_000, "y" * 1_000_000, "." * 1_000_000, ". " * 50_000],
         384,
         192,
@@ -149,6 +152,90 @@ def test_a_megabyte_is_split_in_a_moment() -> None:
     )
     assert time.monotonic() - started < 5
     assert len(found) > 2_000
+
+
+# How many are read
+
+
+@given(
+    texts=st.lists(
+        st.lists(
+            st.sampled_from(["ab ", "a. ", "b! ", "\n", "東。", "x" * 700, " " * 900, "b" * 5000, "? "]), max_size=60
+        ).map("".join),
+        max_size=3,
+    ),
+    limit=st.integers(1, 40),
+    stride=st.integers(1, 40),
+    most=st.integers(1, 12),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_first_windows_are_those_of_all_windows(texts: list[str], limit: int, stride: int, most: int) -> None:
+    for count in (words, estimated_tokens):
+        every, _ = windows(texts, limit, min(stride, limit), count)
+        first, cut = windows(texts, limit, min(stride, limit), count, most=most)
+        of = [[window for window in every if window.document == index] for index in range(len(texts))]
+        assert first == [window for own in of for window in own[:most]]
+        assert cut == sum(len(own) > most for own in of)
+
+
+def test_a_document_is_read_no_further_than_its_windows_need() -> None:
+    seen: list[str] = []
+
+    def count(texts: Sequence[str]) -> list[int]:
+        seen.extend(texts)
+        return words(texts)
+
+    endless = "Nothing here at all. " * 100_000
+    found, cut = windows([endless, ONE], limit=8, stride=4, count=count, most=5)
+    assert ([window.document for window in found], cut) == ([0, 0, 0, 0, 0, 1], 1)
+    assert sum(map(len, seen)) < 10_000
+
+
+def test_a_document_that_fits_is_whole_however_few_windows_are_read() -> None:
+    text = "Nothing here at all. " * 100
+    assert windows([text], limit=8, stride=4, count=words, fits=400, most=1) == ([Window(0, text, None)], 0)
+    found, cut = windows([text], limit=8, stride=4, count=words, fits=399, most=1)
+    assert (found, cut) == ([Window(0, text[:41], (0, 41))], 1)
+
+
+def test_what_is_beyond_the_last_window_is_not_read_and_is_counted_by_document(call: Call) -> None:
+    leaf = Counting()
+    documents = [LONG, ONE, f"{LONG} {LONG}"]  # of four windows, one and eight
+    ranking = call(LongDocuments(leaf, window=8, max_windows=3).rank, "fox", documents)
+    assert len(leaf.asked[0]) == 3 + 1 + 3
+    assert ranking.truncated == 2
+    assert [(ranked.index, ranked.span) for ranked in ranking] == [(0, (43, 59)), (2, (43, 59)), (1, None)]
+    ranking = call(LongDocuments(leaf, window=8, max_windows=2).rank, "fox", documents)
+    assert [(ranked.index, ranked.score) for ranked in ranking] == [(1, 0.1), (0, 0.0), (2, 0.0)]
+    assert call(LongDocuments(leaf, window=8, max_windows=None).rank, "fox", documents).truncated == 0
+
+
+def test_windows_of_nothing_but_white_space_do_not_count() -> None:
+    text = "One here. " + " " * 20_000 + "\n" * 20_000 + "Two here. And three."
+    found, cut = windows([text], limit=4, stride=4, count=estimated_tokens, most=3)
+    assert ([window.text for window in found], cut) == (["One here.", "Two here.", "And three."], 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(random.Random(1).randbytes(1_500_000)).decode(),
+        "word " * 400_000,
+        "這是一個測試" * 300_000,
+        "A sentence. " * 160_000,
+        "a\n\n\n" * 500_000,
+        "." * 2_000_000,
+        '."' * 1_000_000,
+    ],
+    ids=["base64", "words", "chinese", "sentences", "lines", "dots", "quotes"],
+)
+def test_two_megabytes_take_as_long_as_their_windows(text: str) -> None:
+    reranker = LongDocuments("embedded")
+    reranker.rank("key", ["a key"])
+    started = time.monotonic()
+    ranking = reranker.rank("key", [text])
+    assert time.monotonic() - started < 60  # half a second on a calm machine, and all windows take ten minutes
+    assert ranking.truncated == 1
 
 
 # What becomes of the scores
@@ -295,9 +382,11 @@ async def test_async_calls_count_on_a_thread_of_their_own() -> None:
 
 
 def test_pickling_keeps_the_arguments_only() -> None:
-    reranker = LongDocuments("lexical", window=50, stride=20, pool="mean", k=2)
+    reranker = LongDocuments("lexical", window=50, stride=20, pool="mean", k=2, max_windows=9)
     assert repr(pickle.loads(pickle.dumps(reranker))) == repr(reranker)
-    assert re.fullmatch(r"LongDocuments\(reranker=.*, window=50, stride=20, pool='mean', k=2\)", repr(reranker))
+    assert re.fullmatch(
+        r"LongDocuments\(reranker=.*, window=50, stride=20, pool='mean', k=2, max_windows=9\)", repr(reranker)
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,6 +397,7 @@ def test_pickling_keeps_the_arguments_only() -> None:
         ({"stride": 0}, "from 1 to window"),
         ({"pool": "sum"}, "'max' or 'mean'"),
         ({"pool": "mean", "k": 0}, "at least 1"),
+        ({"max_windows": 0}, "max_windows must be at least 1"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:

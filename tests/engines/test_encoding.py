@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,17 +55,54 @@ def test_the_document_is_cut_and_the_query_is_not(tiny_model: str) -> None:
     assert whole == tokenizer.encode(QUERY, "weather").ids
 
 
-def test_a_query_that_leaves_no_room_is_an_error_with_its_numbers(tiny_bert: str) -> None:
+def test_a_query_stays_whole_up_to_half_of_the_window_and_is_cut_to_that_beyond(tiny_model: str) -> None:
+    whole, longer = "key " * 15 + "rotate", "key " * 15 + "rotate weather"
+    encoder = PairEncoder(load(tiny_model), 32, "tiny")
+    special = load(tiny_model).num_special_tokens_to_add(is_pair=True)
+    (kept,), (cut,) = (encoder.encode(query, ["then " * 40]).pairs for query in (whole, longer))
+    assert cut.tolist() == kept.tolist()
+    full = load(tiny_model).encode(whole, "then " * 40)
+    assert kept[0].tolist() == [*full.ids[:31], full.ids[-1]]
+    assert [encoder.encode(query, ["then"]).query_truncated for query in (whole, longer)] == [False, True]
+    assert [encoder.document_room(query) for query in ("key", whole, longer)] == [
+        32 - 1 - special,
+        16 - special,
+        16 - special,
+    ]
+
+
+def test_a_query_of_a_megabyte_is_read_like_its_start(tiny_model: str) -> None:
+    encoder = PairEncoder(load(tiny_model), 32, "tiny")
+    started = time.monotonic()
+    encoded = encoder.encode("then rotate the key " * 50_000, ["weather"])
+    assert time.monotonic() - started < 0.5
+    assert encoded.query_truncated
+    assert encoded.pairs[0].tolist() == encoder.encode("then rotate the key " * 50, ["weather"]).pairs[0].tolist()
+
+
+def test_a_query_that_is_cut_is_told_once_and_not_quoted(tiny_bert: str, caplog: pytest.LogCaptureFixture) -> None:
     encoder = PairEncoder(load(tiny_bert), 32, "tiny")
-    with pytest.raises(ValueError, match=r"query has 40 tokens and tiny reads 32.*shorten the query"):
-        encoder.encode("key " * 40, ["weather"])
+    encoder.encode(QUERY, ["weather"])
+    assert caplog.records == []
+    for query in ("rotate " * 40, "invoice " * 40):
+        encoder.encode(query, ["weather"])
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("ksdk_rerank", "WARNING")
+    assert "tiny reads 32 tokens" in record.getMessage()
+    assert "first 16" in record.getMessage()
+    assert "rotate" not in record.getMessage()
 
 
-def test_a_query_may_leave_room_for_a_single_token(tiny_bert: str) -> None:
-    encoded = PairEncoder(load(tiny_bert), 11, "tiny").encode(QUERY, ["the weather"])
-    assert [len(pair[0]) for pair in encoded.pairs] == [11]
-    with pytest.raises(ValueError, match="no room"):
-        PairEncoder(load(tiny_bert), 10, "tiny").encode(QUERY, ["the weather"])
+def test_a_window_without_room_for_a_query_and_a_document_is_refused_with_the_least_that_works(
+    tiny_model: str,
+) -> None:
+    least = load(tiny_model).num_special_tokens_to_add(is_pair=True) + 2
+    for length in range(1, least):
+        with pytest.raises(ValueError, match=rf"max_length: tiny would read {length} tokens.* pass at least {least}"):
+            PairEncoder(load(tiny_model), length, "tiny")
+    encoded = PairEncoder(load(tiny_model), least, "tiny").encode(QUERY, ["weather key"])
+    assert [pair.shape[1] for pair in encoded.pairs] == [least]
+    assert (encoded.truncated, encoded.query_truncated) == ([True], True)
 
 
 def test_query_and_documents_without_tokens_are_encoded(tiny_bert: str) -> None:

@@ -143,12 +143,12 @@ def test_what_the_engine_raises_is_the_error_of_that_call_alone(bench: Bench) ->
     assert bench.engine.batches == [[40], [20, 19]]
 
 
-def test_a_query_without_room_is_the_error_of_that_call_alone(bench: Bench) -> None:
-    good, bad = bench.line.join("key", SMALL), bench.line.join(words(80), SMALL)
-    bench.engine.permits.release()
-    with pytest.raises(ValueError, match="no room is left"):
-        bad.result(10)
-    assert good.result(10).raw == [20.0, 19.0]
+def test_a_query_that_is_too_long_is_cut_and_the_call_says_so(bench: Bench) -> None:
+    short, long = bench.line.join("key", SMALL), bench.line.join(words(80), SMALL)
+    for _ in range(3):
+        bench.engine.permits.release()
+    assert (short.result(10).raw, short.result(10).query_truncated) == ([20.0, 19.0], False)
+    assert (long.result(10).raw, long.result(10).query_truncated) == ([51.0, 50.0], True)  # 32 instead of 1
 
 
 def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
