@@ -24,11 +24,15 @@ from typing import TYPE_CHECKING
 
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Scores
+from ksdk_rerank.errors import Overloaded
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.scoring import Job, Model
 
 __all__ = ["Line"]
+
+_READ = 2_048
+"""Characters of a document that count before its tokens are counted: about what a model with the usual window reads."""
 
 _ABOUT_AS_LONG = 0.75
 """Of two batches' longest pairs, the shorter one's share of the longer one's at least: more would be padding."""
@@ -38,6 +42,7 @@ _ABOUT_AS_LONG = 0.75
 class _Call:
     query: str
     documents: Sequence[str]
+    estimate: int  # about how many tokens it has
     future: Future[Scores] = field(default_factory=Future)
     encoding: bool = False  # by a thread, at this moment
     model: Model | None = None
@@ -45,7 +50,7 @@ class _Call:
 
     def waiting(self) -> int:
         """About how many tokens nobody has taken."""
-        return sum(map(len, self.documents)) // 4 if self.job is None else self.job.waiting
+        return self.job.waiting if self.job is not None and self.job.encoded else self.estimate
 
     def ready(self, running: int) -> bool:
         """Whether there is something to do for one more thread, where so many calculate."""
@@ -60,23 +65,43 @@ class Line:
     Args:
         worker: whose threads do the work.
         model: gives the model, which it may have to load first; what it raises is the call's error.
+        name: the model's, for messages.
     """
 
-    def __init__(self, worker: Worker, model: Callable[[], Model]) -> None:
+    def __init__(self, worker: Worker, model: Callable[[], Model], name: str = "the model") -> None:
         self._worker = worker
         self._model = model
+        self._name = name
         self._lock = threading.Lock()
         self._calls: list[_Call] = []
         self._running = 0  # how many threads calculate
         self._turn = 0
 
-    def join(self, query: str, documents: Sequence[str]) -> Future[Scores]:
-        """Ask for the scores of `documents`. Cancelling the future leaves the line, also between two batches."""
-        call = _Call(query, documents)
+    def join(self, query: str, documents: Sequence[str], max_waiting: int | None = None) -> Future[Scores]:
+        """Ask for the scores of `documents`. Cancelling the future leaves the line, also between two batches.
+
+        Raises:
+            Overloaded: every thread has a call, and `max_waiting` others wait.
+        """
+        call = _Call(query, documents, sum(min(len(document), _READ) for document in documents) // 4)
         with self._lock:
+            if max_waiting is not None and (count := self._under_way()) >= self._worker.threads + max_waiting:
+                raise Overloaded(
+                    f"{self._name} is busy: {count} calls are under way, of which {self._worker.threads} can run at once"
+                    f" and max_waiting={max_waiting} may wait; try again later, raise max_waiting, or put the reranker"
+                    " into a Fallback"
+                )
             self._calls.append(call)
         self._worker.submit(self._work)
         return call.future
+
+    def under_way(self) -> int:
+        """How many calls wait or run."""
+        with self._lock:
+            return self._under_way()
+
+    def _under_way(self) -> int:
+        return sum(not call.future.cancelled() for call in self._calls)
 
     def _work(self) -> None:
         """Take piece after piece until there is none for this thread."""
@@ -108,6 +133,8 @@ class Line:
 
             from ksdk_rerank.engines.scoring import Job
 
+            if call.future.cancelled():  # while the model was loaded
+                return
             job = call.job or Job(call.query, call.documents)
             job.encode(model)
         except BaseException as error:

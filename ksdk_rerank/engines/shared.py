@@ -7,19 +7,22 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.line import Line
 from ksdk_rerank.engines.machine import streams_and_threads
+from ksdk_rerank.errors import TimedOut
 
 if TYPE_CHECKING:
-    from ksdk_rerank.engines.encoding import PairEncoder
     from ksdk_rerank.engines.scoring import Model
 
 __all__ = ["SharedModel", "acquire", "release"]
+
+T = TypeVar("T")
 
 
 class SharedModel:
@@ -32,28 +35,39 @@ class SharedModel:
         streams, _ = streams_and_threads()
         self.worker = Worker("ksdk-rerank-model", streams)
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
-        self._line = Line(self.worker, self._loaded)
+        self._line = Line(self.worker, self._loaded, settings.model)
         self._settings = settings
         self._loading = threading.Lock()
         self._model: Model | None = None
 
-    def score(self, query: str, documents: Sequence[str]) -> Scores:
-        """Wait for the scores; interrupted, the call leaves the line."""
-        future = self._line.join(query, documents)
+    def score(
+        self, query: str, documents: Sequence[str], *, timeout: float | None = None, max_waiting: int | None = None
+    ) -> Scores:
+        """Wait for the scores, for `timeout` seconds at most; interrupted, the call leaves the line.
+
+        Raises:
+            TimedOut: they were not there in time.
+            Overloaded: `max_waiting` calls wait already.
+        """
+        return self._wait(self._line.join(query, documents, max_waiting), timeout)
+
+    async def ascore(
+        self, query: str, documents: Sequence[str], *, timeout: float | None = None, max_waiting: int | None = None
+    ) -> Scores:
+        """Await the scores, as `score` waits for them; cancelled, the call leaves the line."""
+        future = self._line.join(query, documents, max_waiting)
         try:
-            return future.result()
-        finally:
+            async with asyncio.timeout(timeout) as deadline:
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
             future.cancel()
+            raise self._timed_out(timeout) from None
 
-    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        """Await the scores; cancelled, the call leaves the line."""
-        return await asyncio.wrap_future(self._line.join(query, documents))
-
-    def backend(self) -> str:
-        return self._loaded().engine.backend
-
-    def encoder(self) -> PairEncoder:
-        return self._loaded().encoder
+    def model(self, timeout: float | None = None) -> Model:
+        """The model, which is loaded first where it is not; `TimedOut` if that takes longer than `timeout` seconds."""
+        return self._model or self._wait(self.worker.submit(self._loaded), timeout)
 
     def close(self) -> None:
         """Wait for the calls that are under way, and let the weights go."""
@@ -67,6 +81,30 @@ class SharedModel:
             await closer.arun(self.close)
         finally:
             closer.close()
+
+    def _wait(self, future: Future[T], timeout: float | None) -> T:
+        try:
+            return future.result(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+        except TimeoutError:
+            if future.done():  # in the last moment, or what it raised itself
+                return future.result()
+            future.cancel()
+            raise self._timed_out(timeout) from None
+        finally:
+            future.cancel()
+
+    def _timed_out(self, timeout: float | None) -> TimedOut:
+        name = self._settings.model
+        why = (
+            "it is still being loaded, which goes on and helps later calls"
+            if self._model is None
+            else f"other calls under way: {self._line.under_way()}"
+        )
+        return TimedOut(
+            f"{name} did not answer within timeout={timeout} seconds ({why}); raise timeout, send fewer documents, or"
+            " put the reranker into a Fallback",
+            service=name,
+        )
 
     def _loaded(self) -> Model:
         with self._loading:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Self, get_args
 
 from ksdk_rerank._arguments import integer
@@ -40,19 +42,26 @@ class CrossEncoderReranker(ScoringReranker):
             is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"` openvino or torch,
             `"float16"` torch.
         max_length: tokens of query and document together, special ones included; fewer where the model reads fewer.
-            Longer documents are cut, and `Ranking.truncated` counts them; the query never is.
+            A longer document is cut, and `Ranking.truncated` counts it. A query is read whole up to half of them and
+            cut there if it is longer, which `Ranking.query_truncated` says.
         revision: a branch, tag or commit on the hub. Pin a commit to get the same weights for ever.
         cache_folder: where the hub's files are kept; None is the hub's own cache.
         local_files_only: use what is in the cache, and ask no hub.
         trust_remote_code: run Python code that comes with the model. It needs torch; read the code before.
         token: for gated and private models. It is never shown nor pickled; None uses `HF_TOKEN`.
+        timeout: seconds for a whole call: waiting, encoding and running. After that it raises `TimedOut` and leaves
+            the queue, between two batches. It also ends the wait for a model that is being loaded; loading goes on, and
+            a later call finds the model there. None waits for as long as it takes.
+        max_waiting: how many calls may wait for the model beside those that run, which are as many as there are cores,
+            four at most. One more raises `Overloaded` at once. Calls of all rerankers that share the weights count. None
+            sets no bound.
 
     Raises:
         TypeError, ValueError: an argument does not fit, or two do not go together.
 
     `raw_score` is the model's logit, `score` its sigmoid. Calls may come from any thread and any event loop. The first
-    may raise `MissingExtra`, `ModelNotFound` or `UnsupportedModel`; a query that alone fills the model's window is a
-    `ValueError`.
+    may raise `MissingExtra`, `ModelNotFound` or `UnsupportedModel`, or `ValueError` if `max_length` has no room for a
+    query and a document. `TimedOut` and `Overloaded` are transient, so `Fallback` moves on.
     """
 
     score_kind = ScoreKind.LOGIT
@@ -71,6 +80,8 @@ class CrossEncoderReranker(ScoringReranker):
         local_files_only: bool = False,
         trust_remote_code: bool = False,
         token: str | None = None,
+        timeout: float | None = None,
+        max_waiting: int | None = None,
     ) -> None:
         self._settings = _checked(
             Settings(
@@ -86,35 +97,43 @@ class CrossEncoderReranker(ScoringReranker):
                 token=token,
             )
         )
+        self.model = self._settings.model
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.max_length = max_length
+        self.revision = revision
+        self.cache_folder = self._settings.cache_folder
+        self.local_files_only = local_files_only
+        self.trust_remote_code = trust_remote_code
+        self.timeout = _checked_timeout(timeout)
+        self.max_waiting = None if max_waiting is None else _checked_max_waiting(max_waiting)
 
     @property
     def name(self) -> str:
-        return self._settings.model
+        return self.model
 
     @property
     def engine(self) -> str:
         """Which engine runs the model, such as `"onnx"`. Loads the model where it is not loaded yet."""
-        shared = self._shared()
-        return shared.worker.run(shared.backend)
+        return self._shared().model(self.timeout).engine.backend
 
-    def parameters(self) -> dict[str, object]:
-        return {name: value for name, value in asdict(self._settings).items() if name != "token"}
+    def identifying_parameters(self) -> dict[str, object]:
+        return {name: value for name, value in self.parameters().items() if name not in ("timeout", "max_waiting")}
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without special ones. Loads the model where it is not loaded yet."""
-        shared = self._shared()
-        return shared.worker.run(lambda: shared.encoder().count_tokens(texts))
+        return self._shared().model(self.timeout).encoder.count_tokens(texts)
 
     def document_room(self, query: str) -> int:
-        """How many tokens of a document are read beside `query`; 0 or less where the query leaves no room."""
-        shared = self._shared()
-        return shared.worker.run(lambda: shared.encoder().document_room(query))
+        """How many tokens of a document are read beside `query`, or beside what is read of it."""
+        return self._shared().model(self.timeout).encoder.document_room(query)
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        return self._shared().score(query, documents)
+        return self._shared().score(query, documents, timeout=self.timeout, max_waiting=self.max_waiting)
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        return await self._shared().ascore(query, documents)
+        return await self._shared().ascore(query, documents, timeout=self.timeout, max_waiting=self.max_waiting)
 
     def close(self) -> None:
         """Let the weights go, once calls that wait are done and unless another reranker uses them."""
@@ -158,3 +177,19 @@ def _checked(settings: Settings) -> Settings:
         needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
         raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} cannot calculate in it")
     return settings
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and math.isfinite(timeout) and timeout > 0):
+        raise ValueError(f"timeout must be a positive, finite number of seconds or None, got {timeout!r}")
+    return timeout
+
+
+def _checked_max_waiting(max_waiting: int) -> int:
+    if isinstance(max_waiting, bool) or not hasattr(max_waiting, "__index__"):
+        raise TypeError(f"max_waiting must be a number of calls or None, got {max_waiting!r}")
+    value = operator.index(max_waiting)
+    if value < 0:
+        raise ValueError(f"max_waiting must be at least 0 calls, got {max_waiting}; None sets no bound")
+    return value

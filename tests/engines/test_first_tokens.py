@@ -110,7 +110,9 @@ PARTS = st.one_of(
     st.text(max_size=20),
     st.sampled_from(SAMPLE),
     st.sampled_from([" ", "\n", "\t ", "\x00", "\u200b", "\u0301", "\u0316", "\ufffd", "\u3000", "\xa0", "\xad"]),
-    st.sampled_from(["a", "ab", "c", "-", "=", ".", "哈", "測試", "🙂", "👩\u200d👧", "e\u0301", "ﷺ", "½", "##a", "##"]),
+    st.sampled_from(
+        ["a", "ab", "c", "-", "=", ".", "哈", "測試", "🙂", "👩\u200d👧", "e\u0301", "ﷺ", "½", "##a", "##"]
+    ),
     st.sampled_from(["[SEP]", "[UNK]", "<mask>", "   <mask>", "<|reserved_special_token_250|>", "</s>"]),
 )
 TEXTS = st.lists(st.tuples(PARTS, st.sampled_from([1, 1, 1, 3, 40, 101, 700, 2000])), min_size=1, max_size=5).map(
@@ -186,7 +188,7 @@ def test_a_megabyte_costs_what_its_start_costs(name: str, kind: str) -> None:
     ((encoding, more),) = FirstTokens(watched).of([text], 500)  # type: ignore[arg-type]
     assert more
     assert encoding.ids[:500] == made(name).encode(text[:60_000], add_special_tokens=False).ids[:500]
-    assert watched.characters < 60_000
+    assert watched.characters < 150_000
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

@@ -19,6 +19,7 @@ from ksdk_rerank.engines.base import Engine
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.line import Line
 from ksdk_rerank.engines.scoring import Model
+from ksdk_rerank.errors import Overloaded
 
 
 class Slow(Engine):
@@ -128,6 +129,43 @@ def test_a_cancelled_call_leaves_between_two_batches(bench: Bench) -> None:
     with pytest.raises(CancelledError):
         huge.result(10)
     assert bench.engine.batches == [[40], [20, 19]]
+
+
+def test_calls_beyond_those_that_may_wait_are_refused_at_once(bench: Bench) -> None:
+    running = bench.line.join("key", HUGE, max_waiting=1)
+    assert bench.next_batch() == [40]
+    waiting = bench.line.join("key", SMALL, max_waiting=1)
+    with pytest.raises(Overloaded, match=r"2 calls are under way, of which 1 can run .* max_waiting=1 .*Fallback"):
+        bench.line.join("key", SMALL, max_waiting=1)
+    patient = bench.line.join("key", SMALL)  # no bound of its own
+    assert waiting.cancel()
+    assert patient.cancel()
+    after = bench.line.join("key", SMALL, max_waiting=1)  # who left does not wait
+    for _ in range(9):
+        bench.engine.permits.release()
+    assert running.result(10).raw[0] == 40.0
+    assert after.result(10).raw == [20.0, 19.0]
+
+
+def test_with_nobody_to_wait_one_call_after_another_is_taken(bench: Bench) -> None:
+    for _ in range(3):
+        call = bench.line.join("key", SMALL, max_waiting=0)
+        with pytest.raises(Overloaded):
+            bench.line.join("key", SMALL, max_waiting=0)
+        bench.engine.permits.release()
+        assert call.result(10).raw == [20.0, 19.0]
+
+
+def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None:
+    running = bench.line.join("key", [words(40)])
+    assert bench.next_batch() == [40]
+    long = bench.line.join("key", ["key " * 250_000])
+    many = bench.line.join("key", ["key " * 200 + str(number) for number in range(30)])
+    assert bench.line._calls[1].waiting() < bench.line._calls[2].waiting()
+    for call in (long, many):
+        call.cancel()
+    bench.engine.permits.release()
+    assert running.result(10).raw == [40.0]
 
 
 def test_what_the_engine_raises_is_the_error_of_that_call_alone(bench: Bench) -> None:
