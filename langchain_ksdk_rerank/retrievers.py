@@ -67,6 +67,16 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
         values: dict[str, Any] = {"k": k, "client": client, "api_key_id": api_key_id, "extra": extra}
         super().__init__(**values, name=name, tags=tags, metadata=metadata)
 
+    @property
+    def base_url(self) -> str:
+        """Where the client finds the API."""
+        return self.client.base_url
+
+    @property
+    def timeout(self) -> float | Timeout:
+        """Seconds that the client gives a whole search, or a `Timeout`."""
+        return self.client.timeout
+
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         return {**super()._get_ls_params(**kwargs), "ls_vector_store_provider": "KnowledgeSDK"}
 

@@ -89,6 +89,21 @@ class KnowledgeSDKRetriever(BaseRetriever):
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return _nodes(await self._client.asearch(query_bundle.query_str, self.similarity_top_k))
 
+    @property
+    def client(self) -> KnowledgeSDKClient:
+        """What searches: yours, or one made of the other arguments."""
+        return self._client
+
+    @property
+    def base_url(self) -> str:
+        """Where the client finds the API."""
+        return self._client.base_url
+
+    @property
+    def timeout(self) -> float | Timeout:
+        """Seconds that the client gives a whole search, or a `Timeout`."""
+        return self._client.timeout
+
     def close(self) -> None:
         """Close the connections of synchronous calls, unless the client is yours."""
         if self._own_client:

@@ -67,8 +67,8 @@ class LongDocuments(Wrapper):
     A window left out as a duplicate counts as what it repeats; a document is left out when all of its windows are.
 
     `truncated` counts documents with more than `max_windows` windows and windows that were cut all the same, at most as
-    many as documents. Everything else is the inner ranking's. Safe to share between threads and event loops where the inner one is; asynchronous calls split and count
-    on a thread of their own.
+    many as documents. Everything else is the inner ranking's. Safe to share between threads and event loops where the
+    inner one is; asynchronous calls split and count on a thread of their own.
     """
 
     def __init__(

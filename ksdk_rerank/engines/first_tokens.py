@@ -39,7 +39,7 @@ _LONGEST_PIECE = 16
 (https://github.com/google/sentencepiece/blob/master/doc/options.md, read 2026-11-26)."""
 
 _WORTH = 4
-"""Times the characters of a start: what may be tokenized to prove that its tokens stay, before a longer one is tried."""
+"""Times the characters of a start: what may be tokenized to prove that its tokens stay; else a longer one is tried."""
 
 
 class FirstTokens:
@@ -78,7 +78,8 @@ class FirstTokens:
 
     def _settled(self, text: str, start: Encoding, count: int, cut: int) -> bool:
         """Whether the text has more than `count` tokens, and up to there they are those of `start`, its first `cut`
-        characters."""
+        characters.
+        """
         if len(start) <= count:
             return False
         words = start.word_ids

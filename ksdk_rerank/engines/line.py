@@ -87,9 +87,9 @@ class Line:
         with self._lock:
             if max_waiting is not None and (count := self._under_way()) >= self._worker.threads + max_waiting:
                 raise Overloaded(
-                    f"{self._name} is busy: {count} calls are under way, of which {self._worker.threads} can run at once"
-                    f" and max_waiting={max_waiting} may wait; try again later, raise max_waiting, or put the reranker"
-                    " into a Fallback"
+                    f"{self._name} is busy: {count} calls are under way, of which {self._worker.threads} can run at"
+                    f" once and max_waiting={max_waiting} may wait; try again later, raise max_waiting, or put the"
+                    " reranker into a Fallback"
                 )
             self._calls.append(call)
         self._worker.submit(self._work)

@@ -41,33 +41,33 @@ class SharedModel:
         self._model: Model | None = None
 
     def score(
-        self, query: str, documents: Sequence[str], *, timeout: float | None = None, max_waiting: int | None = None
+        self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
     ) -> Scores:
-        """Wait for the scores, for `timeout` seconds at most; interrupted, the call leaves the line.
+        """Wait for the scores, for `seconds` at most; interrupted, the call leaves the line.
 
         Raises:
             TimedOut: they were not there in time.
             Overloaded: `max_waiting` calls wait already.
         """
-        return self._wait(self._line.join(query, documents, max_waiting), timeout)
+        return self._wait(self._line.join(query, documents, max_waiting), seconds)
 
     async def ascore(
-        self, query: str, documents: Sequence[str], *, timeout: float | None = None, max_waiting: int | None = None
+        self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
     ) -> Scores:
         """Await the scores, as `score` waits for them; cancelled, the call leaves the line."""
         future = self._line.join(query, documents, max_waiting)
         try:
-            async with asyncio.timeout(timeout) as deadline:
+            async with asyncio.timeout(seconds) as deadline:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             if not deadline.expired():
                 raise
             future.cancel()
-            raise self._timed_out(timeout) from None
+            raise self._timed_out(seconds) from None
 
-    def model(self, timeout: float | None = None) -> Model:
-        """The model, which is loaded first where it is not; `TimedOut` if that takes longer than `timeout` seconds."""
-        return self._model or self._wait(self.worker.submit(self._loaded), timeout)
+    def model(self, seconds: float | None = None) -> Model:
+        """The model, which is loaded first where it is not; `TimedOut` if that takes longer than `seconds`."""
+        return self._model or self._wait(self.worker.submit(self._loaded), seconds)
 
     def close(self) -> None:
         """Wait for the calls that are under way, and let the weights go."""
@@ -82,18 +82,18 @@ class SharedModel:
         finally:
             closer.close()
 
-    def _wait(self, future: Future[T], timeout: float | None) -> T:
+    def _wait(self, future: Future[T], seconds: float | None) -> T:
         try:
-            return future.result(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+            return future.result(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
         except TimeoutError:
             if future.done():  # in the last moment, or what it raised itself
                 return future.result()
             future.cancel()
-            raise self._timed_out(timeout) from None
+            raise self._timed_out(seconds) from None
         finally:
             future.cancel()
 
-    def _timed_out(self, timeout: float | None) -> TimedOut:
+    def _timed_out(self, seconds: float | None) -> TimedOut:
         name = self._settings.model
         why = (
             "it is still being loaded, which goes on and helps later calls"
@@ -101,7 +101,7 @@ class SharedModel:
             else f"other calls under way: {self._line.under_way()}"
         )
         return TimedOut(
-            f"{name} did not answer within timeout={timeout} seconds ({why}); raise timeout, send fewer documents, or"
+            f"{name} did not answer within timeout={seconds} seconds ({why}); raise timeout, send fewer documents, or"
             " put the reranker into a Fallback",
             service=name,
         )

@@ -64,7 +64,11 @@ class KnowledgeSDKClient(Closing):
         empty_when_unavailable: bool = False,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
-        self.url = _search_url(base_url or os.environ.get(_BASE_URL_VARIABLE) or _BASE_URL)
+        self.base_url = base_url or os.environ.get(_BASE_URL_VARIABLE) or _BASE_URL
+        self.timeout = timeout
+        self.retries = retries
+        self.client_factory = client_factory
+        self.url = _search_url(self.base_url)
         self.empty_when_unavailable = empty_when_unavailable
         self._service = HttpService(
             "KnowledgeSDK",

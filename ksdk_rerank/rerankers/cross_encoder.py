@@ -53,8 +53,8 @@ class CrossEncoderReranker(ScoringReranker):
             the queue, between two batches. It also ends the wait for a model that is being loaded; loading goes on, and
             a later call finds the model there. None waits for as long as it takes.
         max_waiting: how many calls may wait for the model beside those that run, which are as many as there are cores,
-            four at most. One more raises `Overloaded` at once. Calls of all rerankers that share the weights count. None
-            sets no bound.
+            four at most. One more raises `Overloaded` at once. Calls of all rerankers that share the weights count.
+            None sets no bound.
 
     Raises:
         TypeError, ValueError: an argument does not fit, or two do not go together.
@@ -130,10 +130,10 @@ class CrossEncoderReranker(ScoringReranker):
         return self._shared().model(self.timeout).encoder.document_room(query)
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        return self._shared().score(query, documents, timeout=self.timeout, max_waiting=self.max_waiting)
+        return self._shared().score(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        return await self._shared().ascore(query, documents, timeout=self.timeout, max_waiting=self.max_waiting)
+        return await self._shared().ascore(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
 
     def close(self) -> None:
         """Let the weights go, once calls that wait are done and unless another reranker uses them."""

@@ -88,7 +88,8 @@ class LocalServer:
     def __init__(self, answer: Callable[[Request], Reply] | None = None) -> None:
         self.requests: list[Request] = []
         self.fault: Fault | None = None
-        self._answer = answer
+        if answer is not None:
+            self.answer = answer  # type: ignore[method-assign, assignment]
         self._plans: list[Iterator[Fault | None]] = []  # the innermost `failing` block first
         self._lock = threading.Lock()
         self._reply_numbers = count(1)
@@ -98,9 +99,7 @@ class LocalServer:
 
     def answer(self, request: Request) -> Reply:
         """The normal answer to one request."""
-        if self._answer is None:
-            return Reply.error(404, "No answer is set: pass LocalServer(answer) or override answer()")
-        return self._answer(request)
+        return Reply.error(404, "No answer is set: pass LocalServer(answer) or override answer()")
 
     @contextmanager
     def failing(self, fault: Fault | Iterable[Fault | None], *, times: int | None = None) -> Iterator[None]:

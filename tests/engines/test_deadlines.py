@@ -21,7 +21,6 @@ from ksdk_rerank.engines import loading, shared
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.scoring import Model
-from ksdk_rerank.engines.shared import SharedModel
 from ksdk_rerank.errors import Overloaded, RerankError, TimedOut
 
 Call = Callable[..., Any]
@@ -243,8 +242,3 @@ def test_what_is_no_time_and_no_number_of_calls_is_refused_at_once(
 
 def test_a_number_of_calls_may_be_of_any_integer_type() -> None:
     assert CrossEncoderReranker("a/b", max_waiting=np.int64(3)).max_waiting == 3  # type: ignore[arg-type]
-
-
-def test_the_model_itself_waits_as_its_holder_says(held: Held) -> None:
-    with pytest.raises(TimedOut):
-        SharedModel(Settings("held")).score(QUERY, ["key"], timeout=0.1)

@@ -21,7 +21,7 @@ from ksdk_rerank.engines.first_tokens import FirstTokens
 SAMPLE = [
     "The quick brown fox jumps over the lazy dog, and then some -------- more ======== of it.",
     "def rotate(key):\n    return key[::-1]    # rotated\n\n\n\n",
-    "这是一个测试，我们在这里写一些中文句子。今天天气很好。哈哈哈哈哈哈",
+    "这是一个测试、我们在这里写一些中文句子。今天天气很好。哈哈哈哈哈哈",
     "ここに日本語の文章があります。テストです。ฉันชอบกินข้าวและดื่มน้ำ",
     "naïve café Ångström Привет как дела αβγ שלום مرحبا हिन्दी में लिखा",
     "aaaaaaaa bbbb abababab aaaa xyz 0123456789 00000000 🙂🙂🙂 👩‍👩‍👧‍👦 🇩🇪",

@@ -572,6 +572,7 @@ def test_legacy_callbacks_get_what_core_integrations_send(call: Call) -> None:
         EventPayload.TOP_K: 5,
     }
     said = {"reranked_by": "lexical", "usage": {}, "truncated": 0, "failures": (), "duplicates": {}}
+    said["query_truncated"] = False
     assert end.payload == {EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: said}
 
 

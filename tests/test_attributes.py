@@ -1,0 +1,274 @@
+"""Every public class keeps each of its constructor's arguments in an attribute of that name, keys excepted."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import ksdk_rerank
+from ksdk_rerank import (
+    Cached,
+    Cascade,
+    CrossEncoderReranker,
+    Deduplicated,
+    Failure,
+    Fallback,
+    Fusion,
+    InfinityReranker,
+    InputOrder,
+    JinaReranker,
+    KnowledgeSDKClient,
+    LexicalReranker,
+    LongDocuments,
+    Ranked,
+    Ranking,
+    Reranker,
+    Scores,
+    SearchHit,
+    SearchResults,
+    TEIReranker,
+    Timeout,
+    VLLMReranker,
+)
+from ksdk_rerank.errors import MissingExtra, ServiceError
+from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn, LocalServer, Reply, Request
+
+PACKAGES = {
+    "ksdk_rerank": "httpx",
+    "ksdk_rerank.errors": "httpx",
+    "ksdk_rerank.testing": "httpx",
+    "ksdk_rerank.evaluation": "ir_measures",
+    "langchain_ksdk_rerank": "langchain_core",
+    "llamaindex_ksdk_rerank": "llama_index.core",
+}
+"""Packages with public names, and what each needs."""
+
+SECRETS = {"api_key", "token"}
+
+Arguments = Mapping[str, Any]
+
+
+def answer(request: Request) -> Reply:
+    return Reply(204)
+
+
+def service(**more: object) -> Arguments:
+    """What classes that ask a service have in common, with values that are no defaults."""
+    return {"api_key": "key-of-a-test", "timeout": Timeout(total=4.0), "retries": 1, "client_factory": made, **more}
+
+
+def made() -> httpx.AsyncClient:
+    raise AssertionError("no client is needed")
+
+
+FIRST, SECOND = LexicalReranker(k1=2.0), InputOrder()
+CLIENT = KnowledgeSDKClient("key-of-a-test")
+URL = "http://127.0.0.1:9"
+
+EXAMPLES: dict[type, Arguments] = {
+    Cached: {"reranker": FIRST, "max_entries": 9, "ttl": 1.5, "store": {}},
+    Cascade: {"first": FIRST, "second": SECOND, "keep": 7},
+    CrossEncoderReranker: {
+        "model": "a/b",
+        "backend": "torch",
+        "device": "cuda:1",
+        "dtype": "float16",
+        "max_length": 64,
+        "revision": "abc",
+        "cache_folder": "models",
+        "local_files_only": True,
+        "trust_remote_code": True,
+        "token": "hf_token",
+        "timeout": 1.5,
+        "max_waiting": 3,
+    },
+    Deduplicated: {"reranker": FIRST, "by": "near", "threshold": 0.5},
+    Failure: {"reranker": "a", "error": "TimedOut", "message": "late"},
+    Fallback: {"rerankers": [FIRST, SECOND]},
+    Fusion: {"rerankers": [FIRST, SECOND], "method": "rrf", "k": 10, "weights": [1.0, 0.5]},
+    InfinityReranker: service(url=URL, model="a/b", raw_scores=True, max_documents_per_request=3),
+    InputOrder: {},
+    JinaReranker: service(model="jina-reranker-v3", base_url=URL, max_documents_per_request=3),
+    KnowledgeSDKClient: service(base_url=URL, empty_when_unavailable=True),
+    LexicalReranker: {"k1": 2.0, "b": 0.5},
+    LongDocuments: {"reranker": FIRST, "window": 50, "stride": 20, "pool": "mean", "k": 2, "max_windows": 9},
+    Ranked: {"index": 1, "document": "d", "score": 0.5, "raw_score": 0.1, "span": (0, 1)},
+    Ranking: {
+        "results": (Ranked(0, "d"),),
+        "reranked_by": "a",
+        "usage": {"tokens": 1},
+        "truncated": 1,
+        "failures": (Failure("a", "b", "c"),),
+        "duplicates": {1: 0},
+        "query_truncated": True,
+    },
+    Scores: {"raw": [1.0], "upper_bound": 2.0, "usage": {"tokens": 1}, "truncated": 1, "query_truncated": True},
+    SearchHit: {"id": "1", "text": "t", "title": "T", "source": "s", "score": 0.5, "metadata": {"page": 4}},
+    SearchResults: {"hits": (SearchHit("1", "t"),), "query": "q", "total": 1},
+    TEIReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
+    Timeout: {"connect": 1.0, "read": 2.0, "total": 3.0},
+    VLLMReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
+    MissingExtra: {"message": "install it", "extra": "local"},
+    ServiceError: {
+        "message": "it failed",
+        "service": "Jina",
+        "status": 500,
+        "request_id": "r",
+        "retry_after": 1.0,
+        "body": "b",
+    },
+    Fault: {
+        "status": 500,
+        "headers": {"a": "b"},
+        "body": b"b",
+        "size": 10,
+        "delay": 1.0,
+        "drip_headers": 0.1,
+        "drip_body": 0.2,
+        "cut_after": 3,
+        "reset": True,
+    },
+    KnowledgeSDKStandIn: {"folder": Path("pages"), "api_key": "key-of-a-test", "shape": "results"},
+    LocalServer: {"answer": answer},
+    Reply: {"status": 200, "headers": {"a": "b"}, "body": b"b"},
+    Request: {"method": "GET", "path": "/", "headers": {"a": "b"}, "body": b"b"},
+}
+
+
+def of_extras() -> dict[type, Arguments]:
+    """The same of the classes that need an extra which is installed."""
+    found: dict[type, Arguments] = {}
+    if find_spec("cohere"):
+        found[ksdk_rerank.CohereReranker] = service(
+            model="rerank-v3.5", base_url=URL, max_tokens_per_doc=512, max_documents_per_request=3
+        )
+    if find_spec("ir_measures"):
+        from ksdk_rerank.evaluation import DiskStore
+
+        found[DiskStore] = {"folder": "answers", "read": False}
+    if find_spec("langchain_core"):
+        from langchain_core.retrievers import BaseRetriever
+
+        import langchain_ksdk_rerank as langchain
+
+        class Nothing(BaseRetriever):
+            def _get_relevant_documents(self, query: str, **_: object) -> list[Any]:
+                return []
+
+        compressor = langchain.RerankCompressor(reranker=FIRST)
+        tags = {"name": "n", "tags": ["t"], "metadata": {"m": 1}}
+        found |= {
+            langchain.KnowledgeSDKRetriever: {
+                "k": 3,
+                "api_key": "key-of-a-test",
+                "base_url": URL,
+                "timeout": 4.0,
+                "api_key_id": "i",
+                "extra": {"e": 1},
+                **tags,
+            },
+            langchain.RerankCompressor: {"reranker": FIRST, "top_n": 3, "min_score": 0.2, "text": ["title"]},
+            langchain.RerankedRetriever: {"base_retriever": Nothing(), "compressor": compressor, "k": 3, **tags},
+            langchain.LangChainCrossEncoder: {
+                "model": langchain.RerankerCrossEncoder(FIRST),
+                "score_kind": ksdk_rerank.ScoreKind.UNIT,
+            },
+            langchain.RerankerCrossEncoder: {"reranker": FIRST},
+        }
+    if find_spec("llama_index"):
+        from llama_index.core.callbacks import CallbackManager
+        from llama_index.core.schema import MetadataMode
+
+        import llamaindex_ksdk_rerank as llamaindex
+
+        callbacks = CallbackManager()
+        found |= {
+            llamaindex.KnowledgeSDKRetriever: {
+                "similarity_top_k": 3,
+                "api_key": "key-of-a-test",
+                "base_url": URL,
+                "timeout": 4.0,
+                "callback_manager": callbacks,
+            },
+            llamaindex.RerankPostprocessor: {
+                "reranker": FIRST,
+                "top_n": 3,
+                "min_score": 0.2,
+                "metadata_mode": MetadataMode.NONE,
+                "callback_manager": callbacks,
+            },
+        }
+    return found
+
+
+EVERY = EXAMPLES | of_extras()
+
+
+def public_classes() -> list[type]:
+    """Those that somebody can make, or could if they were not abstract."""
+    found: set[type] = set()
+    for package, needs in PACKAGES.items():
+        if find_spec(needs.partition(".")[0]):
+            module = importlib.import_module(package)
+            found |= {value for name in module.__all__ if inspect.isclass(value := getattr(module, name))}
+    return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
+
+
+def arguments(kind: type) -> list[str]:
+    """The names in its constructor's signature."""
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except ValueError:  # of an exception with nothing of its own
+        return []
+    return [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+
+
+def kept(value: object) -> object:
+    """Lists may be kept as tuples."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else value
+
+
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: f"{kind.__module__.partition('.')[0]}.{kind.__name__}")
+def test_each_argument_is_in_an_attribute_of_its_name(kind: Callable[..., object]) -> None:
+    given = EVERY[kind]  # type: ignore[index]
+    instance = kind(**given)
+    for name in given.keys() - SECRETS:
+        if name == "message" and isinstance(instance, Exception):
+            assert str(instance) == given[name]
+            continue
+        assert kept(getattr(instance, name)) == kept(given[name]), f"{kind}.{name}"
+
+
+def test_a_client_that_was_passed_is_the_one_that_is_kept() -> None:
+    for kind in EVERY:
+        if "client" in arguments(kind):
+            assert kind(client=CLIENT).client is CLIENT  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", public_classes(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_the_table_above_has_every_public_class_and_every_argument(kind: type) -> None:
+    if issubclass(kind, Enum) or inspect.isabstract(kind) or not arguments(kind):
+        return
+    if issubclass(kind, ServiceError):
+        kind = ServiceError
+    missing = set(arguments(kind)) - {"args", "client"} - EVERY.get(kind, {}).keys()
+    assert not missing or _is_plain_data(kind), f"{kind} lacks {missing}"
+
+
+def _is_plain_data(kind: type) -> bool:
+    """A dataclass without a constructor of its own cannot but keep its arguments."""
+    return "__dataclass_fields__" in vars(kind)
+
+
+def test_parameters_are_all_arguments_but_keys() -> None:
+    for kind, given in EVERY.items():
+        if issubclass(kind, Reranker):
+            assert kind(**given).parameters().keys() == set(arguments(kind)) - SECRETS
