@@ -4,21 +4,56 @@
 
 Sizes with more tokens than `--most-tokens` are left out, and the output says so. Each is measured once after the model
 is warm; a size of few tokens several times, and then it is the median.
+
+    python benchmarks/scaling.py --long [--rounds 7]
+
+Then, with `embedded`: 50 documents of 1 MB, beside the same documents cut to 16 kB, of which the model reads the first
+2 kB or so. The two take turns, and their ratio should be 1. Peak memory is what the first call of 1 MB adds.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 
-from workload import QUERY, model_folder, table, texts, write
+from workload import QUERY, model_folder, table, take_turns, texts, write
 
-from ksdk_rerank import CrossEncoderReranker
+from ksdk_rerank import CrossEncoderReranker, load_reranker
 
 CANDIDATES = (10, 50, 200, 1000, 5000)
 TOKENS = (32, 128, 512)
 WORDS_A_TOKEN = 0.72
+
+
+LONG, CUT = 1_000_000, 16_000  # characters
+
+
+def long_documents(rounds: int) -> None:
+    """Measure what text costs that nobody reads."""
+    reranker = load_reranker("embedded")
+    whole = [text[:LONG] for text in texts(50, LONG // 5, spread=0)]
+    assert {len(text) for text in whole} == {LONG}
+    cut = [text[:CUT] for text in whole]
+    reranker.rank(QUERY, cut)
+    before = _peak()
+    reranker.rank(QUERY, whole)
+    added = _peak() - before
+    seconds = take_turns(
+        {"1 MB": lambda: reranker.rank(QUERY, whole), "16 kB": lambda: reranker.rank(QUERY, cut)}, rounds
+    )
+    ratio = {
+        measure: round(seconds["1 MB"][measure] / seconds["16 kB"][measure], 3)
+        for measure in ("median_s", "fastest_s", "processor_s")
+    }
+    table([["", *seconds["1 MB"]], *([name, *row.values()] for name, row in [*seconds.items(), ("ratio", ratio)])])
+    print("added at the peak:", added, "MB")
+    write("scaling-long", {"documents": 50, "seconds": seconds, "ratio": ratio, "added_mb": added})
+
+
+def _peak() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -26,7 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=["openvino", "onnx", "torch"])
     parser.add_argument("--most-tokens", type=int, default=400_000)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    if options.long:
+        long_documents(options.rounds)
+        return
     reranker = CrossEncoderReranker(model_folder(), backend=options.backend)
     reranker.rank(QUERY, texts(20))
     rows, left_out = [], []

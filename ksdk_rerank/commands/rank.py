@@ -50,6 +50,7 @@ def _run(options: argparse.Namespace) -> None:
                 "results": results,
                 "usage": dict(ranking.usage),
                 "truncated": ranking.truncated,
+                "query_truncated": ranking.query_truncated,
             }
         )
         return

@@ -71,11 +71,6 @@ def test_the_longest_input_fits_the_positions(tiny_model: str) -> None:
     assert ranking[0].raw_score is not None
 
 
-def test_a_query_too_long_for_the_model_is_a_value_error(tiny_bert: str) -> None:
-    with pytest.raises(ValueError, match=r"query has 70 tokens and .* reads 64.*shorten the query"):
-        CrossEncoderReranker(tiny_bert).rank("key " * 70, ["invoice"])
-
-
 def test_weights_that_are_not_numbers_are_a_bad_reply(make_model) -> None:
     folder = make_model(nan=True)
     with pytest.raises(BadReply, match="not a finite number"):
