@@ -60,7 +60,7 @@ def build() -> None:
     assert_type(from_config(to_config(LexicalReranker())), Reranker)
     rank(LexicalReranker(k1=1.2, b=0.75))
     rank(InputOrder())
-    rank(CrossEncoderReranker("BAAI/bge-reranker-large", backend="onnx", max_length=256))
+    rank(CrossEncoderReranker("BAAI/bge-reranker-large", backend="onnx", max_length=256, timeout=2.0, max_waiting=20))
     with CrossEncoderReranker() as reranker:
         assert_type(reranker, CrossEncoderReranker)
 
@@ -75,7 +75,7 @@ def compose(reranker: Reranker) -> None:
         Fallback([reranker, "input-order"]),
         Cascade("lexical", reranker, keep=20),
         Fusion([reranker, InputOrder()], weights=[2.0, 1.0]),
-        LongDocuments(reranker, window=256, pool="mean"),
+        LongDocuments(reranker, window=256, pool="mean", max_windows=64),
         Deduplicated(reranker, by="near"),
         Cached(reranker, ttl=60.0),
     ):
