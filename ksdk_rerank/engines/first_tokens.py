@@ -10,15 +10,18 @@ text. They cannot change if
   after them. That proves it for Unigram models: one of these cuts is a token boundary of the whole text, and the best
   path to a boundary does not depend on what follows. For BPE, which merges neighbours, it leaves no known case.
 
-WordPiece gives up a word that is too long, so only the first rule holds for it.
+WordPiece gives up a word that is too long, so only the first rule holds for it. With BERT's own rules for words, what
+such a word has beyond its limit, such as a megabyte of hexadecimal digits, is left out before a longer start is tried,
+and so are long runs of spaces.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from unicodedata import combining
 
-from tokenizers import Encoding, Tokenizer, models
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 
 __all__ = ["FirstTokens"]
 
@@ -52,6 +55,7 @@ class FirstTokens:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._splits_any_word = isinstance(tokenizer.model, (models.BPE, models.Unigram))
+        self._idle = _idle(tokenizer)
 
     def of(self, texts: Sequence[str], count: int) -> Iterator[tuple[Encoding, bool]]:
         """For each text an encoding that begins with its first `count` tokens, and whether it has more than those."""
@@ -69,6 +73,8 @@ class FirstTokens:
 
     def _of_long(self, text: str, count: int, cut: int, start: Encoding) -> tuple[Encoding, bool]:
         while not self._settled(text, start, count, cut):
+            if self._idle is not None:
+                text = self._idle.sub(r"\1\2", text)
             cut *= 8
             if cut >= len(text):
                 (whole,) = self._encoded([text])
@@ -103,3 +109,16 @@ class FirstTokens:
     def _with_words(self, texts: Sequence[str]) -> list[Encoding]:
         encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return encodings
+
+
+def _idle(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """Runs of characters of which all but the group make no difference to the tokens, where that is known."""
+    model = tokenizer.model
+    if not (
+        isinstance(model, models.WordPiece)
+        and isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+    ):
+        return None
+    too_long = model.max_input_chars_per_word + 1
+    return re.compile(rf"(?<![0-9A-Za-z])([0-9A-Za-z]{{{too_long}}})[0-9A-Za-z]+|([ \t\r\n])[ \t\r\n]+")
