@@ -71,6 +71,7 @@ def test_the_details_of_a_ranking_are_all_but_its_documents() -> None:
         "truncated": 1,
         "failures": (),
         "duplicates": {},
+        "query_truncated": False,
     }
 
 

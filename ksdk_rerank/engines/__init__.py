@@ -5,6 +5,7 @@
     loading.py   from settings to a loaded model: which files, which engine
     files.py     a folder, or a hub repository through its cache
     head.py      what config.json says: one logit or not, how many tokens, which padding
+    first_tokens.py  as much of a text to tokens as is read
     encoding.py  text pairs to token ids                                   the same
     batching.py  token ids to padded batches under a token budget          for every engine
     scoring.py   encoding, batching and an engine together

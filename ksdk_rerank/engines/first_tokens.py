@@ -29,10 +29,10 @@ _AT_ONCE = 32
 """Texts: a tokenizer takes about 100 bytes per token."""
 
 _CHARACTERS = 8
-"""Per token in the first start: enough for most prose and code. A longer start is this much cheaper than a second."""
+"""Per token in the first start: enough for most prose and code, so that a second start is seldom needed."""
 
 _SPARE = 64
-"""Tokens that the first start has beyond those that are needed, and after which a long word is cut for a test."""
+"""Tokens beyond those that are needed: for the length of the first start, and where a long word is cut for a test."""
 
 _WORDS = 16
 """Between the tokens that count and the cut, which may break an added token such as `<|reserved_token_7|>` into ten."""
