@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self, get_args
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.engines.base import Backend, Dtype, Settings
 from ksdk_rerank.engines.shared import SharedModel, acquire, release
@@ -101,13 +100,17 @@ class CrossEncoderReranker(ScoringReranker):
         self.backend = backend
         self.device = device
         self.dtype = dtype
-        self.max_length = max_length
+        self.max_length = self._settings.max_length
         self.revision = revision
         self.cache_folder = self._settings.cache_folder
         self.local_files_only = local_files_only
         self.trust_remote_code = trust_remote_code
-        self.timeout = _checked_timeout(timeout)
-        self.max_waiting = None if max_waiting is None else _checked_max_waiting(max_waiting)
+        self.timeout = None if timeout is None else _checked_timeout(timeout)
+        self.max_waiting = (
+            None
+            if max_waiting is None
+            else integer("max_waiting", max_waiting, at_least=0, unit="calls", advice="None sets no bound")
+        )
 
     @property
     def name(self) -> str:
@@ -179,17 +182,8 @@ def _checked(settings: Settings) -> Settings:
     return settings
 
 
-def _checked_timeout(timeout: float | None) -> float | None:
-    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (number and math.isfinite(timeout) and timeout > 0):
+def _checked_timeout(timeout: float) -> float:
+    seconds = number("timeout", timeout)
+    if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"timeout must be a positive, finite number of seconds or None, got {timeout!r}")
-    return timeout
-
-
-def _checked_max_waiting(max_waiting: int) -> int:
-    if isinstance(max_waiting, bool) or not hasattr(max_waiting, "__index__"):
-        raise TypeError(f"max_waiting must be a number of calls or None, got {max_waiting!r}")
-    value = operator.index(max_waiting)
-    if value < 0:
-        raise ValueError(f"max_waiting must be at least 0 calls, got {max_waiting}; None sets no bound")
-    return value
+    return seconds
