@@ -14,7 +14,7 @@ from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService, Reply
 from ksdk_rerank.errors import SearchUnavailable
 from ksdk_rerank.knowledgesdk.results import SearchResults, parse_results
-from ksdk_rerank.timeout import Timeout
+from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:
     import httpx
@@ -65,8 +65,8 @@ class KnowledgeSDKClient(Closing):
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
         self.base_url = base_url or os.environ.get(_BASE_URL_VARIABLE) or _BASE_URL
-        self.timeout = timeout
-        self.retries = retries
+        self.timeout = checked_timeout(timeout)
+        self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
         self.url = _search_url(self.base_url)
         self.empty_when_unavailable = empty_when_unavailable
