@@ -81,6 +81,11 @@ INTEGERS: Mapping[str, tuple[str, Make]] = {
     "LongDocuments.window": ("window", lambda value: LongDocuments("lexical", window=value)),
     "LongDocuments.stride": ("stride", lambda value: LongDocuments("lexical", stride=value)),
     "LongDocuments.k": ("k", lambda value: LongDocuments("lexical", pool="mean", k=value)),
+    "LongDocuments.max_windows": ("max_windows", lambda value: LongDocuments("lexical", max_windows=value)),
+    "CrossEncoderReranker.max_waiting": (
+        "max_waiting",
+        lambda value: CrossEncoderReranker("some/model", max_waiting=value),
+    ),
     "CrossEncoderReranker": ("max_length", lambda value: CrossEncoderReranker("some/model", max_length=value)),
     "JinaReranker": (
         "max_documents_per_request",
@@ -109,6 +114,7 @@ NUMBERS: Mapping[str, tuple[str, Make]] = {
     "Deduplicated": ("threshold", lambda value: Deduplicated("lexical", threshold=value)),
     "evaluate": ("confidence", lambda value: of_an_evaluation(confidence=value)),
     "Timeout": ("total", lambda value: Timeout(total=value)),
+    "CrossEncoderReranker": ("timeout", lambda value: CrossEncoderReranker("some/model", timeout=value)),
     "JinaReranker": ("timeout", lambda value: JinaReranker(api_key="k", timeout=value)),
     "CohereReranker": ("timeout", lambda value: cohere(timeout=value)),
     "VLLMReranker": ("timeout", lambda value: VLLMReranker("http://a", timeout=value)),
