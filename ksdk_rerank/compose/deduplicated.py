@@ -8,6 +8,8 @@ Worked example, shingles of three words, threshold 0.8:
 
     "a b c d e f" has the shingles abc, bcd, cde, def; "a b c d e g" has abc, bcd, cde, deg
     3 in common of 5 altogether: 0.6, so both stay
+
+A word here is also a mark that carries meaning, see `parts_of`.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from dataclasses import replace
 from typing import Literal
 
 from ksdk_rerank._arguments import number
-from ksdk_rerank._words import words_of
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker
+from ksdk_rerank.compose._parts import parts_of, spelled
 from ksdk_rerank.compose._wrapper import Wrapper, resolved
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranking
@@ -38,8 +40,11 @@ class Deduplicated(Wrapper):
 
     Args:
         reranker: what orders the rest, or its name.
-        by: `"text"` leaves out texts that are equal but for case and white space. `"near"` also leaves out those that
-            share most of their sequences of three words; Chinese and Japanese count by character.
+        by: `"text"` leaves out texts that are equal but for case, white space and how Unicode encodes them. `"near"`
+            also leaves out those that share most of their sequences of three words. A word is also a mark that carries
+            meaning: C++ is not C#, -5 not 5, 10% not 10‰ and a < b not a > b, at any threshold. Quotation marks, the
+            punctuation after a word and dashes between words are no words. Scripts without spaces, such as Chinese and
+            Thai, and Korean count by character.
         threshold: for `"near"`, the share of sequences in common (Jaccard's index, above 0 and up to 1) from which a
             text is a duplicate. At 0.8 two texts of thirty words may differ in one of them, and two of a hundred in
             three. Mind that the word may be the one that counts, such as a version: raise it, or use `"text"`.
@@ -133,10 +138,10 @@ def _alike(documents: Sequence[str], threshold: float) -> dict[int, int]:
 
 
 def _shingles(document: str) -> frozenset[Hashable]:
-    words = words_of(document)
-    if len(words) < _SHINGLE:
-        return frozenset([tuple(words) or _normalised(document)])
-    return frozenset(tuple(words[start : start + _SHINGLE]) for start in range(len(words) - _SHINGLE + 1))
+    parts = parts_of(document)
+    if len(parts) < _SHINGLE:
+        return frozenset([tuple(parts) or _normalised(document)])
+    return frozenset(tuple(parts[start : start + _SHINGLE]) for start in range(len(parts) - _SHINGLE + 1))
 
 
 def _jaccard(one: frozenset[Hashable], other: frozenset[Hashable]) -> float:
@@ -145,4 +150,4 @@ def _jaccard(one: frozenset[Hashable], other: frozenset[Hashable]) -> float:
 
 
 def _normalised(document: str) -> str:
-    return " ".join(document.casefold().split())
+    return " ".join(spelled(document).split())

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ksdk_rerank._arguments import number
-from ksdk_rerank._words import words_of
+from ksdk_rerank._words import terms_of
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
 
@@ -33,8 +33,8 @@ class LexicalReranker(ScoringReranker):
     """BM25 over the candidates: the words of the query that are rare among them count most.
 
     It needs nothing but the text, so it serves as a baseline, as the cheap stage of a `Cascade` and as a fallback. It
-    cannot tell that two words mean the same; for that, use a cross-encoder. Words are compared without case; Chinese
-    and Japanese are compared by character.
+    cannot tell that two words mean the same; for that, use a cross-encoder. Words are compared without case. Scripts
+    without spaces, such as Chinese, Japanese and Thai, and Korean are compared by characters and pairs of neighbours.
 
     It does not improve on a first stage that knows how rare words are in the whole collection, because among the
     candidates the words that matter most are in all of them: after BM25 over the collection, nDCG@10 falls from .506 to
@@ -63,16 +63,16 @@ class LexicalReranker(ScoringReranker):
         return "lexical"
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        words = [words_of(document) for document in documents]
-        terms = words_of(query)
-        mean_length = sum(map(len, words)) / len(words) or 1.0
-        counts = [Counter(document) for document in words]
-        idf = {term: _idf(sum(term in count for count in counts), len(counts)) for term in set(terms)}
+        terms = [terms_of(document) for document in documents]
+        asked = Counter(terms_of(query))
+        mean_length = sum(map(len, terms)) / len(terms) or 1.0
+        counts = [Counter(document) for document in terms]
+        weights = {term: n * _idf(sum(term in count for count in counts), len(counts)) for term, n in asked.items()}
         raw = []
-        for count, document in zip(counts, words, strict=True):
+        for count, document in zip(counts, terms, strict=True):
             norm = self.k1 * (1 - self.b + self.b * len(document) / mean_length)
-            raw.append(sum(idf[term] * count[term] / (count[term] + norm) for term in terms if term in count))
-        return Scores(raw, upper_bound=sum(idf[term] for term in terms))
+            raw.append(sum(weights[term] * count[term] / (count[term] + norm) for term in weights if term in count))
+        return Scores(raw, upper_bound=sum(weights.values()))
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
         return await _worker.arun(lambda: self.score(query, documents))

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - ambiguous characters are what is tested
 """`Deduplicated`: each text once."""
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ksdk_rerank import InputOrder
+from ksdk_rerank.compose._parts import parts_of
 from ksdk_rerank.compose.deduplicated import Deduplicated, _alike, _jaccard, _shingles
 
 Call = Callable[..., Any]
@@ -60,11 +64,83 @@ def test_at_the_default_one_word_in_thirty_and_three_in_a_hundred_may_differ() -
     assert not near(100, 4)
 
 
-def test_near_compares_words_without_marks_and_chinese_by_character() -> None:
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["Yes, it is!", "yes it is", "Yes; it is...", "YES , it is ?", "yes,it is"],
+        ["He said “no”.", 'He said "no".', "he said 'no'", "He said «no»", "¿He said no?"],
+        ["It doesn't.", "It doesn’t", "It doesn\N{ACUTE ACCENT}t"],
+        ["a word—another", "a word — another", "a word -- another", "a word–another", "a word another"],
+        ["well-known", "well\N{NON-BREAKING HYPHEN}known", "well known"],
+        ["2020-2024", "2020–2024", "2020—2024", "2020\N{MINUS SIGN}2024"],
+        ["at -5 degrees", "at \N{MINUS SIGN}5  degrees", "At\n–5 degrees"],
+        ["a<b", "a < b"],
+        ["Straße", "STRASSE", "stra\N{SOFT HYPHEN}sse"],
+        ["café", "cafe\N{COMBINING ACUTE ACCENT}"],
+        ["ＡＢＣ，１２３％", "abc, 123%"],
+        ["鍵は更新され、古い鍵は有効です", "鍵は更新され、 古い鍵は有効です。", "鍵は更新され古い鍵は有効です"],
+        ["नमस्ते दुनिया।", "नमस्ते दुनिया"],
+    ],
+)
+def test_marks_that_change_the_look_of_a_text_make_no_difference(texts: list[str]) -> None:
+    for threshold in (0.8, 1.0):
+        ranking = Deduplicated(InputOrder(), by="near", threshold=threshold).rank("q", texts)
+        assert ranking.duplicates == dict.fromkeys(range(1, len(texts)), 0)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["C", "C++", "C#", "C--"],
+        ["It is -5 outside", "It is 5 outside", "It is +5 outside", "It is ±5 outside"],
+        ["10%", "10‰", "10", "10°", "10′", "10″", "§10", "#10"],
+        ["if a < b then", "if a > b then", "if a b then", "if a <= b then", "if a ≠ b then", "if a = b then"],
+        ["x == y", "x = y", "x != y", "x := y"],
+        ["5€", "5$", "5£", "5"],
+        ["3.14", "3,14", "3 14", "3:14", "3-14", "3/14"],
+        ["10²", "102", "10₂"],
+        ["5½", "51/2"],
+        ["A-", "A+", "A", "A*"],
+        ["(a + b) * c", "a + (b * c)", "a + b * c"],
+        ["[0, 1)", "(0, 1]", "[0, 1]"],
+        ["ready", "!ready", "¬ready", "~ready"],
+        [".NET", "NET"],
+        ["run --force", "run -force", "run force"],
+        ["x && y", "x || y", "x & y"],
+        ["foo_bar", "foo bar", "foo/bar", "foo\\bar", "foo.bar"],
+        ["👍", "👎"],
+        ["価格は-5円", "価格は5円"],
+        ["do", "do not", "don't"],
+    ],
+)
+def test_marks_that_carry_meaning_are_counted(texts: list[str]) -> None:
+    for threshold in (0.8, 1.0):
+        assert not Deduplicated(InputOrder(), by="near", threshold=threshold).rank("q", texts).duplicates
+
+
+def test_chinese_and_japanese_are_compared_by_character() -> None:
     near = Deduplicated(InputOrder(), by="near")
-    assert near.rank("q", ["Yes, it is!", "yes it is"]).duplicates == {1: 0}
     text = "鍵は九十日ごとに更新され、古い鍵は一週間有効です"
     assert near.rank("q", [text, text + "。", "古い鍵は一週間有効です"]).duplicates == {1: 0}
+
+
+def test_texts_equal_but_for_their_encoding_are_left_out(call: Call) -> None:
+    documents = ["Café", "CAFE\N{COMBINING ACUTE ACCENT}", "ｃａｆé", "Cafe", "10²", "102"]
+    assert call(Deduplicated(InputOrder()).rank, "q", documents).duplicates == {1: 0, 2: 0}
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=80))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_cut_into_parts_that_letter_case_and_spaces_do_not_change(text: str) -> None:
+    assert parts_of(f"  {text}\n") == parts_of(text)
+    assert all(part and not part.isspace() for part in parts_of(text))
+
+
+@pytest.mark.parametrize("piece", ["-", ".", ".-", "a-", "!=", "'", "a\u0316\u0301", "，", "\u0301"])
+def test_long_runs_of_marks_take_linear_time(piece: str) -> None:
+    started = time.process_time()
+    parts_of("a" + piece * (200_000 // len(piece)))
+    assert time.process_time() - started < 20  # a pattern that goes back takes hours
 
 
 def test_texts_without_words_repeat_only_their_like() -> None:

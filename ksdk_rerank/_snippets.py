@@ -1,0 +1,48 @@
+"""Text shortened to one line."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+__all__ = ["shortened"]
+
+_JOINER = "\u200d"
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters, with `...` if it was cut.
+
+    It is cut after a word or, if the second half of the line has no space, between characters as readers see them.
+    """
+    line = " ".join(text.split())
+    if len(line) <= width:
+        return line
+    end = width - len(" ...")
+    space = line.rfind(" ", end // 2, end + 1)
+    if space > 0:
+        return line[:space] + " ..."
+    whole = next((at for at in range(end, end // 2, -1) if not _is_inside_a_character(line, at)), end)
+    return line[:whole] + "..."
+
+
+def _is_inside_a_character(line: str, at: int) -> bool:
+    """Whether a cut there parts a letter from its marks, or an emoji; a part of UAX #29's rules."""
+    before, after = line[at - 1], line[at]
+    if before == _JOINER or after == _JOINER or unicodedata.category(after).startswith("M"):
+        return True
+    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":  # skin tones, flags of regions
+        return True
+    if "\u1160" <= after <= "\u11ff" or after in "\u0e33\u0eb3":  # later parts of a Hangul syllable, Thai and Lao am
+        return True
+    return _is_flag(after) and sum(1 for _ in _flags_before(line, at)) % 2 == 1
+
+
+def _flags_before(line: str, at: int) -> Iterator[str]:
+    while at and _is_flag(line[at - 1]):
+        at -= 1
+        yield line[at]
+
+
+def _is_flag(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"

@@ -1,0 +1,76 @@
+"""What near-duplicates are compared by: words, and the marks between them that carry meaning."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+from ksdk_rerank._words import Spelling, normalised, patterns_for
+
+__all__ = ["parts_of", "spelled"]
+
+_QUOTES = "'\"`\u2018-\u201f\u2039\u203a\u00ab\u00bb\u300c-\u300f\u301d-\u301f\u00a1\u00bf"  # also inverted ! and ?
+_DASHES = "\\-\u05be\u2010-\u2015\u2043\u2212\u2e3a\u2e3b\u301c"
+_STOPS = ".,;:!?\u3001\u3002\u060c\u061b\u061f\u06d4\u0964\u0965"
+_BLANK = re.compile(f"[\\s{_QUOTES}]")
+# What NFKC would merge with its neighbours: 102 of 10², log28 of log₂8.
+_SPELLING = Spelling({"<super>": "^", "<sub>": "_", "<fraction>": " ", "<circle>": " "})
+
+
+def parts_of(document: str) -> list[str]:
+    """The words of a text and the marks between them that carry meaning, in order.
+
+    Every mark counts, with these exceptions, which change the look of a text and not its sense:
+
+    - quotation marks, straight or curly;
+    - the same kind of dash: each counts as a hyphen, and none does between spaces or two letters ("well-known", "a - b"
+      and "a b" are alike; "-5", "10-20", "A-" and "--force" have theirs);
+    - full stops, commas, colons, `!`, `?` and the like, unless something is written right behind them that makes them
+      part of it ("3.14", "10:30", "node.js", ".NET", "!=", "!ready" have theirs; "Yes, it is!" has none).
+    """
+    text = spelled(document)
+    cut = patterns_for(text)
+    parts = []
+    for found in _parts_pattern(cut.word.pattern).finditer(text):
+        before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
+        if found.lastgroup == "dash":
+            if _dash_counts(before, after):
+                parts.append("-" * len(found[0]))
+        elif found.lastgroup != "stop" or _stop_counts(found[0], before, after, cut.character):
+            parts.append(found[0])
+    return parts
+
+
+def spelled(document: str) -> str:
+    """A text without case and without differences of encoding; superscripts and the like are marked as such."""
+    return normalised(document, _SPELLING)
+
+
+@cache
+def _parts_pattern(word: str) -> re.Pattern[str]:
+    return re.compile(f"{word}|(?P<dash>[{_DASHES}]++)|(?P<stop>[{_STOPS}]++)|[^\\s{_QUOTES}]")
+
+
+def _dash_counts(before: str, after: str) -> bool:
+    if _is_blank(before) and _is_blank(after):
+        return False
+    return not (_is_letter(before) and _is_letter(after))
+
+
+def _stop_counts(stop: str, before: str, after: str, unspaced: re.Pattern[str]) -> bool:
+    if before.isdigit() and after.isdigit():
+        return True
+    if set(stop) <= {",", ";"} or unspaced.match(before) or unspaced.match(after):
+        return False  # what separates may stand without a space, as everything does in scripts without spaces
+    if before.isdigit() or _is_letter(before):
+        return after.isdigit() or _is_letter(after) or unicodedata.category(after or " ") == "Sm"
+    return not _is_blank(after) and unicodedata.category(after) not in ("Pe", "Po", "Pd")
+
+
+def _is_blank(character: str) -> bool:
+    return not character or _BLANK.match(character) is not None
+
+
+def _is_letter(character: str) -> bool:
+    return bool(character) and unicodedata.category(character)[0] in "LM"
