@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._words import encodable
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
 __all__ = ["Call", "checked_min_score", "checked_top_n"]
+
+_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,12 @@ class Call:
                 raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")
         top_n, min_score = checked_top_n(top_n), checked_min_score(min_score)
         positions = [index for index, document in enumerate(documents) if document.strip()]
-        return cls(_encodable(query), documents, positions, top_n, min_score)
+        return cls(encodable(query), documents, positions, top_n, min_score)
 
     @property
     def texts(self) -> list[str]:
         """What the model reads: the documents that are not blank, in characters that can be encoded."""
-        return [_encodable(self.documents[position]) for position in self.positions]
+        return [encodable(self.documents[position]) for position in self.positions]
 
     def finish(self, ranking: Ranking) -> Ranking:
         """`ranking` over `texts` becomes one over `documents`, cut to what the caller asked for."""
@@ -52,7 +57,12 @@ class Call:
             )
         positions = [self.positions[ranked.index] for ranked in ranking]
         results = [
-            replace(ranked, index=position, document=self.documents[position])
+            replace(
+                ranked,
+                index=position,
+                document=self.documents[position],
+                span=_in_original(ranked.span, self.documents[position]),
+            )
             for ranked, position in zip(ranking, positions, strict=True)
         ]
         has_scores = any(ranked.score is not None for ranked in results)
@@ -64,13 +74,13 @@ class Call:
         return replace(ranking, results=tuple(results[: self.top_n]), duplicates=duplicates)
 
 
-def _encodable(text: str) -> str:
-    """`text` with halves of surrogate pairs, which no tokenizer and no JSON body can carry, joined or replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+def _in_original(span: tuple[int, int] | None, document: str) -> tuple[int, int] | None:
+    """A span of the encodable text as one of `document`, where a character may be a pair of surrogates."""
+    if span is None:
+        return None
+    pairs = [pair.start() - earlier for earlier, pair in enumerate(_SURROGATES.finditer(document))]
+    start, end = (at + bisect_left(pairs, at) for at in span)
+    return start, end
 
 
 def checked_top_n(top_n: object) -> int | None:

@@ -37,7 +37,8 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
 
     A document has the hit's id and text, and as metadata what else the service sent. `title`, `source` and
     `retrieval_score` (this search's, a float of no fixed range; higher is better) are there only if it sent them. What
-    the knowledge base itself stores under `retrieval_score`, `relevance_score` or `reranked_by` is left out.
+    the knowledge base itself stores under `retrieval_score`, `relevance_score` or `reranked_by` is left out;
+    another title or source there is called `metadata.title` or `metadata.source`.
 
     Raises `MissingKey` without a key, and what `KnowledgeSDKClient.search` raises. Threads and loops may share it.
     """
@@ -128,6 +129,6 @@ class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True)
 
 
 def _document(hit: SearchHit) -> Document:
-    sent = {"title": hit.title, "source": hit.source, "retrieval_score": hit.score}
-    known = {name: value for name, value in sent.items() if value is not None}
-    return Document(page_content=hit.text, id=hit.id, metadata={**without_scores(hit.metadata), **known})
+    metadata = without_scores(hit.metadata_beside({"title": hit.title, "source": hit.source}))
+    known = {} if hit.score is None else {"retrieval_score": hit.score}
+    return Document(page_content=hit.text, id=hit.id, metadata=metadata | known)

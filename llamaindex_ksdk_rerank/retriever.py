@@ -42,8 +42,9 @@ class KnowledgeSDKRetriever(BaseRetriever):
 
     Each hit becomes a `TextNode` with the hit's text and id, and its score as `NodeWithScore.score` (None if the
     service sends none; compare scores within one search only). `node.metadata` has `title`, `source` and whatever
-    else the service sent; nested values are JSON strings there, as vector stores take flat metadata only. An LLM sees
-    the title and the source, embedding models and rerankers see the title; the rest is for your code.
+    else the service sent; nested values are JSON strings there, as vector stores take flat metadata only. If the
+    service's metadata has another title or source, that one is called `metadata.title` or `metadata.source`. An LLM
+    sees the title and the source, embedding models and rerankers see the title; the rest is for your code.
 
     LlamaIndex keeps one node of each id. If several hits of a search have the same id, as passages of one item may,
     those after the first get an id made of the service's and their text, the same in every search, and all of them
@@ -136,10 +137,8 @@ def _other_id(hit: SearchHit, taken: Set[str]) -> str:
 
 
 def _node(hit: SearchHit, node_id: str, added: dict[str, str]) -> NodeWithScore:
-    named = {"title": hit.title, "source": hit.source}
-    metadata = {key: value for key, value in named.items() if value is not None} | added
-    rest = without_scores(hit.metadata)
-    metadata = {**metadata, **{key: _flat(value) for key, value in rest.items() if key not in metadata}}
+    sent = without_scores(hit.metadata_beside({"title": hit.title, "source": hit.source, **added}))
+    metadata = {key: _flat(value) for key, value in sent.items()}
     node = TextNode(
         id_=node_id,
         text=hit.text,

@@ -224,6 +224,23 @@ def test_text_that_cannot_be_encoded_is_mended_for_the_model_and_given_back_as_i
     documents[0].encode()
 
 
+def test_a_span_is_in_the_document_as_it_was_passed(call: Call) -> None:
+    class Finding(Reranker):
+        name = "finding"
+
+        def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
+            at = documents[0].index("passage")
+            return Ranking((Ranked(0, documents[0], span=(at, at + 7)),), self.name)
+
+        async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+            return self._rank(query, documents)
+
+    document = "\ud83d\ude00 \ud83d \ud83d\ude00 passage \ud83d\ude00"  # pairs, which the model reads as one character
+    (ranked,) = call(Finding().rank, "q", [document])
+    assert ranked.document == document
+    assert document[slice(*ranked.span)] == "passage"
+
+
 def test_the_model_never_sees_more_than_what_was_passed(call: Call) -> None:
     reranker = Fixed([1.0, 1.0])
     call(reranker.rank, "q", ("a", "b"))

@@ -12,6 +12,7 @@ from ksdk_rerank._arguments import integer
 from ksdk_rerank._closing import Closing
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService, Reply
+from ksdk_rerank._words import encodable
 from ksdk_rerank.errors import SearchUnavailable
 from ksdk_rerank.knowledgesdk.results import SearchResults, parse_results
 from ksdk_rerank.timeout import Timeout, checked_timeout
@@ -97,7 +98,7 @@ class KnowledgeSDKClient(Closing):
             extra: further fields of the request body, sent as they are.
 
         Returns:
-            The hits in the service's order. Items without any text are left out.
+            The hits in the service's order. Items without any text are left out, unless no item has any (`BadReply`).
 
         Raises:
             ValueError: the query is blank, `limit` is less than 1, or `extra` holds `query` or `limit`.
@@ -159,7 +160,7 @@ def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, ob
     limit = integer("limit", limit)
     if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
         raise ValueError(f"extra must not hold {', '.join(sorted(taken))}; pass that as an argument of its own")
-    body = {"query": query, "limit": limit, **(extra or {})}
+    body = {"query": encodable(query), "limit": limit, **(extra or {})}
     return body if api_key_id is None else {**body, "apiKeyId": api_key_id}
 
 

@@ -2,23 +2,25 @@
 
 Follows the vendor's clients (knowledgesdk-node of 2026-04-29, knowledgesdk-mcp and knowledgesdk-cli 0.3.0 of
 2026-05-08, PyPI knowledgesdk 0.2.0), which disagree on the shape of a reply. But: what none of them would read is an
-error here, never an empty result.
+error here, never an empty result. A reply has hits with text, or is an empty list that nothing speaks against, or is a
+`ValueError` that quotes the service.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
+from ksdk_rerank._words import encodable
+from ksdk_rerank.knowledgesdk._items import TEXT_FIELDS, fields_of
+from ksdk_rerank.knowledgesdk._reply import failure_in, joined, names_in, words_in
+
 __all__ = ["SearchHit", "SearchResults", "parse_results"]
 
 _LIST_FIELDS = ("hits", "results", "items")
-_TEXT_FIELDS = ("content", "snippet", "description", "title")
-_SOURCE_FIELDS = ("source", "sourceUrl", "url")
-_DROPPED_FIELDS = frozenset({"embedding"})  # 1,536 numbers that nobody downstream reads
+_log = logging.getLogger("ksdk_rerank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,16 @@ class SearchHit:
     """One candidate of the first stage.
 
     Attributes:
-        id: the item's id; where the service sends none, one derived from source and text, the same every time.
-        text: what there is to read, and to rerank.
+        id: the item's id; if the service sends none, one derived from source and text, the same every time.
+        text: what there is to read, and to rerank. A text in parts is joined by line ends.
         title: the item's title, or None.
-        source: where the item comes from, usually a URL, or None.
+        source: the item's origin, usually a URL, or None.
         score: the first stage's score, or None. Its range is not documented: compare it within one reply only.
-        metadata: everything else that the service sent, such as `category`.
+        metadata: everything else that the service sent, such as `category`, as JSON can write it.
+
+    The item's own fields come first. Its nested `metadata` object stands in for a title or source that it lacks, and is
+    part of `metadata` as a whole, under the names that it has there. If the item has another value under such a name,
+    that one stays, and the nested one is called `metadata.NAME`. Nothing is lost but embeddings.
     """
 
     id: str
@@ -41,6 +47,13 @@ class SearchHit:
     score: float | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
 
+    def metadata_beside(self, named: Mapping[str, object]) -> dict[str, object]:
+        """`metadata` together with what an adapter puts there under names of its own; None is left out.
+
+        If `metadata` has another value under one of those names, it is called `metadata.NAME`.
+        """
+        return joined({name: value for name, value in named.items() if value is not None}, self.metadata.items())
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResults(Sequence[SearchHit]):
@@ -49,7 +62,7 @@ class SearchResults(Sequence[SearchHit]):
     Attributes:
         hits: at most as many as asked for.
         query: the query as the service understood it.
-        total: how many hits the service counts; whether beyond those sent is not documented.
+        total: how many hits the service counts. Whether that includes more than it sent is not documented.
     """
 
     hits: tuple[SearchHit, ...]
@@ -76,76 +89,82 @@ class SearchResults(Sequence[SearchHit]):
 
 
 def parse_results(data: object, query: str, limit: int) -> SearchResults:
-    """Read a decoded reply; a `ValueError` says what is odd about one that cannot be read."""
-    items = _items(data)
-    hits = [hit for position, item in enumerate(items) if (hit := _hit(item, position)) is not None]
+    """Read a decoded reply; a `ValueError` says what is odd about one that cannot be read.
+
+    Items without any text are left out, and a warning says so, as long as others have text.
+    """
     envelope = data if isinstance(data, dict) else {}
+    items, hits = _first_readable(_lists(data))
+    failure = failure_in(envelope)
     total, said_query = envelope.get("total"), envelope.get("query")
+    counted = total if isinstance(total, int) and not isinstance(total, bool) else len(items)
+    if not hits and counted > 0:
+        failure = failure or f"total: {counted}"
+    if failure and not hits:
+        raise ValueError(f"it has no hits beside {failure}{_quoted(envelope, failure)}")
+    if failure:
+        _log.warning("a search found %d hits beside %s", len(hits), failure)
     return SearchResults(
         tuple(hits[:limit]),
-        query=said_query if isinstance(said_query, str) else query,
-        total=total if isinstance(total, int) and not isinstance(total, bool) else len(items),
+        query=encodable(said_query if isinstance(said_query, str) else query),
+        total=counted,
     )
 
 
-def _items(data: object) -> list[object]:
+def _lists(data: object) -> list[list[object]]:
     if isinstance(data, list):
-        return data
+        return [data]
     if not isinstance(data, dict):
         raise ValueError(f"the reply is {_kind(data)}, not an object or an array")
     lists = [data[name] for name in _LIST_FIELDS if isinstance(data.get(name), list)]
     if not lists:
-        raise ValueError(f"the reply has no list of hits (none of {', '.join(_LIST_FIELDS)})")
-    return next(filter(None, lists), [])
+        wrong = [f"{name} is {_kind(data[name])}" for name in _LIST_FIELDS if name in data]
+        there = "; ".join(wrong) or f"none of {', '.join(_LIST_FIELDS)}, it has {names_in(data)}"
+        raise ValueError(f"the reply has no list of hits ({there}){_quoted(data)}")
+    return lists
 
 
-def _hit(item: object, position: int) -> SearchHit | None:
-    """The hit in `item`, or None where it has no text."""
-    if not isinstance(item, dict):
-        raise ValueError(f"item {position} is {_kind(item)}, not an object")
-    text_field = _first_text(item, _TEXT_FIELDS)
-    if text_field is None:
-        return None
-    source_field = _first_text(item, _SOURCE_FIELDS)
-    text, source = item[text_field], item[source_field] if source_field else None
-    nested = item.get("metadata")
-    rest = {**nested, **item} if isinstance(nested, dict) else item
-    read = {"id", "title", "score", text_field, source_field}
-    if isinstance(nested, dict):
-        read.add("metadata")
-    return SearchHit(
-        id=_id(item.get("id"), source, text),
-        text=text,
-        title=item["title"] if _first_text(item, ["title"]) else None,
-        source=source,
-        score=_score(item.get("score")),
-        metadata={name: value for name, value in rest.items() if name not in read | _DROPPED_FIELDS},
-    )
+def _first_readable(lists: Sequence[list[object]]) -> tuple[list[object], list[SearchHit]]:
+    """The first of `lists` that has hits with text, or an empty one if all are empty."""
+    refused: ValueError | None = None
+    for items in filter(None, lists):
+        try:
+            return items, _hits(items)
+        except ValueError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return [], []
 
 
-def _first_text(item: Mapping[str, object], names: Sequence[str]) -> str | None:
-    """The first of `names` under which `item` has a text that is not blank."""
-    for name in names:
-        value = item.get(name)
-        if isinstance(value, str) and value.strip():
-            return name
-    return None
+def _hits(items: list[object]) -> list[SearchHit]:
+    hits, without_text = [], []
+    for position, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ValueError(f"item {position} is {_kind(item)}, not an object")
+        try:
+            fields = fields_of(item)
+        except ValueError as error:
+            raise ValueError(f"item {position} cannot be read: {error}") from error
+        if fields is None:
+            without_text.append(item)
+        else:
+            hits.append(SearchHit(**fields))
+    if without_text:
+        said = (
+            f"{len(without_text)} of {len(items)} items have no text under {', '.join(TEXT_FIELDS)}"
+            f" (the first has {names_in(without_text[0])}){_quoted(without_text[0])}"
+        )
+        if not hits:
+            raise ValueError(said)
+        _log.warning("a search found more than it can show: %s", said)
+    return hits
 
 
-def _id(value: object, source: str | None, text: str) -> str:
-    if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
-        return str(value)
-    return hashlib.sha256(f"{source or ''}\0{text}".encode(errors="replace")).hexdigest()[:32]
-
-
-def _score(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return score if math.isfinite(score) else None
+def _quoted(data: object, said: str = "") -> str:
+    """The service's own words for the end of a message that has `said` so far."""
+    words = words_in(data)
+    return f"; it says: {words}" if words and words not in said else ""
 
 
 def _kind(value: object) -> str:

@@ -25,7 +25,7 @@ from pydantic import SecretStr, ValidationError
 
 from ksdk_rerank import Deduplicated, KnowledgeSDKClient
 from ksdk_rerank.errors import MissingKey, SearchUnavailable, ServerError, Unauthorized
-from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn
+from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn, LocalServer, Reply
 from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, RerankedRetriever
 
 SECRET = "knowledgesdk_test_do_not_show_me"
@@ -53,6 +53,23 @@ async def test_documents_carry_id_text_title_source_and_score(retriever: Knowled
     assert best.metadata["category"] == "general"
     assert type(best.metadata["retrieval_score"]) is float
     json.dumps([document.metadata for document in found])
+
+
+def test_nothing_the_service_sent_is_lost_and_all_can_be_written_as_json() -> None:
+    nested = {"id": "doc-7", "title": "R", "page": float("nan"), "cut": "gr\ud83d"}
+    hit = {"id": 1, "content": "cut \ud83d", "title": "T", "score": 0.5, "metadata": nested}
+    with LocalServer(lambda request: Reply.json({"hits": [hit]})) as server:
+        (document,) = KnowledgeSDKRetriever(api_key="sk_ks_1", base_url=server.url).invoke("key")
+    assert (document.id, document.page_content) == ("1", "cut \ufffd")
+    assert document.metadata == {
+        "title": "T",
+        "retrieval_score": 0.5,
+        "id": "doc-7",
+        "metadata.title": "R",
+        "page": None,
+        "cut": "gr\ufffd",
+    }
+    json.dumps(document.model_dump(), ensure_ascii=False, allow_nan=False).encode()
 
 
 async def test_what_the_service_did_not_send_is_not_in_the_metadata(

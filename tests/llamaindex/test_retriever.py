@@ -53,6 +53,17 @@ def over(stand_in: KnowledgeSDKStandIn, similarity_top_k: int = 20) -> Knowledge
     )
 
 
+def test_nothing_the_service_sent_is_lost_and_all_can_be_written_as_json(
+    answering: Callable[..., KnowledgeSDKRetriever],
+) -> None:
+    nested = {"title": "R", "page": float("nan"), "deep": {"cut": "gr\ud83d"}}
+    (found,) = answering({"id": 1, "content": "cut \ud83d", "title": "T", "metadata": nested}).retrieve("key")
+    assert found.text == "cut \ufffd"
+    metadata = {"title": "T", "metadata.title": "R", "page": None, "deep": '{"cut": "gr\ufffd"}'}
+    assert metadata.items() <= found.node.metadata.items()
+    json.dumps(found.node.to_dict(), ensure_ascii=False, allow_nan=False).encode()
+
+
 def test_hits_become_nodes_in_the_services_order(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
     query = "rotate an API key"
     with KnowledgeSDKClient(stand_in.api_key, base_url=stand_in.base_url) as client:

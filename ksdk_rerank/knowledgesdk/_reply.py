@@ -1,0 +1,172 @@
+"""What the JSON of a reply says, whatever its shape: the service's own words, texts, metadata that can be written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from ksdk_rerank._snippets import shortened
+from ksdk_rerank._words import encodable
+
+__all__ = ["failure_in", "joined", "names_in", "plain_fields", "text_in", "words_in"]
+
+_WORDS = ("message", "error", "errors", "detail", "msg", "reason", "description")
+_LONGEST_WORDS = 300
+_NAMES_SHOWN = 8
+_DEEPEST = 50
+_PARTS_DEEPEST = 5
+
+_ERRORS = {"error", "errors", "errorcode", "errormessage", "exception", "failed", "failure", "failures", "fault"}
+_CODES = {"code", "status", "statuscode", "httpstatus", "httpcode"}
+_GOOD = {"success", "succeeded", "successful", "ok"}
+_PARTIAL = {"timedout", "timeout", "partial", "partialresults", "searchcutoff", "terminatedearly", "incomplete"}
+_ALL_WELL = {
+    "",
+    "ok",
+    "okay",
+    "success",
+    "successful",
+    "succeeded",
+    "complete",
+    "completed",
+    "done",
+    "finished",
+    "ready",
+}
+_NOTHING_FOUND = {"empty", "none", "noresults", "nohits", "nomatch", "nomatches", "nothingfound", "nocontent"}
+_ABOUT_THE_REPLY = {"meta", "metadata", "response", "shards", "status"}
+
+
+def words_in(data: object, depth: int = 3) -> str:
+    """Why something went wrong in the service's own words, as far as `data` has any."""
+    if isinstance(data, str):
+        return shortened(encodable(data), _LONGEST_WORDS)
+    if depth and isinstance(data, list):
+        return shortened("; ".join(filter(None, (words_in(each, depth - 1) for each in data[:3]))), _LONGEST_WORDS)
+    if depth and isinstance(data, dict):
+        return next(filter(None, (words_in(data.get(name), depth - 1) for name in _WORDS)), "")
+    return ""
+
+
+def names_in(data: Mapping[object, object]) -> str:
+    """The names of an object's fields, for a message."""
+    names = [shortened(encodable(str(name)), 40) for name in list(data)[:_NAMES_SHOWN]]
+    return ", ".join(names) + (", ..." if len(data) > _NAMES_SHOWN else "") or "no field"
+
+
+def failure_in(envelope: Mapping[str, object]) -> str | None:
+    """The field that says a search did not go well, as `name: value`, or None.
+
+    Looks at errors, status codes, flags of success and of results that are not complete, also one level down in
+    `meta` and the like. A status in words counts unless it says that all went well or that nothing was found.
+    """
+    for name, value in envelope.items():
+        bare = _bare(name)
+        if _tells_of_failure(bare, value):
+            return f"{encodable(name)}: {words_in(value) or _scalar(value)}"
+        if bare in _ABOUT_THE_REPLY and isinstance(value, dict):
+            inner = {name: each for name, each in value.items() if not isinstance(each, dict)}
+            if failure := failure_in(inner):
+                return failure
+    return None
+
+
+def _tells_of_failure(bare: str, value: object) -> bool:
+    if bare in _ERRORS:
+        no_error = isinstance(value, str) and _bare(value) in _ALL_WELL | _NOTHING_FOUND | {"false", "0", "null"}
+        return bool(value) and not no_error
+    if bare in _GOOD:
+        return value is False or value == 0 or _bare(value) in ("false", "0", "no")
+    if bare in _PARTIAL:
+        return value is True or _bare(value) == "true"
+    if bare in _CODES:
+        if isinstance(value, str) and not value.strip().isdecimal():
+            return _bare(value) not in _ALL_WELL | _NOTHING_FOUND | {"true"}
+        if isinstance(value, bool):
+            return not value
+        code = int(value) if isinstance(value, str) else value
+        return isinstance(code, (int, float)) and not (code == 0 or 100 <= code < 400)
+    return False
+
+
+def _scalar(value: object) -> str:
+    return shortened(str(value), 80) if isinstance(value, (bool, int, float)) else _described(value)
+
+
+def _bare(name: object) -> str:
+    return "".join(filter(str.isalnum, name)).lower() if isinstance(name, str) else ""
+
+
+def text_in(value: object) -> tuple[str, bool]:
+    """The text of a field, and whether it is all that the field has.
+
+    Strings, lists of parts such as `{"type": "text", "text": "..."}`, and objects with a `text`. Parts of another type,
+    such as images, have no text. Raises `ValueError` if there should be text and it cannot be told which.
+    """
+    if isinstance(value, str):
+        return encodable(value), True
+    if not value or isinstance(value, (int, float)):
+        return "", False
+    texts, complete = _parts(value, _PARTS_DEEPEST)
+    if not texts and not complete:
+        raise ValueError(f"{_described(value)} without any text that can be told")
+    return encodable("\n".join(texts)), complete
+
+
+def _parts(value: object, depth: int) -> tuple[list[str], bool]:
+    """The texts in `value`, and whether they are all that is in it."""
+    if not value:
+        return [], True
+    if isinstance(value, str):
+        return [value], True
+    if depth and isinstance(value, list):
+        read = [_parts(each, depth - 1) for each in value]
+        return [text for texts, _ in read for text in texts], all(complete for _, complete in read)
+    if depth and isinstance(value, dict):
+        name = next((name for name in ("text", "content", "value", "parts") if name in value), None)
+        if name is not None:
+            texts, complete = _parts(value[name], depth - 1)
+            return texts, complete and value.keys() <= {name, "type"}
+        if isinstance(kind := value.get("type"), str) and kind != "text":
+            return [], False
+    raise ValueError(f"{_described(value)} that is no part of a text")
+
+
+def _described(value: object) -> str:
+    if isinstance(value, dict):
+        return f"an object with {names_in(value)}"
+    return "a string" if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+def plain_fields(fields: Mapping[str, object], depth: int = _DEEPEST) -> dict[str, object]:
+    """`fields` as JSON can write them: no halves of surrogate pairs, and None for numbers that are not finite."""
+    return joined({}, ((encodable(name), _plain(value, depth)) for name, value in fields.items()))
+
+
+def _plain(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (dict, list)) and depth == 0:
+        raise ValueError(f"its metadata is nested more than {_DEEPEST} levels deep")
+    if isinstance(value, dict):
+        return plain_fields(value, depth - 1)
+    if isinstance(value, list):
+        return [_plain(each, depth - 1) for each in value]
+    return value
+
+
+def joined(first: Mapping[str, object], then: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Both as one. A name that `first` has a value for stays its own; another value of `then` is `metadata.NAME`."""
+    both = dict(first)
+    for name, value in then:
+        place = name
+        while both.get(place) is not None and not _is_same(both[place], value):
+            place = f"metadata.{place}"
+        both[place] = value
+    return both
+
+
+def _is_same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other
