@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ksdk_rerank import Ranking, SearchResults, load_reranker
+from ksdk_rerank._snippets import shortened
 from ksdk_rerank.knowledgesdk import KnowledgeSDKClient
 from ksdk_rerank.loading import default_name
 from ksdk_rerank.testing import KnowledgeSDKStandIn
@@ -94,7 +94,7 @@ def _table(candidates: SearchResults, ranking: Ranking) -> Iterator[str]:
     yield "---  ---  ------  -----------  -----"
     for position, ranked in enumerate(ranking, start=1):
         hit = candidates[ranked.index]
-        title = textwrap.shorten(hit.title or hit.text, 70, placeholder=" ...")
+        title = shortened(hit.title or hit.text, 70)
         score = f"{_number(ranked.score):>6}  {_number(hit.score):>11}"
         yield f"{position:>3}  {ranked.index + 1:>3}  {score}  {title}"
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ksdk_rerank._call import Call
+from ksdk_rerank._snippets import shortened
 from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
@@ -55,7 +56,13 @@ def _run(options: argparse.Namespace) -> None:
         write(f"{client.url} found nothing for: {options.query}")
         return
     rows = [
-        [str(place), str(ranked.index + 1), number(ranked.score), hit.title or hit.text[:70], hit.source or ""]
+        [
+            str(place),
+            str(ranked.index + 1),
+            number(ranked.score),
+            hit.title or shortened(hit.text, 70),
+            hit.source or "",
+        ]
         for place, ranked, hit in found
     ]
     show(["rank", "was", "score", "title", "source"], rows, texts={"title", "source"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Container, Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING
+
+from ksdk_rerank._snippets import shortened
 
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
@@ -75,7 +76,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         if row.failure is not None:
             failed = len(row.failures)
             rest = f", {row.not_asked} not asked after that" if row.not_asked else ""
-            reason = shorten(row.failure, _LONGEST_REASON, placeholder=" ...")
+            reason = shortened(row.failure, _LONGEST_REASON)
             said.append(f"{row.name}: {failed} failed{rest}: {reason}")
         if row.fallbacks:
             said.append(f"{row.name}: {row.fallbacks} answered by a fallback")
@@ -85,7 +86,7 @@ def notes(evaluation: Evaluation) -> list[str]:
             said.append(f"{row.name}: read only the start of {row.truncated} documents")
     for reason in dict.fromkeys(evaluation.left_out.values()):
         ids = [query for query, why in evaluation.left_out.items() if why == reason]
-        said.append(f"left out, {reason}: {shorten(', '.join(ids), 80, placeholder=' ...')} ({len(ids)})")
+        said.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
     return [clean(line) for line in said]
 
 

@@ -1,4 +1,8 @@
-"""Search in a folder of Markdown and text files: SQLite FTS5, in memory, ranked by BM25."""
+"""Search in a folder of Markdown and text files: SQLite FTS5, in memory, ranked by BM25.
+
+What is indexed are the terms of `_words`, so that a search finds the same words as every other part of the package, in
+any script. FTS5 only stems the English ones.
+"""
 
 import hashlib
 import re
@@ -7,8 +11,9 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path, PurePosixPath
+
+from ksdk_rerank._words import encodable, terms_of
 
 __all__ = ["Chunk", "Hit", "SearchIndex", "chunks_of"]
 
@@ -16,7 +21,8 @@ _MARKDOWN = {".md", ".markdown"}
 _SUFFIXES = {*_MARKDOWN, ".txt"}
 _LONGEST = 1500  # characters in a chunk, unless one paragraph alone has more
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---$", re.DOTALL | re.MULTILINE)
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$")
+_LONGEST_HEADING = 1000  # characters; a longer line is text, or it would be repeated in the title of every part below
+_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 _FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
 
 
@@ -60,11 +66,11 @@ class SearchIndex:
         self._lock = threading.Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute(
-            "CREATE VIRTUAL TABLE chunks USING fts5(title, content, tokenize = 'porter unicode61 remove_diacritics 2')"
+            "CREATE VIRTUAL TABLE chunks USING fts5(title, content, tokenize = 'porter ascii')"  # parted at spaces
         )
         self._database.executemany(
             "INSERT INTO chunks (rowid, title, content) VALUES (?, ?, ?)",
-            ((row, chunk.title, chunk.content) for row, chunk in enumerate(self._chunks)),
+            ((row, _terms(chunk.title), _terms(chunk.content)) for row, chunk in enumerate(self._chunks)),
         )
 
     def __len__(self) -> int:
@@ -73,12 +79,13 @@ class SearchIndex:
     def search(self, query: str, limit: int) -> list[Hit]:
         """The best `limit` chunks that hold any word of the query, best first, ties in file order.
 
-        Any text is a safe query; one without words finds nothing.
+        In scripts without spaces any two neighbouring characters of the query are a word. Any text is a safe query; one
+        without words finds nothing.
         """
-        words = dict.fromkeys(re.findall(r"\w+", unicodedata.normalize("NFC", query)))
-        if not words:
+        terms = dict.fromkeys(_terms(query, inner=False).split(" "))
+        if "" in terms:
             return []
-        expression = " OR ".join(f'"{word}"' for word in words)
+        expression = " OR ".join(f'"{term}"' for term in terms)
         with self._lock:
             rows = self._database.execute(
                 "SELECT rowid, -bm25(chunks) FROM chunks WHERE chunks MATCH ? ORDER BY rank, rowid LIMIT ?",
@@ -95,8 +102,9 @@ class SearchIndex:
 def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
     """Cut one file into chunks at its Markdown headings, and long sections at blank lines.
 
-    Follows CommonMark for `#` headings and code fences. But: no headings underlined with `===` or `---`,
-    and fences may be indented at will, as in lists. Front matter is left out; `.txt` files have no headings.
+    Follows CommonMark for `#` headings and code fences. But: no headings underlined with `===` or `---` or of more
+    than 1,000 characters, and fences may be indented at will, as in lists. Front matter is left out; `.txt` files have
+    no headings.
 
         # Invoices            billing/invoices.md#due-dates, "Invoices > Due dates", "Net 30."
         ## Due dates
@@ -109,15 +117,15 @@ def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
         sections = list(_sections(_FRONT_MATTER.sub("", text)))
     else:
         sections = [((), re.split(r"\n\s*\n", text))]
-    name = path.stem.replace("-", " ").replace("_", " ")
+    name = encodable(path.stem).replace("-", " ").replace("_", " ")
     top = next((headings[0] for headings, _ in sections if headings and headings[0][0] == 1), (1, name))
-    slugs: set[str] = set()
+    slugs: dict[str, int] = {}
     for headings, paragraphs in sections:
         title = " > ".join([top[1], *(heading[1] for heading in headings if heading != top)])
         source = f"{path}#{_slug(headings[-1][1], slugs)}" if headings else str(path)
         for part, content in enumerate(_packed(paragraphs)):
-            key = f"{source} {part}" if part else source
-            yield Chunk(f"ki_{hashlib.sha256(key.encode()).hexdigest()[:16]}", title, content, source)
+            key = (f"{source} {part}" if part else source).encode(errors="surrogatepass")
+            yield Chunk(f"ki_{hashlib.sha256(key).hexdigest()[:16]}", title, content, encodable(source))
 
 
 def _files(folder: Path) -> list[PurePosixPath]:
@@ -130,7 +138,7 @@ def _files(folder: Path) -> list[PurePosixPath]:
 def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str]]]:
     """Each section: (level, text) of the headings that lead to it, and its paragraphs, code fences whole."""
     headings: tuple[tuple[int, str], ...] = ()
-    paragraphs = [""]
+    paragraphs: list[list[str]] = [[]]
     fence = ""
     for line in text.split("\n"):
         if fence:
@@ -139,16 +147,29 @@ def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str
                 fence = ""
         elif opening := _FENCE.match(line):
             fence = opening[1]
-        elif heading := _HEADING.match(line):
-            yield headings, paragraphs
-            level = len(heading[1])
-            headings = (*(above for above in headings if above[0] < level), (level, heading[2]))
-            paragraphs = [""]
+        elif heading := _heading(line):
+            yield headings, ["\n".join(lines) for lines in paragraphs]
+            headings = (*(above for above in headings if above[0] < heading[0]), heading)
+            paragraphs = [[]]
             continue
         elif not line.strip():
-            paragraphs.append("")
-        paragraphs[-1] += line + "\n"
-    yield headings, paragraphs
+            paragraphs.append([])
+        paragraphs[-1].append(line)
+    yield headings, ["\n".join(lines) for lines in paragraphs]
+
+
+def _heading(line: str) -> tuple[int, str] | None:
+    """The level and the text of a heading, or None if `line` is none."""
+    marks = line.lstrip(" ")
+    rest = marks.lstrip("#")
+    level = len(marks) - len(rest)
+    if len(line) - len(marks) > 3 or not 1 <= level <= 6 or not rest.startswith((" ", "\t")):
+        return None
+    text = rest.strip(" \t")
+    without_closing = text.rstrip("#")
+    if without_closing.endswith((" ", "\t")):
+        text = without_closing.rstrip(" \t")
+    return (level, text) if 0 < len(text) <= _LONGEST_HEADING else None
 
 
 def _packed(paragraphs: list[str]) -> Iterator[str]:
@@ -164,9 +185,29 @@ def _packed(paragraphs: list[str]) -> Iterator[str]:
         yield piece
 
 
-def _slug(heading: str, taken: set[str]) -> str:
-    """The anchor GitHub gives a heading: lower case, hyphens for spaces, a number if it is taken."""
-    base = re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
-    slug = next(slug for number in count() if (slug := f"{base}-{number}" if number else base) not in taken)
-    taken.add(slug)
+def _slug(heading: str, taken: dict[str, int]) -> str:
+    """The anchor GitHub gives a heading: lower case, hyphens for spaces, a number if it is taken.
+
+    `taken` has the last number of each, as in github-slugger (https://github.com/Flet/github-slugger, read 2026-11-26).
+    """
+    base = "".join(filter(_stays_in_slug, heading.lower())).strip().replace(" ", "-")
+    slug = base
+    while slug in taken:
+        taken[base] += 1
+        slug = f"{base}-{taken[base]}"
+    taken[slug] = 0
     return slug
+
+
+def _stays_in_slug(character: str) -> bool:
+    return character.isalnum() or character in "_- " or unicodedata.category(character).startswith("M")
+
+
+def _terms(text: str, *, inner: bool = True) -> str:
+    """The terms of `text` with spaces between; Latin letters without accents, as a search box is used."""
+    terms = " ".join(terms_of(text, inner=inner))
+    return (
+        terms
+        if terms.isascii()
+        else unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", terms)))
+    )

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from textwrap import shorten
 from typing import Literal, Self
 
+from ksdk_rerank._snippets import shortened
 from ksdk_rerank.testing.local_server import LocalServer, Reply, Request
 from ksdk_rerank.testing.search_index import Hit, SearchIndex
 
@@ -100,7 +100,7 @@ def _full(hit: Hit) -> dict[str, object]:
 
 def _short(hit: Hit) -> dict[str, object]:
     chunk = hit.chunk
-    snippet = shorten(chunk.content, 200, placeholder=" ...")
+    snippet = shortened(chunk.content, 200)
     fields = {"id": chunk.id, "url": chunk.source, "title": chunk.title, "snippet": snippet}
     return {**fields, "score": hit.score, "metadata": {"category": _category(hit)}}
 

@@ -49,8 +49,28 @@ def test_case_and_punctuation_make_no_difference() -> None:
     assert LexicalReranker().rank("RESTORE, Project!", ["a panel", "restore a project"])[0].index == 1
 
 
-def test_chinese_is_compared_by_character() -> None:
+def test_chinese_is_compared_by_characters_and_pairs() -> None:
     assert LexicalReranker().rank("如何退款", ["天气很好", "退款需要三天"])[0].index == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "right", "wrong"),
+    [
+        ("किताब कहाँ है", "मेरी किताब", "मेरा कताब और कुतुब"),
+        ("cafe\N{COMBINING ACUTE ACCENT} crème", "le café", "cafe cafe"),
+        ("ｶﾞｲﾄﾞ", "ガイドを読む", "カイトを見る"),
+        ("再設定する", "パスワードの再設定", "設再定本"),
+        ("รหัสผ่าน", "ลืมรหัสผ่าน", "ผ่านมาแล้ว"),
+        ("비밀번호", "비밀번호를 바꾸다", "번호 비밀이 아니다"),
+        ("\N{FULLWIDTH LATIN CAPITAL LETTER K}ey", "a key", "a door"),
+        ("hyphenation", "hyphen\N{SOFT HYPHEN}ation", "hyphen"),
+        ("میخواهم", "می\N{ZERO WIDTH NON-JOINER}خواهم", "می"),
+    ],
+)
+def test_the_right_document_comes_first_in_any_script(query: str, right: str, wrong: str) -> None:
+    ranking = LexicalReranker().rank(query, [wrong, right])
+    assert ranking[0].document == right
+    assert ranking[0].raw_score > ranking[1].raw_score  # type: ignore[operator]
 
 
 def test_a_query_without_words_scores_nothing_and_keeps_the_order() -> None:

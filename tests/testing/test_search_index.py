@@ -1,9 +1,13 @@
 import threading
+import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ksdk_rerank.testing.search_index import Chunk, SearchIndex, chunks_of
 
@@ -138,6 +142,87 @@ def test_a_file_without_text_gives_nothing(text: str) -> None:
     assert cut(text) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("# A", "A"),
+        ("   #  A  ", "A"),
+        ("#\tA\t#", "A"),
+        ("# A # B ##", "A # B"),
+        ("###### A", "billing > A"),
+        ("# #", "#"),
+        ("# A#", "A#"),
+        ("# " + "x" * 1000, "x" * 1000),
+        ("#", None),
+        ("# ", None),
+        ("#A", None),
+        ("    # A", None),
+        ("# " + "x" * 1001, None),
+    ],
+)
+def test_a_line_is_a_heading_with_this_text(line: str, title: str | None) -> None:
+    (chunk,) = cut(f"{line}\ntext\n")
+    assert chunk.title == (title or "billing")
+    assert (chunk.content == "text") == (title is not None)
+
+
+def test_anchors_keep_the_vowel_signs_of_a_heading() -> None:
+    assert cut("# हिन्दी में\ntext\n")[0].source == "guide/billing.md#हिन्दी-में"
+
+
+def test_an_anchor_with_a_number_that_a_heading_has_already_is_passed_over() -> None:
+    sources = [chunk.source for chunk in cut("# a\n1\n# a-1\n2\n# a\n3\n# a-1\n4\n# a\n5\n")]
+    assert [source.partition("#")[2] for source in sources] == ["a", "a-1", "a-2", "a-1-1", "a-3"]
+
+
+def test_a_file_name_that_is_no_unicode_is_replaced_and_ids_stay_apart() -> None:
+    one, other = (cut("# A\ntext\n\n", f"gu\udce9/caf{half}.md")[0] for half in ("\udce9", "\udcea"))
+    assert one.source == "gu\ufffd/caf\ufffd.md#a"
+    assert one.id != other.id
+    assert cut("text", "caf\udce9.md")[0].title == "caf\ufffd"
+
+
+@given(st.text(st.sampled_from("#`~- \n\t\rax一\u0301\ud800"), max_size=120), st.sampled_from(["a.md", "a.txt"]))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_cut_into_chunks_that_hold_all_its_lines(text: str, path: str) -> None:
+    chunks = cut(text, path)
+    assert len({chunk.id for chunk in chunks}) == len(chunks)
+    content = "\n".join(chunk.content for chunk in chunks)
+    for line in text.split("\n"):
+        is_marked = path == "a.md" and (line.lstrip().startswith("#") or text.startswith("---"))
+        assert is_marked or line.strip() in content
+
+
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Same\ntext\n" * MANY,
+        "".join(f"# a-{number}\n# a\ntext\n" for number in range(MANY)),
+        "# a" + " " * 20 * MANY + "b\n",
+        "# " + "# " * 10 * MANY + "\n",
+        "#" * 20 * MANY + "\n",
+        "`" * 20 * MANY + "a\n",
+        " " * 20 * MANY + "`\n",
+        "```\n" * MANY,
+        "---\n" + "--\n" * MANY,
+        "line of text\n" * 5 * MANY,
+        "\n \t" * 10 * MANY + "x",
+        ("\n" + " " * 200 + "x") * (MANY // 10),
+        "## " + "x" * 10 * MANY + "\n" + "### a\nt\n" * MANY,
+        "x\n\n" * 10 * MANY,
+    ],
+    ids=lambda text: ascii(text[:12]),
+)
+@pytest.mark.parametrize("path", ["a.md", "a.txt"])
+def test_cutting_takes_linear_time(text: str, path: str) -> None:
+    started = time.process_time()
+    cut(text, path)
+    assert time.process_time() - started < 10  # what goes back or counts from the start takes minutes
+
+
 # --- reading folders
 
 
@@ -257,3 +342,46 @@ def test_threads_may_share_an_index(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert found == [5] * 160
+
+
+# --- scripts
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("パスワードを再設定する方法", "再設定"),
+        ("パスワードを再設定する方法", "パスワードの変更"),
+        ("パスワードを再設定する方法", "ﾊﾟｽﾜｰﾄﾞ"),
+        ("退款需要三天", "如何退款"),
+        ("退款需要三天", "款"),
+        ("ลืมรหัสผ่าน", "รหัสผ่าน"),
+        ("비밀번호를 재설정하는 방법", "비밀번호 재설정"),
+        ("ពាក្យសម្ងាត់", "សម្ងាត់"),
+        ("စကားဝှက်ကို", "စကားဝှက်"),
+        ("पासवर्ड कैसे बदलें", "पासवर्ड"),
+        ("Сбросить пароль", "ПАРОЛЬ"),
+        ("𠀀𠮷野家", "𠮷野"),
+        ("The café", "CAFE\N{COMBINING ACUTE ACCENT}"),
+        ("Tiếng Việt", "tieng viet"),
+        ("hyphen\N{SOFT HYPHEN}ation", "hyphenation"),
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_words_of_any_script_are_found_inside_of_a_text(tmp_path: Path, text: str, query: str, form: str) -> None:
+    other = "天気がいい。天气很好 สวัสดี 안녕하세요 សួស្តី မင်္ဂလာပါ नमस्ते привет hello"
+    with index_of(tmp_path, a=unicodedata.normalize(form, text), b=other) as index:
+        (hit,) = index.search(query, 10)
+    assert hit.chunk.source == "a.md"
+    assert hit.chunk.content == unicodedata.normalize(form, text)
+
+
+def test_vowel_signs_are_part_of_a_word(tmp_path: Path) -> None:
+    with index_of(tmp_path, a="किताब", b="कताब") as index:
+        assert [hit.chunk.source for hit in index.search("किताब", 10)] == ["a.md"]
+
+
+def test_a_query_of_several_characters_does_not_find_every_text_that_has_one(tmp_path: Path) -> None:
+    with index_of(tmp_path, a="退款需要三天", b="条款") as index:
+        assert [hit.chunk.source for hit in index.search("退款", 10)] == ["a.md"]
+        assert [hit.chunk.source for hit in index.search("款", 10)] == ["b.md", "a.md"]

@@ -98,6 +98,15 @@ def test_a_long_snippet_is_cut_at_a_word(tmp_path: Path) -> None:
     assert snippet.endswith("word ...")
 
 
+def test_a_long_snippet_without_spaces_is_cut_at_a_character(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("返金は三日以内に処理されます。" * 50, encoding="utf-8")
+    with KnowledgeSDKStandIn(tmp_path, shape="results") as server:
+        snippet = ask(server, query="返金").json()["results"][0]["snippet"]
+    assert 190 <= len(snippet) <= 200
+    assert snippet.startswith("返金は三日以内に")
+    assert snippet.endswith("...")
+
+
 def test_limit_is_10_unless_given(tmp_path: Path) -> None:
     (tmp_path / "many.md").write_text("".join(f"# {n}\n\nneedle\n" for n in range(30)))
     with KnowledgeSDKStandIn(tmp_path) as server:
