@@ -22,10 +22,9 @@ from ksdk_rerank.base import Reranker
 
 __all__ = ["CountsTokens", "Window", "counting_leaf", "estimated_tokens", "windows"]
 
-_IDEOGRAPH = re.compile("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 # Possessive, and from the first of several marks only, so that a long row of them takes no quadratic time.
 _SENTENCE_END = re.compile(
-    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s+|[。！？｡]+[」』”’）]*\s*|\n\s*"  # noqa: RUF001 - they are meant
+    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s+|[。！？｡।॥؟۔።។။]++[」』”’）]*+\s*+|\n\s*+"  # noqa: RUF001 - they are meant
 )
 _SPACE = re.compile(r"\s+")
 _AT_FIRST = 4_096
@@ -81,9 +80,19 @@ def counting_leaf(reranker: Reranker) -> CountsTokens | None:
 
 
 def estimated_tokens(texts: Sequence[str]) -> list[int]:
-    """About how many tokens texts have: one for each Chinese or Japanese character, one for every four others."""
-    ideographs = [len(_IDEOGRAPH.findall(text)) for text in texts]
-    return [some + math.ceil((len(text) - some) / 4) for text, some in zip(texts, ideographs, strict=True)]
+    """About how many tokens texts have, by the size of their characters in UTF-8.
+
+    Tokenizers learn long pieces of the scripts that they see most, and those have small characters. Four ASCII
+    characters are one token. So are two characters of two bytes (Cyrillic, Greek, Arabic, accented Latin), and each
+    character of three (Chinese, Japanese, Hangul, Thai, Khmer, Devanagari). This is rather too high, so windows fit.
+    """
+    estimates = []
+    for text in texts:
+        ascii_only = len(text.encode("ascii", "ignore"))
+        # A character of n bytes is (n - 1) / 2 tokens, so ASCII adds nothing here.
+        wider = len(text.encode(errors="replace")) - len(text)
+        estimates.append(math.ceil(ascii_only / 4 + wider / 2))
+    return estimates
 
 
 def windows(

@@ -57,9 +57,10 @@ class LongDocuments(Wrapper):
             `truncated`.
 
     Tokens are the model's own where a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does; else
-    they are estimated as one for each Chinese or Japanese character and one for every four others. Windows begin and
-    end with sentences: at `.`, `!`, `?` before a space, at their Chinese and Japanese forms, and at line ends. A
-    sentence that is longer than a window is cut between words.
+    they are estimated: one for every four ASCII characters, one for two characters of scripts such as Cyrillic, one
+    for each character of scripts such as Chinese, Korean and Thai. Windows begin and end with sentences: at `.`, `!`,
+    `?` before a space, at their forms in other scripts, and at line ends. A sentence that is longer than a window is
+    cut between words.
 
     `Ranked.span` is where the best window is. A document that fits is passed on as it is and has no span; where all
     fit, nothing is added to the call. With `"max"` both scores are the best window's; with `"mean"` both are the mean,

@@ -22,8 +22,9 @@ _SUFFIXES = {*_MARKDOWN, ".txt"}
 _LONGEST = 1500  # characters in a chunk, unless one paragraph alone has more
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---$", re.DOTALL | re.MULTILINE)
 _LONGEST_HEADING = 1000  # characters; a longer line is text, or it would be repeated in the title of every part below
+_BLANK_LINES = re.compile(r"\n\s*\n")
 _ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
-_FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})")
+_FENCE = re.compile(r"`{3,}+(?=[^`]*$)|~{3,}+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
     if path.suffix.lower() in _MARKDOWN:
         sections = list(_sections(_FRONT_MATTER.sub("", text)))
     else:
-        sections = [((), re.split(r"\n\s*\n", text))]
+        sections = [((), _BLANK_LINES.split(text))]
     name = encodable(path.stem).replace("-", " ").replace("_", " ")
     top = next((headings[0] for headings, _ in sections if headings and headings[0][0] == 1), (1, name))
     slugs: dict[str, int] = {}
@@ -145,8 +146,8 @@ def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str
             bare = line.strip()
             if bare.startswith(fence) and not bare.strip(fence[0]):
                 fence = ""
-        elif opening := _FENCE.match(line):
-            fence = opening[1]
+        elif opening := _FENCE.match(line.lstrip()):
+            fence = opening[0]
         elif heading := _heading(line):
             yield headings, ["\n".join(lines) for lines in paragraphs]
             headings = (*(above for above in headings if above[0] < heading[0]), heading)

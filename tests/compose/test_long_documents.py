@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdk_rerank import InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.compose._windows import CountsTokens, Window, estimated_tokens, windows
+from ksdk_rerank.compose._windows import CountsTokens, Window, _sentences, estimated_tokens, windows
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
@@ -114,9 +114,29 @@ def test_a_text_without_any_break_is_cut_where_it_must_be() -> None:
     assert found[-1].span[1] == 10_000
 
 
-def test_tokens_are_estimated_by_script() -> None:
-    # 16 letters and spaces / 4 = 4; five ideographs = 5; 2 + ceil(3 / 4) = 3
-    assert estimated_tokens(["four words it is", "東京都庁舎", "東京abc", ""]) == [4, 5, 3, 0]
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("four words it is", 4),  # 16 characters of one byte
+        ("東京都庁舎", 5),
+        ("東京abc", 3),  # 2 + 3 / 4
+        ("", 0),
+        ("déjà vu", 3),  # 2 / 2 + 5 / 4 = 2.25
+        ("пароль", 3),  # 6 characters of two bytes
+        ("비밀번호", 4),
+        ("รหัสผ่าน", 8),
+        ("សម្ងាត់", 7),
+        ("किताब", 5),
+    ],
+)
+def test_tokens_are_estimated_by_the_size_of_characters(text: str, tokens: int) -> None:
+    assert estimated_tokens([text, text]) == [tokens, tokens]
+
+
+@pytest.mark.parametrize("text", ["पहला। दूसरा।", "أول؟ ثان؟", "የመጀመሪያ። ሁለተኛ።", "ទីមួយ។ ទីពីរ។", "ပထမ။ ဒုတိယ။"])
+def test_windows_break_between_the_sentences_of_any_script(text: str) -> None:
+    found = windows([text], limit=1, stride=1, count=lambda texts: [1 for _ in texts])
+    assert [window.text for window in found] == text.split()
 
 
 @given(
@@ -140,6 +160,19 @@ def test_windows_cover_every_character_that_is_not_white_space(texts: list[str],
                 assert window.text == window.text.strip() != ""
                 covered.update(range(*window.span))
             assert all(text[place].isspace() for place in set(range(len(text))) - covered)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_sentences_are_the_whole_text_whatever_it_is(text: str) -> None:
+    assert "".join(text[start:end] for start, end in _sentences(text)) == text
+
+
+@pytest.mark.parametrize("piece", [".", ". ", '."', ".) ", "。", "。」", "\n", "\n ", "!\u00a0", "।", "x", " ", "\r"])
+def test_sentences_are_found_in_linear_time(piece: str) -> None:
+    started = time.process_time()
+    _sentences("a" + piece * (500_000 // len(piece)) + "b")
+    assert time.process_time() - started < 10  # a pattern that goes back takes hours
 
 
 def test_a_megabyte_is_split_in_a_moment() -> None:

@@ -1,0 +1,44 @@
+"""Regular expressions read text that others wrote, so none may go back over it again and again."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import ksdk_rerank
+
+LENGTH = 40_000
+PIECES = [
+    *("x", "a1", "0", " ", "\t", "\n", "\n ", "\r\n", "#", "# ", "-", "--- ", "---\n", ".", ". ", '."', "`", "~", "`~"),
+    *("/v1", "/", "a/", ":", "a.", "+.-", "東", "。", "。」", "e\u0301", "\u0301", "\ud83d", "\u00ad", "\uff9e"),
+]
+
+
+def patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
+    """Those that a module has as a constant."""
+    for module in pkgutil.walk_packages(ksdk_rerank.__path__, "ksdk_rerank."):
+        if module.name.endswith("__main__"):
+            continue
+        try:
+            found = vars(importlib.import_module(module.name))
+        except ImportError:  # an extra is not installed
+            continue
+        for name, value in found.items():
+            if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
+                yield f"{module.name}.{name}", value
+
+
+@pytest.mark.parametrize(("name", "pattern"), [pytest.param(*found, id=found[0]) for found in patterns()])
+def test_no_pattern_takes_more_than_linear_time(name: str, pattern: re.Pattern[str]) -> None:
+    started = time.process_time()
+    for piece in PIECES:
+        for text in (piece * (LENGTH // len(piece)), "# a" + piece * (LENGTH // len(piece)) + "\x00"):
+            pattern.match(text)
+            for _ in pattern.finditer(text):
+                pass
+    assert time.process_time() - started < 20, name  # quadratic time would be minutes
