@@ -41,10 +41,10 @@ class Deduplicated(Wrapper):
     Args:
         reranker: what orders the rest, or its name.
         by: `"text"` leaves out texts that are equal but for case, white space and how Unicode encodes them. `"near"`
-            also leaves out those that share most of their sequences of three words. A word is also a mark that carries
-            meaning: C++ is not C#, -5 not 5, 10% not 10‰ and a < b not a > b, at any threshold. Quotation marks, the
-            punctuation after a word and dashes between words are no words. Scripts without spaces, such as Chinese and
-            Thai, and Korean count by character.
+            also leaves out those that share most of their sequences of three words. A mark that carries meaning counts
+            as a word: C++ differs from C#, -5 from 5, 10% from 10‰ and a < b from a > b. Quotation marks, punctuation
+            after a word and dashes between words do not count. Scripts without spaces, such as Chinese and Thai, and
+            Korean are compared by character.
         threshold: for `"near"`, the share of sequences in common (Jaccard's index, above 0 and up to 1) from which a
             text is a duplicate. At 0.8 two texts of thirty words may differ in one of them, and two of a hundred in
             three. Mind that the word may be the one that counts, such as a version: raise it, or use `"text"`.
