@@ -16,7 +16,8 @@ _NAMES_SHOWN = 8
 _DEEPEST = 50
 _PARTS_DEEPEST = 5
 
-_ERRORS = {"error", "errors", "errorcode", "errormessage", "exception", "failed", "failure", "failures", "fault"}
+_ERRORS = {"detail", "error", "errors", "exception", "failed", "failure", "failures", "fault"}
+_ERRORS |= {"errorcode", "errormessage", "haserror", "iserror"}
 _CODES = {"code", "status", "statuscode", "httpstatus", "httpcode"}
 _GOOD = {"success", "succeeded", "successful", "ok"}
 _PARTIAL = {"timedout", "timeout", "partial", "partialresults", "searchcutoff", "terminatedearly", "incomplete"}

@@ -81,6 +81,8 @@ def test_a_reply_that_cannot_be_read_is_refused_in_the_services_words(data: obje
         {"error": True},
         {"errors": [{"message": "shard 2"}]},
         {"errorCode": 7},
+        {"isError": True},
+        {"detail": "the index is being built"},
         {"success": False},
         {"ok": "false"},
         {"timed_out": True},
