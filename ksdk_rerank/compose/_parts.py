@@ -13,6 +13,7 @@ __all__ = ["parts_of", "spelled"]
 _QUOTES = "'\"`\u2018-\u201f\u2039\u203a\u00ab\u00bb\u300c-\u300f\u301d-\u301f\u00a1\u00bf"  # also inverted ! and ?
 _DASHES = "\\-\u05be\u2010-\u2015\u2043\u2212\u2e3a\u2e3b\u301c"
 _STOPS = ".,;:!?\u3001\u3002\u060c\u061b\u061f\u06d4\u0964\u0965"
+_NUMBER = re.compile(r"(?<!\s)\s*+\d")  # from the end of a dash
 _BLANK = re.compile(f"[\\s{_QUOTES}]")
 # What NFKC would merge with its neighbours: 102 of 10², log28 of log₂8.
 _SPELLING = Spelling({"<super>": "^", "<sub>": "_", "<fraction>": " ", "<circle>": " "})
@@ -24,18 +25,19 @@ def parts_of(document: str) -> list[str]:
     Every mark counts, with these exceptions, which change the look of a text and not its sense:
 
     - quotation marks, straight or curly;
-    - the same kind of dash: each counts as a hyphen, and none does between spaces or two letters ("well-known", "a - b"
-      and "a b" are alike; "-5", "10-20", "A-" and "--force" have theirs);
+    - the kind of a dash: each counts as a hyphen, and none does between spaces or two letters ("well-known", "a - b"
+      and "a b" have none; "-5", "10-20", "10 - 20", "A-" and "--force" have theirs);
     - full stops, commas, colons, `!`, `?` and the like, unless something is written right behind them that makes them
       part of it ("3.14", "10:30", "node.js", ".NET", "!=", "!ready" have theirs; "Yes, it is!" has none).
     """
     text = spelled(document)
     cut = patterns_for(text)
-    parts = []
+    parts: list[str] = []
     for found in _parts_pattern(cut.word.pattern).finditer(text):
         before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
         if found.lastgroup == "dash":
-            if _dash_counts(before, after):
+            between_numbers = parts and parts[-1][-1].isdigit() and _NUMBER.match(text, found.end())
+            if between_numbers or _dash_counts(before, after):
                 parts.append("-" * len(found[0]))
         elif found.lastgroup != "stop" or _stop_counts(found[0], before, after, cut.character):
             parts.append(found[0])
