@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
+from ksdk_rerank._environment import without_credentials
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.files import WAYS_OUT, graphs_in
 from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound
@@ -84,7 +86,7 @@ class Hub:
             self.failure = self._reason(error, "config.json")
             cached, _ = self._cached("config.json")
             if cached is None:
-                raise self.failure from error
+                raise self.failure from self._cause(error)
             logger.info("%s: taken from the cache, because the hub said %s", self._wanted, self._masked(repr(error)))
             return cached
 
@@ -100,7 +102,7 @@ class Hub:
             absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
             if absent or _status(error) == 404:  # a mirror may give no more than the status
                 return None
-            raise self._reason(error, name) from error
+            raise self._reason(error, name) from self._cause(error)
 
     def graphs(self) -> list[str]:
         return self._graphs
@@ -206,7 +208,7 @@ class Hub:
             "certificate" in str(each).lower() and type(each).__name__ != "FileMetadataError" for each in chain
         )
         names = _CERTIFICATES if of_certificates else _ADDRESSES
-        variables = [f"{name}={self._masked(os.environ[name])}" for name in names if os.environ.get(name)]
+        variables = [f"{name}={without_credentials(os.environ[name])}" for name in names if os.environ.get(name)]
         return f"; it was asked with {', '.join(variables)}: check these" if variables else ""
 
     def _quoted(self, chain: list[Exception]) -> str:
@@ -217,13 +219,26 @@ class Hub:
         return self._masked(f"{type(said).__name__}: {' '.join(str(said).split())}")
 
     def _masked(self, text: str) -> str:
-        """`text` without the token, and without passwords in addresses."""
+        """`text` without the token, and without what stands before the `@` of an address in the environment.
+
+        Of a malformed address an HTTP client may quote any part, so each part is masked.
+        """
         from huggingface_hub import get_token
 
-        for token in (self._settings.token, get_token()):
-            if token and token.strip():
-                text = text.replace(token.strip(), "**********")
-        return re.sub(r"(?<=//)[^/@\s]+@|^[^/@\s]+:[^/@\s]+@", "**********@", text)
+        tokens = f"{self._settings.token or ''} {get_token() or ''}"
+        secrets = set(re.split(r"[^!-~]+", tokens))  # what is between white space, and escapes in a `repr`
+        for name in _ADDRESSES:
+            before, at, _ = os.environ.get(name, "").rpartition("@")
+            if at:
+                parts = re.split("[/:@?#]+", before.partition("://")[2] or before)
+                secrets |= {part for part in (*parts, *map(unquote, parts))}
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, "**********") if len(secret) > 2 else text
+        return text
+
+    def _cause(self, error: Exception) -> Exception | None:
+        """`error`, to be raised from, unless a traceback would show a secret in it."""
+        return error if all(self._masked(str(each)) == str(each) for each in _chain(error)) else None
 
 
 def _chain(error: BaseException) -> Iterator[Exception]:
