@@ -231,7 +231,7 @@ class Hub:
             before, at, _ = os.environ.get(name, "").rpartition("@")
             if at:
                 parts = re.split("[/:@?#]+", before.partition("://")[2] or before)
-                secrets |= {part for part in (*parts, *map(unquote, parts))}
+                secrets |= {*parts, *map(unquote, parts)}
         for secret in sorted(secrets, key=len, reverse=True):
             text = text.replace(secret, "**********") if len(secret) > 2 else text
         return text

@@ -83,7 +83,7 @@ def test_a_token_that_the_files_call_a_separator_is_one(token: object) -> None:
 
 
 @pytest.mark.parametrize("token", [{"eos_token": "<eos>"}, {"eos_token": {"content": "<eos>"}}])
-def test_an_end_token_is_known_by_its_name_where_none_ends_the_pair(token: dict[str, object]) -> None:
+def test_an_end_token_is_known_by_its_name_if_none_ends_the_pair(token: dict[str, object]) -> None:
     with pytest.raises(UnsupportedModel, match="ends each text with <eos>"):
         check_pair(tokenizer_of("A <eos> B"), {"model_type": "qwen2"}, token, "m")
 
