@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 
 from ksdk_rerank import __version__
 from ksdk_rerank.commands import compare, demo, export, rank, search
+from ksdk_rerank.commands.streams import complain, flushed, prepare, warnings_told
 from ksdk_rerank.errors import RerankError
 
 __all__ = ["main"]
@@ -17,23 +16,39 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (by default the process's own) and return its exit status.
 
-    0 is success, 1 a failure that is explained on standard error, 2 wrong usage.
+    0 is success, 1 a failure that is explained on standard error, 2 wrong usage. A reader of standard output that left
+    early is a failure without a word. Standard output and error replace characters that they cannot carry.
     """
-    options = _parser().parse_args(arguments)
+    prepare()
     try:
-        status = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has had enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (RerankError, ValueError, OSError) as error:
-        from ksdk_rerank.evaluation.tables import clean
-
-        print(f"ksdk-rerank: {clean(str(error))}", file=sys.stderr)
-        return 1
+        with warnings_told():
+            return _run(arguments)
     except KeyboardInterrupt:
         return 130
-    return status or 0
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    status, failed = 1, None
+    ended: SystemExit | None = None
+    try:
+        options = _parser().parse_args(arguments)
+        status = options.run(options) or 0
+    except (RerankError, ValueError, OSError) as error:
+        failed = error
+    except SystemExit as end:  # after --help, --version and wrong usage
+        ended = end
+    lost = flushed()
+    if isinstance(lost, BrokenPipeError) or isinstance(failed, BrokenPipeError):  # such as `head`, which has had enough
+        return 1
+    if lost is not None:
+        complain(f"standard output cannot be written: {lost.strerror or lost}")
+        return 1
+    if ended is not None:
+        raise ended
+    if failed is not None:
+        complain(str(failed))
+        return 1
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -54,8 +54,9 @@ def run_demo(
         return
     texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in candidates]
     started = time.perf_counter()
-    ranking = ranker.rank(question, texts, top_n=top_n)
-    ranked = time.perf_counter() - started
+    with ranker:
+        ranking = ranker.rank(question, texts, top_n=top_n)
+        ranked = time.perf_counter() - started
 
     write(f"Question: {question}")
     write(f"First stage: {where}, {len(candidates)} candidates in {searched * 1000:.0f} ms")
@@ -63,7 +64,6 @@ def run_demo(
     write("")
     for line in _table(candidates, ranking):
         write(line)
-    ranker.close()
 
 
 @contextmanager

@@ -69,12 +69,18 @@ def _run(options: argparse.Namespace) -> int:
             store=store,
             progress=told,
         )
+    unwritten = None
+    if options.report is not None:  # before the table: who reads that may leave early
+        try:
+            options.report.write_text(evaluation.to_html(), encoding="utf-8")
+        except OSError as error:
+            unwritten = error
     _show(evaluation, options)
-    if options.report is not None:
-        options.report.write_text(evaluation.to_html(), encoding="utf-8")
-        if not options.json:
-            write()
-            write(f"Report: {options.report}")
+    if unwritten is not None:
+        raise OSError(f"--report {options.report} cannot be written: {unwritten.strerror}") from unwritten
+    if options.report is not None and not options.json:
+        write()
+        write(f"Report: {options.report}")
     return 0 if any(row.metrics for row in evaluation.rerankers) else 1
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
+from ksdk_rerank._text_files import decoded, printable, read_text
+from ksdk_rerank.commands.streams import asked
 from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
+
+_log = logging.getLogger("ksdk_rerank")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("rank", help="put files, or lines of standard input, in order of relevance")
-    parser.add_argument("query", help="what the best document should answer")
+    parser.add_argument("query", type=asked, help="what the best document should answer")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a document each; - reads one document a line")
     parser.add_argument(
         "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
@@ -59,10 +64,20 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _documents(file: str) -> list[tuple[str, str]]:
-    if file == "-":
-        lines = [line.rstrip("\r\n") for line in sys.stdin]
-        return list(zip(lines, lines, strict=True))
+    """The documents in `file` with their names; a warning says so if how it is decoded is a guess."""
+    name = "standard input" if file == "-" else printable(file)
     try:
-        return [(file, Path(file).read_text(encoding="utf-8-sig"))]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        text, guess = _standard_input() if file == "-" else read_text(Path(file))
+    except ValueError as error:
+        raise ValueError(f"{name} is not UTF-8 text but {error}; save it as UTF-8") from error
+    if guess:
+        _log.warning("%s is not UTF-8 text; it was decoded %s", name, guess)
+    if file != "-":
+        return [(name, text)]
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return list(zip(lines, lines, strict=True))
+
+
+def _standard_input() -> tuple[str, str]:
+    binary = getattr(sys.stdin, "buffer", None)
+    return (sys.stdin.read(), "") if binary is None else decoded(binary.read())

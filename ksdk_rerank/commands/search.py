@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ksdk_rerank._call import Call
 from ksdk_rerank._snippets import shortened
+from ksdk_rerank.commands.streams import asked
 from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
@@ -15,7 +16,7 @@ __all__ = ["add"]
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("search", help="search KnowledgeSDK or a folder, and rerank what it finds")
-    parser.add_argument("query", help="what to look for")
+    parser.add_argument("query", type=asked, help="what to look for")
     parser.add_argument(
         "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ksdk_rerank._text_files import texts_below
 from ksdk_rerank._words import encodable, terms_of
 
 __all__ = ["Chunk", "Hit", "SearchIndex", "chunks_of"]
@@ -48,8 +49,10 @@ class Hit:
 class SearchIndex:
     """Finds the chunks of the `.md`, `.markdown` and `.txt` files below a folder that match a query.
 
-    Files are read as UTF-8, bytes that are none replaced; hidden files and folders are left out. Threads may
-    share it. Raises `FileNotFoundError`, `NotADirectoryError`, or `ValueError` when the files hold no text.
+    A byte order mark decides how a file is read; without one it is UTF-8, or else UTF-16 or Windows-1252 by a guess.
+    One warning of the logger `ksdk_rerank` names guesses and files that are skipped, such as binary ones. Hidden files
+    and folders are left out. Threads may share it. Raises `FileNotFoundError`, `NotADirectoryError`, or `ValueError`
+    when the files hold no text.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,8 +62,8 @@ class SearchIndex:
             raise NotADirectoryError(f"{folder} is a file: pass the folder it is in")
         self._chunks = [
             chunk
-            for path in _files(folder)
-            for chunk in chunks_of(path, (folder / path).read_text("utf-8-sig", "replace"))
+            for path, text in texts_below(folder, _SUFFIXES)
+            for chunk in chunks_of(path, text)
         ]
         if not self._chunks:
             raise ValueError(f"{folder} has nothing to search: put a .md, .markdown or .txt file with text in")
@@ -127,13 +130,6 @@ def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
         for part, content in enumerate(_packed(paragraphs)):
             key = (f"{source} {part}" if part else source).encode(errors="surrogatepass")
             yield Chunk(f"ki_{hashlib.sha256(key).hexdigest()[:16]}", title, content, encodable(source))
-
-
-def _files(folder: Path) -> list[PurePosixPath]:
-    """The files to read, relative to the folder, in an order that is the same on every machine."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    paths = [PurePosixPath(path.relative_to(folder).as_posix()) for path in files]
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))
 
 
 def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str]]]:

@@ -1,0 +1,180 @@
+"""Reads text files from outside, whatever their encoding and name, and says what could not be read as it is."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+__all__ = ["MARKS", "decoded", "printable", "read_text", "texts_below"]
+
+_log = logging.getLogger("ksdk_rerank")
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks and the encodings that they announce. https://www.unicode.org/faq/utf_bom#bom4, read 2026-11-26."""
+
+_BINARY = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"%PDF-",
+    b"PK\x03\x04",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"7z\xbc\xaf",
+    b"Rar!",
+    b"\x7fELF",
+    b"\xd0\xcf\x11\xe0",
+    b"OggS",
+    b"SQLite format 3\0",
+)  # what well-known formats that are no text begin with
+_CONTROL = bytes({*range(32), 127} - {*b"\t\n\v\f\r\x1b"})
+_MOST_CONTROL = 0.01  # share of control characters in a text; random bytes have a tenth
+_LARGEST = 100_000_000  # bytes of a file; the index is in memory
+_NAMED = 5  # files of each kind that the warning names
+
+
+def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PurePosixPath, str]]:
+    """The texts of the files below `folder` with one of `suffixes`, by their names relative to it, in order.
+
+    Hidden files and folders are left out, and links to folders are not followed. What cannot be read as text is
+    skipped. One warning at the end names the files that were skipped, or decoded by a guess.
+    """
+    odd: dict[str, list[str]] = {}
+
+    def unreadable(error: OSError) -> None:
+        odd.setdefault("skipped", []).append(f"{_relative(error.filename, folder)} ({error.strerror})")
+
+    for path in _files(folder, suffixes, unreadable):
+        name = _relative(path, folder)
+        try:
+            _check_kind(path)
+            text, remark = read_text(path)
+        except OSError as error:
+            odd.setdefault("skipped", []).append(f"{name} ({error.strerror or error})")
+        except ValueError as error:
+            odd.setdefault("skipped", []).append(f"{name} ({error})")
+        else:
+            if remark:
+                odd.setdefault("decoded by a guess", []).append(f"{name} ({remark})")
+            yield PurePosixPath(name), text
+    if odd:
+        said = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in odd.items())
+        _log.warning("files in %s that are not UTF-8 text: %s", printable(folder), said)
+
+
+def read_text(path: Path) -> tuple[str, str]:
+    """The text of a file, and how it was decoded if that is a guess, else "".
+
+    Raises `OSError`, or `ValueError` with what is wrong ("binary").
+    """
+    with path.open("rb") as file:
+        return decoded(_bounded(file))
+
+
+def decoded(data: bytes) -> tuple[str, str]:
+    """`data` as text with "\\n" between lines, and how it was decoded if that is a guess, else "".
+
+    A byte order mark decides. Otherwise it is UTF-8; UTF-16 if every second byte tells so; or Windows-1252, which has
+    Latin-1's letters. `ValueError` says that it is binary.
+    """
+    text, remark = _decoded(data)
+    if sum(map(text.count, _CONTROL.decode())) > _MOST_CONTROL * len(text):
+        raise ValueError("binary")
+    return text.replace("\r\n", "\n").replace("\r", "\n"), remark
+
+
+def _decoded(data: bytes) -> tuple[str, str]:
+    if data.startswith(_BINARY):
+        raise ValueError("binary")
+    for mark, encoding in MARKS:
+        if data.startswith(mark):
+            return _replacing(data[len(mark) :], encoding)
+    if b"\0" in data:
+        return _utf_16(data)
+    text, remark = _replacing(data, "utf-8")
+    beyond_ascii = len(text) - len(text.encode("ascii", "ignore"))
+    if not remark or 2 * text.count("\ufffd") <= beyond_ascii:  # damaged, but more of it is right than wrong
+        return text, remark
+    try:
+        return data.decode("cp1252"), "as Windows-1252"
+    except UnicodeDecodeError:  # five bytes have no meaning there
+        return data.decode("latin-1"), "as Latin-1"
+
+
+def _replacing(data: bytes, encoding: str) -> tuple[str, str]:
+    try:
+        return data.decode(encoding), ""
+    except UnicodeDecodeError:
+        return data.decode(encoding, "replace"), f"as {encoding.upper()}, with replacements"
+
+
+def _utf_16(data: bytes) -> tuple[str, str]:
+    """UTF-16 without a mark: null bytes at even places only (big-endian) or at odd ones only, and sensible characters."""
+    for encoding, high, low in (("utf-16-le", data[1::2], data[::2]), ("utf-16-be", data[::2], data[1::2])):
+        if b"\0" in high and b"\0" not in low:
+            try:
+                text = data.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            if not any(unicodedata.category(each) in {"Cn", "Co"} for each in {*text}):
+                return text, f"as {encoding.upper()}"
+    raise ValueError("binary")
+
+
+def _bounded(file: BinaryIO) -> bytes:
+    data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"larger than {_LARGEST // 1_000_000} MB")
+    return data
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what would block or never end: pipes, sockets, devices."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise ValueError("not a regular file")
+    if state.st_size > _LARGEST:
+        raise ValueError(f"larger than {_LARGEST // 1_000_000} MB")
+
+
+def _files(folder: Path, suffixes: Collection[str], unreadable: Callable[[OSError], None]) -> list[Path]:
+    found = []
+    for above, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(above, name)
+            for name in names
+            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in suffixes
+        ]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def _relative(path: str | os.PathLike[str], folder: Path) -> str:
+    return printable(Path(path).relative_to(folder).as_posix())
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 as `\\xe9`."""
+    text = os.fspath(name)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # Windows has names with halves of characters
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,78 @@
+"""Standard streams that cannot carry a text, are full, closed or missing: a command ends in order all the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+__all__ = ["asked", "complain", "flushed", "prepare", "warnings_told"]
+
+
+def prepare() -> None:
+    """Open what is missing on the null device, and let standard output and error replace what they cannot carry.
+
+    A process that was started with a closed stream would otherwise give its number to the next file that is opened.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def asked(argument: str) -> str:
+    """A question from the command line as text; bytes that are not in the terminal's encoding are replaced."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def flushed() -> OSError | None:
+    """Write out what standard output holds back; the error if that fails, after which the rest goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:  # ValueError: something closed it
+        _discard(sys.stdout)
+        return error if isinstance(error, OSError) else OSError(str(error))
+    return None
+
+
+def complain(message: str) -> None:
+    """Write one line to standard error, if that can be written."""
+    from ksdk_rerank.evaluation.tables import clean
+
+    try:
+        sys.stderr.write(f"ksdk-rerank: {clean(message)}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(sys.stderr)
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Tell the library's warnings on standard error, one line each."""
+    told, log = _Told(logging.WARNING), logging.getLogger("ksdk_rerank")
+    log.addHandler(told)
+    try:
+        yield
+    finally:
+        log.removeHandler(told)
+
+
+class _Told(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what `stream` still holds to the null device: the interpreter flushes it once more at its end."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, stream.fileno())
+        finally:
+            os.close(null)
