@@ -40,8 +40,9 @@ _BINARY = (
     b"OggS",
     b"SQLite format 3\0",
 )  # what well-known formats that are no text begin with
-_CONTROL = bytes({*range(32), 127} - {*b"\t\n\v\f\r\x1b"})
-_MOST_CONTROL = 0.01  # share of control characters in a text; random bytes have a tenth
+_CONTROL = [chr(code) for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\v\f\r\x1b\x85"]
+_MOST_CONTROL = 0.1  # share of control characters in a text; random bytes have about as many
+_MOST_CONTROL_IN_A_GUESS = 0.01
 _LARGEST = 100_000_000  # bytes of a file; the index is in memory
 _NAMED = 5  # files of each kind that the warning names
 
@@ -85,13 +86,14 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def decoded(data: bytes) -> tuple[str, str]:
-    """`data` as text with "\\n" between lines, and how it was decoded if that is a guess, else "".
+    """`data` as text with line feeds between lines, and how it was decoded if that is a guess, else "".
 
     A byte order mark decides. Otherwise it is UTF-8; UTF-16 if every second byte tells so; or Windows-1252, which has
     Latin-1's letters. `ValueError` says that it is binary.
     """
     text, remark = _decoded(data)
-    if sum(map(text.count, _CONTROL.decode())) > _MOST_CONTROL * len(text):
+    announced = not remark or data.startswith(tuple(mark for mark, _ in MARKS))
+    if sum(map(text.count, _CONTROL)) > (_MOST_CONTROL if announced else _MOST_CONTROL_IN_A_GUESS) * len(text):
         raise ValueError("binary")
     return text.replace("\r\n", "\n").replace("\r", "\n"), remark
 
@@ -122,16 +124,16 @@ def _replacing(data: bytes, encoding: str) -> tuple[str, str]:
 
 
 def _utf_16(data: bytes) -> tuple[str, str]:
-    """UTF-16 without a mark: null bytes at even places only (big-endian) or at odd ones only, and sensible characters."""
-    for encoding, high, low in (("utf-16-le", data[1::2], data[::2]), ("utf-16-be", data[::2], data[1::2])):
-        if b"\0" in high and b"\0" not in low:
-            try:
-                text = data.decode(encoding)
-            except UnicodeDecodeError:
-                continue
-            if not any(unicodedata.category(each) in {"Cn", "Co"} for each in {*text}):
-                return text, f"as {encoding.upper()}"
-    raise ValueError("binary")
+    """UTF-16 without a mark: null bytes are mostly the first of each two, or the second, and it makes sense."""
+    little = data[1::2].count(0) > data[::2].count(0)
+    encoding = "utf-16-le" if little else "utf-16-be"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise ValueError("binary") from None
+    if "\0" in text or any(unicodedata.category(each) in {"Cn", "Co"} for each in {*text}):
+        raise ValueError("binary")
+    return text, f"as {encoding.upper()}"
 
 
 def _bounded(file: BinaryIO) -> bytes:
@@ -172,7 +174,7 @@ def _some(names: list[str]) -> str:
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    """A file's name as text that can be written anywhere: bytes that are not UTF-8 as `\\xe9`."""
+    r"""A file's name as text that can be written anywhere: bytes that are not UTF-8 as `\xe9`."""
     text = os.fspath(name)
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

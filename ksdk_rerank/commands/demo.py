@@ -13,7 +13,9 @@ __all__ = ["add"]
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("demo", help="search, rerank and show both orders side by side")
-    parser.add_argument("--question", type=asked, help="what to ask (default: a question about the sample knowledge base)")
+    parser.add_argument(
+        "--question", type=asked, help="what to ask (default: a question about the sample knowledge base)"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text instead")
     source.add_argument("--live", action="store_true", help="search KnowledgeSDK itself (needs KNOWLEDGESDK_API_KEY)")

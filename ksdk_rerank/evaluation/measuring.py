@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
 from ksdk_rerank._arguments import integer, number
@@ -14,7 +15,8 @@ from ksdk_rerank.compose.cached import Store
 from ksdk_rerank.errors import RerankError
 from ksdk_rerank.evaluation.asking import Asked, Question, ask
 from ksdk_rerank.evaluation.bootstrap import intervals
-from ksdk_rerank.evaluation.judgements import Answers, Grades, Judged
+from ksdk_rerank.evaluation.ids import by_id, id_of
+from ksdk_rerank.evaluation.judgements import Answers, Grades, Judged, judgements_by_id
 from ksdk_rerank.evaluation.metrics import Measure, measure_for
 from ksdk_rerank.evaluation.results import (
     Comparison,
@@ -33,6 +35,7 @@ __all__ = ["Contender", "Progress", "contenders_among", "evaluate"]
 Progress = Callable[[str, int, int], None]
 """Told which reranker is at work, how many of its queries are done, and of how many."""
 
+_MOST_EXAMPLES = 3  # ids of each side in an error
 _EQUAL = 1e-9  # metrics that differ by less are the same but for the order of the sums
 
 
@@ -60,7 +63,8 @@ def evaluate(
             A query that is missing here found nothing, and scores 0.
         judgements: what is relevant: `{query id: {document id: grade}}` (TREC qrels) or `{query id: [answer, ...]}`
             (ids, pages or parts of addresses, see `answers_to`; each answer counts once, at its first section). A
-            query with nothing relevant is left out, unasked, and named in the result.
+            query with nothing relevant is left out, unasked, and named in the result. Ids are compared as text, so 7
+            is "7", and grades are whole numbers of any type.
         metrics: names of `ir-measures`; the first one leads in tables and pictures.
         titles: whether rerankers read a candidate's title in a line above its text.
         store: where answers are kept and looked up, such as a `DiskStore`: nothing is asked twice. Times come from the
@@ -76,8 +80,9 @@ def evaluate(
         that no other query would mend (a missing key, say) or three in a row.
 
     Raises:
-        ValueError: an unknown query id, a blank query, a candidate twice, nothing relevant at all, or no such metric or
-            reranker. All of this is found out before anything is asked.
+        ValueError: an unknown query id, a blank query, a candidate twice, a grade that is no whole number or beyond 32
+            bits, nothing relevant at all, no judged document among the candidates, or no such metric or reranker. All
+            of this is found out before anything is asked.
         MissingExtra: `pip install "ksdk-rerank[evaluate]"`.
     """
     confidence = number("confidence", confidence)
@@ -85,6 +90,8 @@ def evaluate(
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     contenders = contenders_among(rerankers)
+    queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
+    judgements = judgements_by_id(judgements)
     _check(queries, candidates, judgements)
     left_out = _left_out(queries, judgements)
     ids = [query for query in queries if query not in left_out]
@@ -94,6 +101,13 @@ def evaluate(
     if not any(hits.values()):
         raise ValueError("nothing can be measured: no judged query has a candidate; check the candidates' query ids")
     judged = [Judged(hits[query], judgements[query]) for query in ids]
+    if not any(known.has_a_candidate for known in judged):
+        raise ValueError(
+            f"nothing can be measured: no judged document is among the candidates; judged are"
+            f" {_examples(id for known in judged for id in known.judged)}, and candidates are"
+            f" {_examples(name for known in judged for name in known.candidates)};"
+            " check that both name documents in the same way"
+        )
     table = _Table(ids, measure_for(metrics, judged), tuple(metrics), confidence, resamples, seed)
     first_stage = table.first_stage([hits[query] for query in ids])
     questions = [(queries[query], [_text(hit, titles) for hit in hits[query]]) for query in ids]
@@ -175,11 +189,15 @@ def _check(
                 f"{name}: the query {unknown[0]!r} is not among the queries{more}; check that both belong together"
             )
     for query, hits in candidates.items():
-        if repeated := [id for id, times in Counter(hit.id for hit in hits).items() if times > 1]:
+        if repeated := [id for id, times in Counter(id_of(hit.id) for hit in hits).items() if times > 1]:
             raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; leave one out")
-    for query, judged in judgements.items():
-        if isinstance(judged, str):
-            raise TypeError(f"judgements[{query!r}] must be a list of answers, got one string; write [{judged!r}]")
+
+
+def _examples(ids: Iterable[str]) -> str:
+    """The first few of `ids`."""
+    first = list(islice(dict.fromkeys(ids), _MOST_EXAMPLES + 1))
+    more = ", ..." if first[_MOST_EXAMPLES:] else ""
+    return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
 
 
 def _left_out(queries: Mapping[str, str], judgements: Grades | Answers) -> dict[str, str]:

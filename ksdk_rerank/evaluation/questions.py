@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ksdk_rerank.evaluation.lines import Line, is_text, lines_of
+from ksdk_rerank.evaluation.ids import id_of
+from ksdk_rerank.evaluation.lines import Line, is_text, lines_of, shortened
 
 __all__ = ["Questions", "read_questions"]
 
@@ -30,7 +31,8 @@ def read_questions(path: str | os.PathLike[str]) -> Questions:
         {"question": "How do I rotate a key?", "answers": ["rotate-an-api-key"]}
         {"id": "q2", "question": "Where are my invoices?", "answers": ["https://docs.example.com/billing/invoices"]}
 
-    `answers` holds ids, pages or parts of addresses, as `answers_to` matches them; one text will do for one answer.
+    `answers` holds ids, pages or parts of addresses, as `answers_to` matches them; one will do without a list. Ids that
+    are numbers are read as text.
     Without `"id"` a question is called after its line, `"line 1"`. `"_id"`, `"query"` and `"text"` are read as well.
     A question with no answers, `[]`, is left out of the measurement.
 
@@ -42,7 +44,7 @@ def read_questions(path: str | os.PathLike[str]) -> Questions:
     answers: dict[str, tuple[str, ...]] = {}
     for line in lines_of(path):
         fields = line.fields
-        id = line.text_in("id", "_id") if {"id", "_id"} & fields.keys() else f"line {line.number}"
+        id = line.id_in("id", "_id") if {"id", "_id"} & fields.keys() else f"line {line.number}"
         if id in queries:
             raise line.wrong(f"the id {id!r} is there twice; give each question one of its own")
         queries[id] = line.text_in("question", "query", "text")
@@ -54,11 +56,16 @@ def read_questions(path: str | os.PathLike[str]) -> Questions:
 
 def _answers(line: Line, fields: Mapping[str, object]) -> tuple[str, ...]:
     given = fields.get("answers")
-    if isinstance(given, str):
+    if _is_id(given):
         given = [given]
     if not isinstance(given, list):
         raise line.wrong("there is no 'answers', a list of ids, pages or parts of addresses; add it")
     for answer in given:
-        if not is_text(answer):
-            raise line.wrong(f"the answer {answer!r} is not a text; write an id, a page or a part of its address")
-    return tuple(dict.fromkeys(given))
+        if not _is_id(answer):
+            what = shortened(answer)
+            raise line.wrong(f"the answer {what} is not a text; write an id, a page or a part of its address")
+    return tuple(dict.fromkeys(id_of(answer) for answer in given))
+
+
+def _is_id(value: object) -> bool:
+    return is_text(value) or (isinstance(value, int) and not isinstance(value, bool))

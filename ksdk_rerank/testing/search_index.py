@@ -60,11 +60,7 @@ class SearchIndex:
             raise FileNotFoundError(f"There is no folder {folder}: pass a folder of Markdown or text files")
         if not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file: pass the folder it is in")
-        self._chunks = [
-            chunk
-            for path, text in texts_below(folder, _SUFFIXES)
-            for chunk in chunks_of(path, text)
-        ]
+        self._chunks = [chunk for path, text in texts_below(folder, _SUFFIXES) for chunk in chunks_of(path, text)]
         if not self._chunks:
             raise ValueError(f"{folder} has nothing to search: put a .md, .markdown or .txt file with text in")
         self._lock = threading.Lock()

@@ -1,0 +1,65 @@
+"""Ids and grades as they are compared, whatever type they come in."""
+
+from __future__ import annotations
+
+import operator
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+
+__all__ = ["by_id", "grade_of", "id_of"]
+
+T = TypeVar("T")
+
+_LARGEST_GRADE = 2**31 - 1
+
+
+def id_of(value: object) -> str:
+    """An id as text in Unicode's composed form (NFC), so that 7 is "7" and macOS's file names are everybody's.
+
+    Whole floats lose their ".0", as tables with gaps turn integers into floats.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return unicodedata.normalize("NFC", str(value))
+
+
+def by_id(given: Mapping[object, T] | Mapping[str, T], what: str) -> dict[str, T]:
+    """`given` by its ids as text; a `ValueError` says if two are one."""
+    found: dict[str, T] = {}
+    for key, value in given.items():
+        id = id_of(key)
+        if id in found and found[id] != value:
+            raise ValueError(f"{what}: the id {id!r} is there twice, as text and as another type; keep one")
+        found[id] = value
+    return found
+
+
+def grade_of(value: object) -> int:
+    """A grade as an integer: a whole number of any type, or the text of one. `ValueError` says what is wrong."""
+    try:
+        if isinstance(value, str):
+            if not value.isascii() or "_" in value:
+                raise ValueError
+            value = Decimal(value)
+        if not -_LARGEST_GRADE - 1 <= value <= _LARGEST_GRADE:  # type: ignore[operator]  # before a huge one is made an int
+            if value == value and abs(value) != float("inf"):  # type: ignore[arg-type]
+                raise OverflowError
+            raise ValueError
+        whole = _whole(value)
+    except OverflowError:
+        raise ValueError("beyond 32 bits") from None
+    except (TypeError, ValueError, ArithmeticError, InvalidOperation):
+        raise ValueError("not an integer") from None
+    return whole
+
+
+def _whole(value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        whole = int(value)  # type: ignore[call-overload]
+        if whole != value:
+            raise ValueError from None
+        return int(whole)

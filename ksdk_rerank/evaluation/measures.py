@@ -1,0 +1,109 @@
+"""Names of metrics, and which parameters are safe.
+
+trec_eval's code in C ends the process at an assertion (a cutoff of 0) or takes memory without end (a level of 2**31).
+So nothing reaches it that is not in a range which is known to work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["parsed"]
+
+_LONGEST_NAME = 200  # characters; Python's own parser may fail on what is nested deeply
+_LARGEST = 1_000_000
+
+_Check = tuple[Callable[[Any], bool], str]
+_COUNT: _Check = (lambda value: _is_integer(value) and 1 <= value <= _LARGEST, f"a whole number from 1 to {_LARGEST:,}")
+_LEVEL: _Check = (lambda value: _is_integer(value) and 0 <= value <= _LARGEST, f"a whole number from 0 to {_LARGEST:,}")
+_SHARE: _Check = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
+_AMOUNT: _Check = (lambda value: _is_number(value) and 0 < value <= _LARGEST, f"a number above 0, {_LARGEST:,} at most")
+_FLAG: _Check = (lambda value: isinstance(value, bool), "True or False")
+_GAINS: _Check = (
+    lambda value: isinstance(value, dict) and all(_LEVEL[0](each) for pair in value.items() for each in pair),
+    f"whole numbers from 0 to {_LARGEST:,}, such as {{1: 1, 2: 3}}",
+)
+
+_PARAMETERS = {
+    "cutoff": _COUNT,
+    "rel": _COUNT,
+    "judged_only": _FLAG,
+    "relative": _FLAG,
+    "normalize": _FLAG,
+    "min_rel": _LEVEL,
+    "max_rel": _COUNT,
+    "recall": _SHARE,
+    "p": _SHARE,
+    "alpha": _SHARE,
+    "beta": _AMOUNT,
+    "T": _AMOUNT,
+    "gains": _GAINS,
+    "dcg": (lambda value: value in ("log2", "exp-log2"), "'log2' or 'exp-log2'"),
+}
+"""What each parameter of ir-measures may be (https://ir-measur.es/en/latest/measures.html, read 2026-11-26)."""
+
+_EXAMPLES: dict[str | None, dict[str, float]] = {"cutoff": {"cutoff": 10}, "recall": {"recall": 0.5}}
+
+
+def parsed(name: str, ir_measures: Any) -> Any:
+    """`ir-measures`' own object for a metric with safe parameters; a `ValueError` says what is wrong with the name."""
+    if not isinstance(name, str):
+        raise TypeError(f"metrics must be names, got {name!r:.80}; write {str(name)[:80]!r}")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"no metric is called {name[:40]!r}...; use one of https://ir-measur.es, such as nDCG@10")
+    try:
+        if not name.isprintable():
+            raise ValueError("it has control characters")
+        measure = ir_measures.parse_measure(name)
+    except Exception as error:  # whatever Python's parser and theirs raise for a text that is no metric
+        raise ValueError(f"no metric is called {name!r}; {_advice(name, ir_measures)}") from error
+    for parameter, value in measure.params.items():
+        if parameter not in measure.SUPPORTED_PARAMS or parameter not in _PARAMETERS:
+            known = ", ".join(measure.SUPPORTED_PARAMS) or "none"
+            raise ValueError(f"the metric {name} cannot be used: {measure.NAME} has no {parameter} (it has: {known})")
+        fits, what = _PARAMETERS[parameter]
+        if not fits(value):
+            raise ValueError(
+                f"the metric {name} cannot be used: {parameter} must be {what}, got {value!r};"
+                f" {_advice(name, ir_measures)}"
+            )
+    known = measure.SUPPORTED_PARAMS
+    measure = measure(**{key: float(value) for key, value in measure.params.items() if known[key].dtype is float})
+    if missing := [key for key, info in known.items() if info.required and key not in measure.params]:
+        needed = ", ".join(missing)
+        raise ValueError(f"no metric is called {name!r}, it needs {needed} as well; {_advice(name, ir_measures)}")
+    if not ir_measures.DefaultPipeline.supports(measure):
+        raise ValueError(_unsupported(name, measure, ir_measures))
+    return measure
+
+
+def _unsupported(name: str, measure: Any, ir_measures: Any) -> str:
+    """Why nothing that is installed calculates `measure`."""
+    packages = [each.install_instructions() for each in ir_measures.DefaultPipeline.providers if each.supports(measure)]
+    installing = f"it needs another package: {packages[0]}, or " if packages and packages[0] else ""
+    return f"the metric {name} cannot be calculated here; {installing}{_advice(name, ir_measures)}"
+
+
+def _advice(name: str, ir_measures: Any) -> str:
+    """The nearest names that can be used."""
+    base = re.split(r"[@(._\s]", name.strip())[0].casefold()[:40]
+    usable: dict[str, str] = {}
+    for known, measure in ir_measures.measures.registry.items():
+        needed = {key: info for key, info in measure.SUPPORTED_PARAMS.items() if info.required}
+        at = measure.AT_PARAM if measure.AT_PARAM in measure.SUPPORTED_PARAMS else None
+        if not needed.keys() - {at} and ir_measures.DefaultPipeline.supports(measure(**_EXAMPLES.get(at, {}))):
+            usable.setdefault(known.casefold(), f"{known}@{next(iter(_EXAMPLES[at].values()))}" if at else known)
+    names = [usable[each] for each in difflib.get_close_matches(base, usable, n=3)]
+    return f"use one of https://ir-measur.es, such as {', '.join(names or ['nDCG@10', 'MRR@10', 'P@1', 'R@5'])}"
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
