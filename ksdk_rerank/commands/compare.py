@@ -11,7 +11,8 @@ from ksdk_rerank.loading import default_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ksdk_rerank.evaluation import DiskStore, Evaluation, Progress
+    from ksdk_rerank.compose.cached import Store
+    from ksdk_rerank.evaluation import Evaluation, Progress
     from ksdk_rerank.evaluation.judgements import Answers, Grades
     from ksdk_rerank.knowledgesdk.results import SearchHit
 
@@ -54,11 +55,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ksdk_rerank.commands.terminal import progress, write
+    from ksdk_rerank.compose._forgiving import Forgiving
     from ksdk_rerank.evaluation import DiskStore, evaluate
 
     names = options.reranker or [default_name()]
     _check(options, names)
-    with DiskStore(options.cache, read=not options.fresh) as store, progress() as told:
+    with DiskStore(options.cache, read=not options.fresh) as disk, progress() as told:
+        store = Forgiving(disk, explained=True)
         queries, candidates, judgements = _material(options, store, told)
         evaluation = evaluate(
             names,
@@ -105,7 +108,7 @@ def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     contenders_among(names)
 
 
-def _material(options: argparse.Namespace, store: DiskStore, told: Progress | None) -> Material:
+def _material(options: argparse.Namespace, store: Store, told: Progress | None) -> Material:
     """The queries, their candidates and what is relevant."""
     from ksdk_rerank.commands.searching import candidates_for
     from ksdk_rerank.evaluation import read_beir, read_corpus, read_questions, read_run

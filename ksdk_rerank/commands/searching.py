@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._identity import digest
 from ksdk_rerank.knowledgesdk.client import KEY_VARIABLES, KnowledgeSDKClient
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from ksdk_rerank.evaluation import Progress
 
 __all__ = ["candidates_for", "first_stage"]
+
+_HITS = TypeAdapter(tuple[SearchHit, ...])
 
 
 @contextmanager
@@ -64,8 +68,9 @@ def candidates_for(
 
 
 def _decoded(entry: object) -> tuple[SearchHit, ...] | None:
+    """The hits that were kept, or None if `entry` is none of ours."""
     try:
-        return tuple(SearchHit(**fields) for fields in json.loads(entry))  # type: ignore[arg-type]
+        return _HITS.validate_json(entry)  # type: ignore[arg-type]  # a store may hold anything
     except (TypeError, ValueError):
         return None
 

@@ -8,21 +8,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
+from ksdk_rerank.compose._forgiving import Forgiving, Store
 from ksdk_rerank.results import Ranked, Ranking
 
 __all__ = ["Entries", "Memory", "Store", "decoded", "encoded"]
-
-
-class Store(Protocol):
-    """Where entries can be kept: a `diskcache.Cache`, a `dict`, or anything else that threads may share."""
-
-    def get(self, key: str, /) -> object:
-        """The entry, or None."""
-
-    def __setitem__(self, key: str, entry: str, /) -> None:
-        """Keep the entry."""
 
 
 class Memory:
@@ -60,26 +50,30 @@ class Entries:
     Args:
         max_entries: documents that entries in memory are about, at most.
         ttl: seconds after which an entry is not read any more, or None.
-        store: where to keep them instead, or None.
+        store: where to keep them instead, or None. What it cannot read or write is asked for again.
     """
 
     def __init__(self, max_entries: int, ttl: float | None, store: Store | None) -> None:
         self._memory = Memory(max_entries)
         self._ttl = ttl
-        self._store = store
+        self._store = Forgiving.around(store)
 
     def read(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, Ranking]:
         """The rankings that are there, for keys and the texts that each is about."""
-        entries = self._memory if self._store is None else self._store
-        kept = {key: decoded(entries.get(key), texts, self._ttl) for key, texts in wanted.items()}
+        if self._store is None:
+            entries: Mapping[str, object] = {key: self._memory.get(key) for key in wanted}
+        else:
+            entries = self._store.read(wanted)
+        kept = {key: decoded(entry, wanted[key], self._ttl) for key, entry in entries.items()}
         return {key: ranking for key, ranking in kept.items() if ranking is not None}
 
     def write(self, rankings: Mapping[str, Ranking]) -> None:
-        for key, ranking in rankings.items():
-            if self._store is None:
+        """Keep `rankings` by their keys."""
+        if self._store is None:
+            for key, ranking in rankings.items():
                 self._memory.put(key, encoded(ranking), documents=len(ranking) + len(ranking.duplicates))
-            else:
-                self._store[key] = encoded(ranking)
+        else:
+            self._store.write({key: encoded(ranking) for key, ranking in rankings.items()})
 
     def forget(self) -> None:
         """Forget what is in memory."""
@@ -101,26 +95,65 @@ def encoded(ranking: Ranking) -> str:
 
 
 def decoded(entry: object, documents: Sequence[str], ttl: float | None) -> Ranking | None:
-    """The ranking of `documents` that was kept, or None where it is too old or is not one."""
+    """The ranking of `documents` that was kept, or None if it is too old or is not one."""
     try:
         fields = json.loads(entry)  # type: ignore[arg-type]  # a store may hold anything
         if ttl is not None and not 0 <= time.time() - fields["written"] < ttl:
             return None
-        results = tuple(
-            Ranked(index, documents[index], _number(score), _number(raw_score), span and (int(span[0]), int(span[1])))
-            for index, score, raw_score, span in fields["results"]
-        )
-        duplicates = {int(copy): int(kept) for copy, kept in fields["duplicates"]}
+        results = tuple(_ranked(documents, *result) for result in fields["results"])
+        duplicates = {_place(copy, documents): _place(kept, documents) for copy, kept in fields["duplicates"]}
         ranking = Ranking(
             results,
-            str(fields["reranked_by"]),
-            truncated=int(fields["truncated"]),
+            _text(fields["reranked_by"]),
+            truncated=_count(fields["truncated"]),
             duplicates=duplicates,
-            query_truncated=fields["query_truncated"] is True,
+            query_truncated=_flag(fields["query_truncated"]),
         )
-    except (TypeError, ValueError, LookupError):
+        complete = sorted([*ranking.indices, *duplicates]) == list(range(len(documents)))
+        return ranking if complete and {*duplicates.values()} <= {*ranking.indices} else None
+    except Exception:  # nested too deeply, too large to calculate with, of another type: it is none of ours
         return None
-    return ranking if sorted([*ranking.indices, *duplicates]) == list(range(len(documents))) else None
+
+
+def _ranked(documents: Sequence[str], index: object, score: object, raw_score: object, span: object) -> Ranked:
+    document = documents[_place(index, documents)]
+    number = _number(score)
+    if number is not None and not 0 <= number <= 1:
+        raise ValueError(f"{number} is not in [0, 1]")
+    return Ranked(_count(index), document, number, _number(raw_score), _span(span, document))
+
+
+def _span(value: object, document: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    start, end = map(_count, value)  # type: ignore[call-overload]
+    if not start <= end <= len(document):
+        raise ValueError(f"{value!r} is not in the document")
+    return start, end
+
+
+def _place(value: object, documents: Sequence[str]) -> int:
+    place = _count(value)
+    documents[place]  # it has to be there
+    return place
+
+
+def _count(value: object) -> int:
+    if type(value) is int and value >= 0:
+        return value
+    raise ValueError(f"{value!r} is not a count")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"{value!r} is not true or false")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{value!r} is not a text")
 
 
 def _number(value: object) -> float | None:

@@ -35,7 +35,8 @@ class Cached(Wrapper):
             kilobyte.
         ttl: after how many seconds an entry is asked for again; None is never.
         store: where entries are kept instead of in memory: a `diskcache.Cache(folder)` outlives the process and may be
-            shared by several, any mapping will do. Its size is its own business. Its errors are raised.
+            shared by several, any mapping will do. Its size is its own business. What it fails to read is asked for
+            again, and what it fails to write is not kept: one warning names the error's class.
 
     Where the leaf says that it is `pointwise`, each document's score is remembered, and only documents that are new go
     to the model, each text once. All other rerankers, wrappers too, may look at all documents together, so whole lists

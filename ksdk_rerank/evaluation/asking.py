@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, NonNegativeInt, TypeAdapter
 
 from ksdk_rerank import __version__
 from ksdk_rerank._identity import digest, identity
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose.cached import Store
+from ksdk_rerank.compose._forgiving import Forgiving, Store
 from ksdk_rerank.errors import MissingExtra, MissingKey, ModelError, NotFound, Redirected, Unauthorized
 from ksdk_rerank.models import folder_of
 from ksdk_rerank.results import Failure
@@ -33,11 +33,11 @@ class Answer:
     """What one call came to; `first` is whether it was the first of its process, which loads the model."""
 
     indices: tuple[int, ...]
-    scores: tuple[float | None, ...]
+    scores: tuple[FiniteFloat | None, ...]
     seconds: FiniteFloat
     first: bool = False
-    usage: Mapping[str, float] = field(default_factory=dict)
-    truncated: int = 0
+    usage: Mapping[str, FiniteFloat] = field(default_factory=dict)
+    truncated: NonNegativeInt = 0
     fell_back: bool = False
 
 
@@ -71,8 +71,9 @@ def ask(
 ) -> Asked:
     """Ask `reranker` each of `questions`, one after the other.
 
-    What `store` has is not asked again. `answered` is called after each question. After an error that no other query
-    would mend, or several in a row, nothing more is asked; what `store` has still counts.
+    What `store` has is not asked again; its failures cost no more than a warning. `answered` is called after each
+    question. After an error that no other query would mend, or several in a row, nothing more is asked; what `store`
+    has still counts.
     """
     asked, kept = Asked(), _Kept(reranker, store)
     first, failed_in_a_row, given_up = True, 0, False
@@ -115,7 +116,7 @@ class _Kept:
     """What `store` has of one reranker's answers."""
 
     def __init__(self, reranker: Reranker, store: Store | None) -> None:
-        self._store = store
+        self._store = Forgiving.around(store)
         self._who = ""
         if store is not None:
             # What cannot be written down, such as a client of a user's own, is never the same in another process.
@@ -134,13 +135,17 @@ class _Kept:
 
 
 def _decoded(entry: object, documents: int) -> Answer | None:
-    """The answer about as many documents that was kept, or None where `entry` is none."""
+    """The answer about as many documents that was kept, or None if `entry` is none."""
     try:
         answer = _ANSWER.validate_json(entry)  # type: ignore[arg-type]  # a store may hold anything
-    except ValidationError:
+    except Exception:  # of another type, nested too deeply, too large: it is none of ours
         return None
     places = set(answer.indices)
-    fits = len(places) == len(answer.indices) == len(answer.scores) and places <= set(range(documents))
+    fits = (
+        answer.seconds >= 0
+        and len(places) == len(answer.indices) == len(answer.scores)
+        and places <= set(range(documents))
+    )
     return answer if fits else None
 
 

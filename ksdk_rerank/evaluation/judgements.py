@@ -74,12 +74,17 @@ class Judged:
         return counted
 
 
-def judgements_by_id(judgements: Grades | Answers) -> dict[str, dict[str, int] | tuple[str, ...]]:
+JudgedById = dict[str, Mapping[str, int] | Sequence[str]]
+"""What is known of each query."""
+
+
+def judgements_by_id(judgements: Grades | Answers) -> JudgedById:
     """`judgements` with all ids as text and all grades as integers; a `ValueError` names what cannot be read."""
-    return {query: _of_one(query, judged) for query, judged in by_id(judgements, "judgements").items()}
+    given: Mapping[str, Mapping[str, int] | Sequence[str]] = {**judgements}
+    return {query: _of_one(query, judged) for query, judged in by_id(given, "judgements").items()}
 
 
-def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> dict[str, int] | tuple[str, ...]:
+def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> Mapping[str, int] | Sequence[str]:
     if isinstance(judged, str):
         raise TypeError(f"judgements[{query!r}] must be a list of answers, got one string; write [{judged!r}]")
     if not isinstance(judged, Mapping):

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, TypeGuard
+from typing import IO, TypeGuard
 
 from ksdk_rerank._text_files import MARKS
 from ksdk_rerank.evaluation.ids import grade_of, id_of
@@ -116,7 +116,8 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
     that is not so; a file that cannot be opened is an `OSError`.
     """
     file = Path(path)
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as source:
+    opened: IO[bytes] = gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[assignment]  # noqa: SIM115
+    with opened as source:
         number = 0
         try:
             for number, raw in enumerate(_raw_lines(source), start=1):
@@ -132,7 +133,7 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
             ) from error
 
 
-def _raw_lines(source: BinaryIO) -> Iterator[bytes]:
+def _raw_lines(source: IO[bytes]) -> Iterator[bytes]:
     """The lines as UTF-8."""
     first = source.readline(_LONGEST + 1)
     mark, encoding = next(((mark, name) for mark, name in MARKS if first.startswith(mark)), (b"", "utf-8"))

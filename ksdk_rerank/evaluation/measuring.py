@@ -11,12 +11,12 @@ from statistics import fmean
 
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose.cached import Store
+from ksdk_rerank.compose._forgiving import Forgiving, Store
 from ksdk_rerank.errors import RerankError
 from ksdk_rerank.evaluation.asking import Asked, Question, ask
 from ksdk_rerank.evaluation.bootstrap import intervals
 from ksdk_rerank.evaluation.ids import by_id, id_of
-from ksdk_rerank.evaluation.judgements import Answers, Grades, Judged, judgements_by_id
+from ksdk_rerank.evaluation.judgements import Answers, Grades, Judged, JudgedById, judgements_by_id
 from ksdk_rerank.evaluation.metrics import Measure, measure_for
 from ksdk_rerank.evaluation.results import (
     Comparison,
@@ -68,7 +68,7 @@ def evaluate(
         metrics: names of `ir-measures`; the first one leads in tables and pictures.
         titles: whether rerankers read a candidate's title in a line above its text.
         store: where answers are kept and looked up, such as a `DiskStore`: nothing is asked twice. Times come from the
-            call that was made.
+            call that was made. A store that fails costs a warning, and the answer is asked for again.
         confidence: of the intervals.
         resamples: draws of the bootstrap.
         seed: of the bootstrap. The same input and seed give the same numbers, times apart.
@@ -90,17 +90,18 @@ def evaluate(
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     contenders = contenders_among(rerankers)
+    store = Forgiving.around(store)
     queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
-    judgements = judgements_by_id(judgements)
-    _check(queries, candidates, judgements)
-    left_out = _left_out(queries, judgements)
+    known_of = judgements_by_id(judgements)
+    _check(queries, candidates, known_of)
+    left_out = _left_out(queries, known_of)
     ids = [query for query in queries if query not in left_out]
     if not ids:
         raise ValueError("nothing can be measured: no query has anything relevant to it; check the judgements' ids")
     hits = {query: tuple(candidates.get(query, ())) for query in ids}
     if not any(hits.values()):
         raise ValueError("nothing can be measured: no judged query has a candidate; check the candidates' query ids")
-    judged = [Judged(hits[query], judgements[query]) for query in ids]
+    judged = [Judged(hits[query], known_of[query]) for query in ids]
     if not any(known.has_a_candidate for known in judged):
         raise ValueError(
             f"nothing can be measured: no judged document is among the candidates; judged are"
@@ -175,9 +176,7 @@ def contenders_among(rerankers: Sequence[str | Reranker] | Mapping[str, str | Re
     return contenders
 
 
-def _check(
-    queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: Grades | Answers
-) -> None:
+def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: JudgedById) -> None:
     """Find out what cannot be right before anything is asked."""
     for query, text in queries.items():
         if not text.strip():
@@ -200,7 +199,7 @@ def _examples(ids: Iterable[str]) -> str:
     return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
 
 
-def _left_out(queries: Mapping[str, str], judgements: Grades | Answers) -> dict[str, str]:
+def _left_out(queries: Mapping[str, str], judgements: JudgedById) -> dict[str, str]:
     reasons = {}
     for query in queries:
         judged = judgements.get(query)

@@ -81,8 +81,8 @@ def _evaluator(name: str, measure: Any, qrels: _Grades, ir_measures: Any) -> Any
         highest = max((grade for of in qrels.values() for grade in of.values()), default=0)
         if highest > _HIGHEST_OF_GDEVAL:
             raise ValueError(
-                f"the metric {name} takes grades up to {_HIGHEST_OF_GDEVAL}, and {highest} is one of the judgements'; use"
-                " another one, such as nDCG@10"
+                f"the metric {name} takes grades up to {_HIGHEST_OF_GDEVAL}, and one of yours is {highest};"
+                " use another metric, such as nDCG@10"
             )
     try:
         return ir_measures.evaluator([measure], _scaled(measure, qrels))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +17,13 @@ from ksdk_rerank.errors import MissingExtra
 __all__ = ["DiskStore", "user_cache_folder"]
 
 _FILE = "answers.sqlite3"
+_PATIENCE = 30.0  # seconds that a process waits for others
+_START = (
+    "PRAGMA journal_mode = WAL",  # without it each entry waits for the disk, about 20 ms
+    "PRAGMA synchronous = NORMAL",
+    "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID",
+)
+_READ = ("SELECT key FROM entries LIMIT 1",)
 
 
 class DiskStore(Closing):
@@ -23,13 +33,17 @@ class DiskStore(Closing):
     compare` the candidates too, with their texts. Keys are hashes, and no API key is ever in it. Each entry is written
     before the next question is asked. `Cached(..., store=...)` takes one as well.
 
+    Processes wait for each other, for up to half a minute. A file that cannot be written, because the disk is full or
+    read-only, is still read. Threads may share a store.
+
     Args:
-        folder: where the file is; made on first use, for this user alone. The user's own cache folder where None, by
+        folder: the folder of the file; made on first use, for this user alone. None is the user's own cache folder, by
             the platform's conventions.
         read: whether what is there is looked up. False asks everything again and keeps the new answers.
 
     Raises, on use:
-        OSError: the file cannot be read or written, or is none of ours.
+        OSError: the file cannot be read or written, is damaged, or is none of ours. `evaluate`, `Cached` and the
+            commands take that for a miss and warn once.
         MissingExtra: no folder was given and `platformdirs` is not installed.
     """
 
@@ -38,6 +52,7 @@ class DiskStore(Closing):
         self.read = read
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._pid = 0
 
     def get(self, key: str) -> str | None:
         """The entry, or None."""
@@ -58,36 +73,90 @@ class DiskStore(Closing):
     def close(self) -> None:
         """Close the file. Using the store again opens it again."""
         with self._lock:
-            if self._connection is not None:
+            if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
-                self._connection = None
+            self._connection = None
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             folder = user_cache_folder() if self.folder is None else Path(self.folder)
+            file = folder / _FILE
+            if self._pid != os.getpid():  # SQLite's connections are not to be used in a forked child
+                _parents.append(self._connection)
+                self._connection, self._pid = None, os.getpid()
             try:
                 if self._connection is None:
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    self._connection = _opened(folder / _FILE)
+                    self._connection = _opened(file)
                 yield self._connection
             except sqlite3.Error as error:
-                raise OSError(f"{folder / _FILE} cannot be used as a cache ({error}); name another folder") from error
+                raise OSError(f"{file} cannot be used as a cache ({error}); {_advice(error)}") from error
 
     def __repr__(self) -> str:
         return f"DiskStore({str(self.folder)!r})" if self.folder is not None else "DiskStore()"
 
 
+_parents: list[sqlite3.Connection | None] = []
+"""Connections of the process that this one was forked from, kept from being closed: that would free its locks."""
+
+
 def _opened(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=10.0, isolation_level=None, check_same_thread=False)
+    """The file, to be read and written or, if it can only be read, to be read.
+
+    SQLite does not wait for everything: two processes that switch a new file to its log, or recover that, see each
+    other as locked at once. So we wait.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _connected(file)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.01, 0.1))
+
+
+def _connected(file: Path) -> sqlite3.Connection:
     try:
-        connection.execute("PRAGMA journal_mode = WAL")  # without it each entry waits for the disk, about 20 ms
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID")
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _prepared(
+            sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False), _START
+        )
+    except (sqlite3.OperationalError, OSError) as error:
+        if (isinstance(error, sqlite3.Error) and _is_busy(error)) or not file.exists():
+            raise
+        unwritable = error
+    # "immutable" needs neither a lock nor a log beside the file, which a read-only folder has no place for
+    for options in ("mode=ro", "mode=ro&immutable=1"):
+        try:
+            address = f"{file.absolute().as_uri()}?{options}"
+            connection = sqlite3.connect(
+                address, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            return _prepared(connection, _READ)
+        except sqlite3.OperationalError:
+            continue
+    raise unwritable
+
+
+def _prepared(connection: sqlite3.Connection, statements: Sequence[str]) -> sqlite3.Connection:
+    try:
+        for statement in statements:
+            connection.execute(statement).fetchall()
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _advice(error: sqlite3.Error) -> str:
+    if isinstance(error, sqlite3.OperationalError):
+        return "name another folder, or free some space"
+    return "name another folder, or delete it"
 
 
 def user_cache_folder() -> Path:

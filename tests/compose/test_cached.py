@@ -221,6 +221,12 @@ def test_a_diskcache_outlives_the_reranker_and_pickles_nothing(call: Call, tmp_p
     assert rows == [("text", "text", 1)] * 2  # 1 is text as it is; 4 would be a pickle
 
 
+def entry(**changed: Any) -> str:
+    """An entry about the text "a", with something `changed`."""
+    sound = {"written": 0, "results": [[0, 0.5, 1.0, None]], "reranked_by": "x", "truncated": 0, "duplicates": []}
+    return json.dumps({**sound, **changed})
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -234,6 +240,30 @@ def test_a_diskcache_outlives_the_reranker_and_pickles_nothing(call: Call, tmp_p
         '{"written": 0, "results": [[0, NaN, 1.0, null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
         '{"written": 0, "results": [[5, 0.5, 1.0, null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
         '{"written": 0, "results": [[0, 7, "x", null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
+        "[" * 100_000,
+        '{"written": ' * 100_000,
+        b"\xff\xfe{\x00}\x00",
+        object(),
+        {"written": 0},
+        entry(results=[[0, 0.5, float("inf"), None]]),
+        entry(results=[[0, 1.5, 1.0, None]]),
+        entry(results=[[-1, 0.5, 1.0, None]]),
+        entry(results=[[False, 0.5, 1.0, None]]),
+        entry(results=[[0.0, 0.5, 1.0, None]]),
+        entry(results=[["0", 0.5, 1.0, None]]),
+        entry(results=[[10**30, 0.5, 1.0, None]]),
+        entry(results=[[0, 0.5, 1.0, [0, 99]]]),
+        entry(results=[[0, 0.5, 1.0, [0]]]),
+        entry(results=[[0, 0.5, 1.0, None, None]]),
+        entry(results=[[0, 0.5, 1.0, None], [1, 0.5, 1.0, None]]),
+        entry(results=[[0, 0.5, 1.0, None]] * 2),
+        entry(results=[], duplicates=[[0, 0]]),
+        entry(results=[[0, 0.5, 1.0, None]], duplicates=[[0, 0]]),
+        entry(truncated=float("inf")),
+        entry(truncated=-1),
+        entry(truncated="1"),
+        entry(reranked_by=None),
+        entry(reranked_by=["x"]),
     ],
 )
 def test_what_is_no_entry_is_asked_for_again(call: Call, garbage: Any) -> None:
@@ -245,6 +275,27 @@ def test_what_is_no_entry_is_asked_for_again(call: Call, garbage: Any) -> None:
             store[key] = garbage
         assert call(cached.rank, "q", ["a"]).results == first.results
         assert len(leaf.asked) == 2
+
+
+@pytest.mark.parametrize("ttl", [1, 10**9])
+@pytest.mark.parametrize("written", ["now", None, float("nan"), float("inf"), 10**400, -1, [], True])
+def test_an_entry_of_an_odd_time_is_asked_for_again(call: Call, ttl: float, written: object) -> None:
+    leaf, store = Length(), dict[str, str]()
+    cached = Cached(leaf, store=store, ttl=ttl)
+    call(cached.rank, "q", ["a"])
+    for key in store:
+        store[key] = entry(written=written)
+    call(cached.rank, "q", ["a"])
+    assert len(leaf.asked) == 2
+
+
+def test_duplicates_that_repeat_each_other_are_no_entry(call: Call) -> None:
+    leaf, store = Listwise(), dict[str, str]()
+    cached = Cached(leaf, store=store)
+    call(cached.rank, "q", ["a", "bb", "ccc"])
+    for key in store:
+        store[key] = entry(duplicates=[[1, 2], [2, 1]])
+    assert call(cached.rank, "q", ["a", "bb", "ccc"]).indices == (2, 1, 0)
 
 
 async def test_a_store_is_never_touched_on_the_event_loop() -> None:
@@ -263,15 +314,86 @@ async def test_a_store_is_never_touched_on_the_event_loop() -> None:
     assert threading.main_thread() not in threads
 
 
-def test_errors_of_a_store_are_raised_and_hold_nobody_up(call: Call) -> None:
-    class Full(dict[str, str]):
-        def __setitem__(self, key: str, value: str) -> None:
-            raise OSError("no space left on device")
+class Failing(dict[str, str]):
+    """Raises `error` when read or written, or both."""
 
-    cached = Cached(Length(), store=Full())
-    for _ in range(2):
-        with pytest.raises(OSError, match="no space left"):
-            call(cached.rank, "q", ["a"])
+    def __init__(self, error: BaseException, *, reads: bool = True, writes: bool = True) -> None:
+        self.error, self.reads, self.writes = error, reads, writes
+        self.touched = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.touched += 1
+        if self.reads:
+            raise self.error
+        return super().get(key, default)
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self.touched += 1
+        if self.writes:
+            raise self.error
+        super().__setitem__(key, value)
+
+
+class RedisLikeError(Exception):
+    pass
+
+
+STORE_ERRORS = [
+    OSError("no space left on device"),
+    sqlite3.OperationalError("database is locked"),
+    sqlite3.DatabaseError("file is not a database"),
+    pickle.UnpicklingError("invalid load key"),
+    KeyError("secret text"),
+    TimeoutError("the service did not answer"),
+    RedisLikeError("secret text"),
+    RecursionError("maximum recursion depth exceeded"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", STORE_ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("reads", "writes"), [(True, False), (False, True), (True, True)])
+def test_an_error_of_a_store_costs_no_answer_and_is_told_once_without_a_text(
+    call: Call, caplog: pytest.LogCaptureFixture, error: Exception, reads: bool, writes: bool
+) -> None:
+    for leaf in (Length(), Listwise()):
+        caplog.clear()
+        cached = Cached(leaf, store=Failing(error, reads=reads, writes=writes))
+        for _ in range(2):
+            assert call(cached.rank, "secret text", ["a", "bb"]).indices == (1, 0)
+        assert leaf.asked == [["a", "bb"]] * 2
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("ksdk_rerank", "WARNING")
+        assert "Failing" in record.getMessage()
+        assert type(error).__name__ in record.getMessage()
+        assert "secret" not in record.getMessage()
+
+
+def test_an_entry_that_cannot_be_read_does_not_hide_the_others(call: Call) -> None:
+    class Partly(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:
+            if key == damaged:
+                raise pickle.UnpicklingError("invalid load key")
+            return super().get(key, default)
+
+    leaf, store, damaged = Length(), Partly(), ""
+    cached = Cached(leaf, store=store)
+    call(cached.rank, "q", ["a", "bb", "ccc"])
+    damaged = list(store)[1]
+    assert call(cached.rank, "q", ["a", "bb", "ccc"]).indices == (2, 1, 0)
+    assert leaf.asked == [["a", "bb", "ccc"], ["bb"]]
+
+
+def test_a_store_that_is_down_is_not_tried_for_every_document(call: Call) -> None:
+    store = Failing(TimeoutError("the service did not answer"))
+    call(Cached(Length(), store=store).rank, "q", ["x" * number for number in range(1, 100)])
+    assert store.touched == 9  # three times reading, reading again when it is our turn, and writing
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError()])
+def test_an_interruption_within_a_store_is_one(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        Cached(Length(), store=Failing(error)).rank("q", ["a"])
 
 
 # Whose entries they are
