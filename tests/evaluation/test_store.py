@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import stat
+import subprocess
 import sys
+import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,6 +176,13 @@ def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_pat
         '{"indices": [0], "scores": ["high"], "seconds": 1.0}',
         '{"indices": [0, 0], "scores": [1.0, 1.0], "seconds": 1.0}',
         '{"indices": [0], "scores": [1.0], "seconds": NaN}',
+        '{"indices": [0], "scores": [1.0], "seconds": -1.0}',
+        '{"indices": [0], "scores": [Infinity], "seconds": 1.0}',
+        '{"indices": [0], "scores": [1.0], "seconds": 1.0, "usage": {"tokens": NaN}}',
+        '{"indices": [0], "scores": [1.0], "seconds": 1.0, "truncated": -1}',
+        "[" * 100_000,
+        b"\xff\xfe",
+        object(),
     ],
 )
 def test_an_entry_that_is_none_of_ours_is_asked_again(scripted: Factory, entry: object) -> None:
@@ -220,6 +233,153 @@ def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
         pytest.raises(OSError, match=r"cannot be used as a cache .*; name another folder"),
     ):
         store.get("key")
+
+
+@pytest.mark.parametrize(
+    ("damage", "warnings"),
+    [
+        (lambda sound: b"no database" * 500, 1),
+        (lambda sound: sound[:60], 1),
+        (lambda sound: sound[:4096] + b"\xff" * (len(sound) - 4096), 1),
+        (lambda sound: sound[:4096], 1),
+        (lambda sound: b"", 0),  # what SQLite takes for a new file
+    ],
+)
+def test_a_damaged_file_costs_the_answers_in_it_and_one_warning(
+    scripted: Factory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+    warnings: int,
+) -> None:
+    file = tmp_path / "answers.sqlite3"
+    with DiskStore(tmp_path) as store:
+        evaluate([scripted("mine", lengths)], QUERIES, CANDIDATES, ANSWERS, store=store)
+    file.write_bytes(damage(file.read_bytes()))
+    rerankers = [scripted("mine", lengths), scripted("other", lengths)]
+    with DiskStore(tmp_path) as store:
+        result = evaluate(rerankers, QUERIES, CANDIDATES, ANSWERS, store=store)
+    assert [(len(row.queries), row.failure) for row in result.rerankers] == [(4, None), (4, None)]
+    assert [len(reranker.asked) for reranker in rerankers] == [4, 4]
+    assert caplog.text.count("the store DiskStore failed") == len(caplog.records) == warnings
+
+
+_TAKES_PART = """
+import sys, time
+from pathlib import Path
+from ksdk_rerank.evaluation import DiskStore
+folder, name, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+(folder / f"ready-{name}").touch()
+while len(list(folder.glob("ready-*"))) < number:
+    time.sleep(0.001)
+for turn in range(20):
+    with DiskStore(folder / "cache") as store:
+        store[f"{name} {turn}"] = name
+        assert store.get(f"{name} {turn}") == name
+        store["everybody's"] = name
+"""
+
+
+def test_processes_that_open_it_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
+    number = 6
+    command = [sys.executable, "-c", _TAKES_PART, str(tmp_path)]
+    running = [
+        subprocess.Popen([*command, str(name), str(number)], stderr=subprocess.PIPE, text=True)
+        for name in range(number)
+    ]
+    assert [(process.communicate(timeout=120)[1], process.returncode) for process in running] == [("", 0)] * number
+    with DiskStore(tmp_path / "cache") as store:
+        assert [store.get(f"{name} {turn}") for name in range(number) for turn in range(20)] == [
+            str(name) for name in range(number) for _ in range(20)
+        ]
+
+
+def test_a_process_that_is_writing_is_waited_for(tmp_path: Path) -> None:
+    with DiskStore(tmp_path) as store:
+        store["old"] = "entry"
+    other = sqlite3.connect(tmp_path / "answers.sqlite3", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    ends = threading.Timer(0.5, other.execute, ["COMMIT"])
+    ends.start()
+    with DiskStore(tmp_path) as store:
+        store["new"] = "entry"
+        assert store.get("new") == "entry"
+    ends.join()
+    other.close()
+
+
+def in_a_child(work: Callable[[], None]) -> None:
+    """Run `work` in a forked process, which may then give up what it may do."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def read_but_not_write(folder: Path) -> None:
+    with DiskStore(folder) as store:
+        assert store.get("old") == "entry"
+        with pytest.raises(OSError, match="cannot be used as a cache .*; name another folder"):
+            store["new"] = "entry" * 100_000
+        assert store.get("old") == "entry"
+        assert store.get("new") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_cache_that_may_only_be_read_is_read(closed: bool) -> None:
+    with tempfile.TemporaryDirectory() as outer:  # tmp_path is within a folder of this user's own
+        folder = Path(outer, "cache")
+        folder.mkdir()
+        store = DiskStore(folder)
+        store["old"] = "entry"
+        if closed:  # otherwise its log is still beside it
+            store.close()
+        for path in (*folder.iterdir(), folder, Path(outer)):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+        def work() -> None:
+            if os.geteuid() == 0:
+                os.setuid(65534)  # root may write everything
+            read_but_not_write(folder)
+
+        in_a_child(work)
+        store.close()
+        Path(outer).chmod(0o755)
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def test_a_cache_on_a_full_disk_is_read(tmp_path: Path) -> None:
+    import resource
+
+    with DiskStore(tmp_path) as store:
+        store["old"] = "entry"
+
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # every write fails, as on a full disk
+        read_but_not_write(tmp_path)
+
+    in_a_child(work)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_a_forked_child_opens_the_file_for_itself(tmp_path: Path) -> None:
+    with DiskStore(tmp_path) as store:
+        store["old"] = "entry"
+
+        def work() -> None:
+            assert store.get("old") == "entry"
+            store["from the child"] = "entry"
+
+        in_a_child(work)
+        store["from the parent"] = "entry"
+        assert store.get("from the child") == "entry"
 
 
 def test_by_default_it_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
