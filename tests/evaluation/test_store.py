@@ -324,7 +324,7 @@ def in_a_child(work: Callable[[], None]) -> None:
 def read_but_not_write(folder: Path) -> None:
     with DiskStore(folder) as store:
         assert store.get("old") == "entry"
-        with pytest.raises(OSError, match="cannot be used as a cache .*; name another folder"):
+        with pytest.raises(OSError, match=r"cannot be used as a cache .*; name another folder"):
             store["new"] = "entry" * 100_000
         assert store.get("old") == "entry"
         assert store.get("new") is None
