@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     names = options.reranker or [default_name()]
     _check(options, names)
     with DiskStore(options.cache, read=not options.fresh) as disk, progress() as told:
-        store = Forgiving(disk, explained=True)
+        store = Forgiving(disk)
         queries, candidates, judgements = _material(options, store, told)
         evaluation = evaluate(
             names,

@@ -27,12 +27,13 @@ class Store(Protocol):
 class Forgiving:
     """Reads and writes `store`: what it cannot read is a miss, and what it cannot write is not kept.
 
-    One warning names the first error's class. What the error says may hold a text, so it is told only if `explained`.
+    One warning names the first error's class. What the error says may hold a text, so it is told only if the store has
+    `errors_hold_no_text = True`.
     """
 
-    def __init__(self, store: Store, *, explained: bool = False) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._explained = explained
+        self._explained = getattr(store, "errors_hold_no_text", False) is True
         self._untold = threading.Lock()  # taken for good by the first who tells
 
     @classmethod

@@ -22,6 +22,9 @@ _Grades = dict[str, dict[str, int]]
 _LEVELS = 1_000_000
 """The highest grade that trec_eval is given: it takes eight bytes for each one up to it (form_res_rels.c)."""
 
+_LEVELS_OF_NDCG = 10_000
+"""The same for nDCG, whose time grows with the square of it: .05 s a query at this one, minutes at a million."""
+
 _HIGHEST_OF_GDEVAL = 4
 """MAX_JUDGMENT in gdeval.pl, https://trec.nist.gov/data/web/10/gdeval.pl, read 2026-11-26 as in ir-measures 0.4.3."""
 
@@ -91,20 +94,20 @@ def _evaluator(name: str, measure: Any, qrels: _Grades, ir_measures: Any) -> Any
 
 
 def _scaled(measure: Any, qrels: _Grades) -> _Grades:
-    """`qrels` with grades of at most `_LEVELS`, which change nothing that can be seen.
+    """`qrels` with grades that trec_eval can take, which change nothing that can be seen.
 
-    nDCG is a ratio, so all gains of a query are divided alike; the rest is lost in the sixth decimal. All other metrics
-    of trec_eval only ask whether a grade is at least `rel`.
+    nDCG is a ratio, so all gains of a query are divided alike, and what is lost is in the fourth decimal. All other
+    metrics of trec_eval only ask whether a grade is at least `rel`.
     """
     return {query: _scaled_query(measure, of) for query, of in qrels.items()}
 
 
 def _scaled_query(measure: Any, grades: Mapping[str, int]) -> dict[str, int]:
     highest = max(grades.values(), default=0)
-    if highest <= _LEVELS or measure.NAME == "Compat":  # which is not trec_eval's
+    if measure.NAME == "nDCG" and highest > _LEVELS_OF_NDCG:
+        return {id: max(round(grade / highest * _LEVELS_OF_NDCG), min(grade, 1)) for id, grade in grades.items()}
+    if measure.NAME == "Compat":  # which is not trec_eval's
         return dict(grades)
-    if measure.NAME == "nDCG":
-        return {id: max(round(grade / highest * _LEVELS), min(grade, 1)) for id, grade in grades.items()}
     return {id: min(grade, _LEVELS) for id, grade in grades.items()}
 
 

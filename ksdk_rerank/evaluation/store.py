@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from ksdk_rerank._closing import Closing
 from ksdk_rerank.errors import MissingExtra
@@ -46,6 +47,9 @@ class DiskStore(Closing):
             commands take that for a miss and warn once.
         MissingExtra: no folder was given and `platformdirs` is not installed.
     """
+
+    errors_hold_no_text: ClassVar[bool] = True
+    """Whether warnings may quote its errors, which name the file and what to do."""
 
     def __init__(self, folder: Path | str | None = None, *, read: bool = True) -> None:
         self.folder = folder

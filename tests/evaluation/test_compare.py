@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,38 @@ def test_another_account_gets_its_own_candidates(
     assert main(arguments) == 0
     live.api_key = "knowledgesdk_another"
     monkeypatch.setenv("KNOWLEDGESDK_API_KEY", live.api_key)
+    assert main(arguments) == 0
+    assert len(live.requests) == 80
+
+
+@pytest.mark.parametrize("cache", ["a file", "no database"])
+def test_a_cache_that_cannot_be_used_is_told_once_and_costs_no_answer(
+    live: Any, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cache"
+    if cache == "a file":
+        folder.write_text("mine")
+    else:
+        folder.mkdir()
+        (folder / "answers.sqlite3").write_text("no database, but long enough to look like one" * 50)
+    arguments = ["compare", "--questions", QUESTIONS, "--cache", str(folder), "--reranker", "lexical"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "40/40" in out
+    assert err.startswith("ksdk-rerank: the store DiskStore failed: ")
+    assert str(folder) in err
+    assert err.count("\n") == 1
+    assert len(live.requests) == 40
+
+
+@pytest.mark.parametrize("odd", ["[", '[{"id": 1, "text": null}]', "[" * 100_000, "3", '[{"unknown": 1}]', "null"])
+def test_candidates_that_were_kept_oddly_are_searched_again(
+    live: Any, odd: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compare", "--questions", QUESTIONS, "--cache", str(tmp_path), "--reranker", "lexical", "--json"]
+    assert main(arguments) == 0
+    with closing(sqlite3.connect(tmp_path / "answers.sqlite3", isolation_level=None)) as database:
+        database.execute("UPDATE entries SET entry = ?", (odd,))
     assert main(arguments) == 0
     assert len(live.requests) == 80
 

@@ -261,7 +261,10 @@ def test_a_damaged_file_costs_the_answers_in_it_and_one_warning(
         result = evaluate(rerankers, QUERIES, CANDIDATES, ANSWERS, store=store)
     assert [(len(row.queries), row.failure) for row in result.rerankers] == [(4, None), (4, None)]
     assert [len(reranker.asked) for reranker in rerankers] == [4, 4]
-    assert caplog.text.count("the store DiskStore failed") == len(caplog.records) == warnings
+    assert len(caplog.records) == warnings
+    for record in caplog.records:
+        assert f"the store DiskStore failed: {file} cannot be used as a cache (" in record.getMessage()
+        assert "name another folder" in record.getMessage()
 
 
 _TAKES_PART = """
