@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Protocol
 
 __all__ = ["Forgiving", "Store"]
@@ -34,7 +34,7 @@ class Forgiving:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._explained = getattr(store, "errors_hold_no_text", False) is True
-        self._untold = threading.Lock()  # taken for good by the first who tells
+        self._failures = count()
 
     @classmethod
     def around(cls, store: Store | None) -> Forgiving | None:
@@ -79,7 +79,7 @@ class Forgiving:
         self.write({key: entry})
 
     def _tell(self, error: Exception) -> None:
-        if self._untold.acquire(blocking=False):
+        if next(self._failures) == 0:
             kind = type(error)
             said = f": {error}" if self._explained else f" ({kind.__module__}.{kind.__qualname__})"
             _log.warning(

@@ -15,7 +15,16 @@ from ksdk_rerank import __version__
 from ksdk_rerank._identity import digest, identity
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._forgiving import Forgiving, Store
-from ksdk_rerank.errors import MissingExtra, MissingKey, ModelError, NotFound, Redirected, Unauthorized
+from ksdk_rerank.errors import (
+    InvalidEnvironment,
+    MissingExtra,
+    MissingKey,
+    ModelError,
+    NotFound,
+    QuotaExceeded,
+    Redirected,
+    Unauthorized,
+)
 from ksdk_rerank.models import folder_of
 from ksdk_rerank.results import Failure
 
@@ -24,7 +33,7 @@ __all__ = ["Answer", "Asked", "Question", "ask"]
 Question = tuple[str, Sequence[str]]
 """A query and the documents to be ordered."""
 
-_HOPELESS = (MissingExtra, MissingKey, ModelError, NotFound, Redirected, Unauthorized)  # whatever the query
+_HOPELESS = (MissingExtra, MissingKey, NotFound, Redirected, Unauthorized, InvalidEnvironment, QuotaExceeded)
 _FAILURES_IN_A_ROW = 3  # then the service is down, and asking on would only wait for each deadline
 
 
@@ -87,7 +96,7 @@ def ask(
             except Exception as error:  # a third party's may raise anything: it fails one row, not the comparison
                 asked.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
                 failed_in_a_row += 1
-                given_up = isinstance(error, _HOPELESS) or failed_in_a_row == _FAILURES_IN_A_ROW
+                given_up = _is_hopeless(error) or failed_in_a_row == _FAILURES_IN_A_ROW
             else:
                 failed_in_a_row = 0
                 kept.put(query, documents, answer)
@@ -96,6 +105,11 @@ def ask(
             asked.answers[position] = answer
         answered()
     return asked
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Whether no other query would mend it; a model that fails while it runs may do with another one."""
+    return isinstance(error, _HOPELESS) or (isinstance(error, ModelError) and not error.transient)
 
 
 def _timed(reranker: Reranker, query: str, documents: Sequence[str], *, first: bool) -> Answer:

@@ -8,7 +8,6 @@ import os
 import reprlib
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeGuard
 
@@ -32,25 +31,32 @@ class Line:
         self.file = file
         self.number = number
         self._raw = raw
+        self._text: str | None = None
+        self._fields: dict[str, object] | None = None
 
     def wrong(self, what: str) -> ValueError:
         """The error that says what is wrong with this line."""
         return ValueError(f"{self.file}:{self.number}: {what}")
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The line as text, without its end."""
+        if self._text is not None:
+            return self._text
         try:
             text = self._raw.decode().strip("\r\n")
         except UnicodeDecodeError as error:
             raise self.wrong(f"this is not UTF-8 ({error.reason}); save it as UTF-8") from error
         if "\0" in text:
             raise self.wrong("this is not UTF-8 text (it has null characters); save it as UTF-8")
+        self._text = text
         return text
 
-    @cached_property
+    @property
     def fields(self) -> dict[str, object]:
         """The JSON object in this line."""
+        if self._fields is not None:
+            return self._fields
         text = self.text
         try:
             value = json.loads(text)
@@ -58,6 +64,7 @@ class Line:
             raise self.wrong(f"this is not JSON ({error}); write one JSON object a line") from error
         if not isinstance(value, dict):
             raise self.wrong(f"this is not a JSON object but {text[:40]!r}; write one JSON object a line")
+        self._fields = value
         return value
 
     def columns(self, *counts: int) -> list[str]:

@@ -18,6 +18,10 @@ from ksdk_rerank.errors import MissingExtra
 __all__ = ["DiskStore", "user_cache_folder"]
 
 _FILE = "answers.sqlite3"
+_inherited: list[object] = []
+"""Connections that a parent process opened, which are not to be closed here: that would free its locks
+(https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_, read 2026-11-26)."""
+
 _PATIENCE = 30.0  # seconds that a process waits for others
 _START = (
     "PRAGMA journal_mode = WAL",  # without it each entry waits for the disk, about 20 ms
@@ -87,7 +91,7 @@ class DiskStore(Closing):
             folder = user_cache_folder() if self.folder is None else Path(self.folder)
             file = folder / _FILE
             if self._pid != os.getpid():  # SQLite's connections are not to be used in a forked child
-                _parents.append(self._connection)
+                _inherited.append(self._connection)
                 self._connection, self._pid = None, os.getpid()
             try:
                 if self._connection is None:
@@ -98,10 +102,6 @@ class DiskStore(Closing):
 
     def __repr__(self) -> str:
         return f"DiskStore({str(self.folder)!r})" if self.folder is not None else "DiskStore()"
-
-
-_parents: list[sqlite3.Connection | None] = []
-"""Connections of the process that this one was forked from, kept from being closed: that would free its locks."""
 
 
 def _opened(file: Path) -> sqlite3.Connection:

@@ -15,7 +15,16 @@ pytest.importorskip("ir_measures")
 
 from ksdk_rerank import LexicalReranker, Reranker, SearchHit
 from ksdk_rerank.compose.fallback import Fallback
-from ksdk_rerank.errors import MissingExtra, RateLimited, Unauthorized
+from ksdk_rerank.errors import (
+    InferenceFailed,
+    InvalidEnvironment,
+    MissingExtra,
+    QuotaExceeded,
+    RateLimited,
+    ServerError,
+    Unauthorized,
+    UnsupportedModel,
+)
 from ksdk_rerank.evaluation import Evaluation, Latency, evaluate
 from ksdk_rerank.evaluation.bootstrap import intervals
 
@@ -243,6 +252,24 @@ def test_a_service_that_is_down_is_not_asked_on_and_on(scripted: Factory) -> Non
     reranker = scripted("r", fail(RateLimited("wait")))
     row = evaluate([reranker], queries, candidates, {id: [id] for id in queries}).rerankers[0]
     assert (len(reranker.asked), len(row.failures), row.not_asked) == (3, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (QuotaExceeded("pay first"), 1),
+        (InvalidEnvironment("HTTPS_PROXY is malformed"), 1),
+        (UnsupportedModel("two logits"), 1),
+        (InferenceFailed("out of memory"), 4),
+        (ServerError("down"), 4),
+    ],
+)
+def test_what_no_other_query_would_mend_is_asked_once(scripted: Factory, error: Exception, asked: int) -> None:
+    queries = {f"q{n}": f"query {n}" for n in range(4)}
+    candidates = {id: [SearchHit(id, f"text {id}")] for id in queries}
+    reranker = scripted("r", fail(error, "query 0", "query 2"))
+    evaluate([reranker], queries, candidates, {id: [id] for id in queries})
+    assert len(reranker.asked) == asked
 
 
 def test_a_fallback_that_answers_is_counted(scripted: Factory) -> None:
