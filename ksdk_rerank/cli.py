@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ksdk_rerank import __version__
 from ksdk_rerank.commands import compare, demo, export, rank, search
-from ksdk_rerank.commands.streams import complain, flushed, prepare, warnings_told
+from ksdk_rerank.commands.streams import complain, flushed, prepared, warnings_told
 from ksdk_rerank.errors import RerankError
 
 __all__ = ["main"]
@@ -19,12 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is success, 1 a failure that is explained on standard error, 2 wrong usage. A reader of standard output that left
     early is a failure without a word. Standard output and error replace characters that they cannot carry.
     """
-    prepare()
-    try:
-        with warnings_told():
+    with prepared(), warnings_told():
+        try:
             return _run(arguments)
-    except KeyboardInterrupt:
-        return 130
+        except KeyboardInterrupt:
+            flushed()
+            return 130
 
 
 def _run(arguments: Sequence[str] | None) -> int:

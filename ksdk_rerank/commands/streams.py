@@ -8,27 +8,36 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import TextIO, cast
 
-__all__ = ["asked", "complain", "flushed", "prepare", "warnings_told"]
+__all__ = ["asked", "complain", "flushed", "prepared", "warnings_told"]
 
 
-def prepare() -> None:
+@contextmanager
+def prepared() -> Iterator[None]:
     """Open what is missing on the null device, and let standard output and error replace what they cannot carry.
 
     A process that was started with a closed stream would otherwise give its number to the next file that is opened.
     """
+    given = sys.stdin, sys.stdout, sys.stderr
     for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         stream: TextIO | None = getattr(sys, name)
         if stream is None or getattr(stream, "closed", False):
-            null = os.open(os.devnull, flags)
-            setattr(sys, name, open(null, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
-    raw = getattr(sys.stdout, "buffer", None)
-    if isinstance(raw, io.RawIOBase):  # PYTHONUNBUFFERED: what is lost would be told once, to whoever listens
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, line_buffering=sys.stdout.isatty())
+            setattr(sys, name, _on(os.open(os.devnull, flags), mode, "utf-8"))
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED: a loss is told only once
+        with suppress(OSError):
+            sys.stdout = _on(sys.stdout.fileno(), "w", sys.stdout.encoding)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = given
+
+
+def _on(descriptor: int, mode: str, encoding: str) -> TextIO:
+    return cast(TextIO, open(descriptor, mode, encoding=encoding, closefd=False))
 
 
 def asked(argument: str) -> str:
