@@ -76,9 +76,10 @@ class Line:
         return columns if len(columns) in counts else self.text.split()
 
     @property
-    def is_comment(self) -> bool:
-        """Whether the line is a remark, `# ...`."""
-        return self.text.lstrip().startswith("#")
+    def says_nothing(self) -> bool:
+        """Whether the line is a comment, `# ...`, or holds white space of any sort only."""
+        text = self.text.strip()
+        return not text or text.startswith("#")
 
     def id_in(self, *names: str) -> str:
         """The id under the first of `names` that is there."""

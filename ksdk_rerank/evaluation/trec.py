@@ -78,7 +78,7 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     judgements: dict[str, dict[str, int]] = {}
     first = True
     for line in lines_of(path):
-        if line.is_comment:
+        if line.says_nothing:
             continue
         columns = line.columns(3, 4)
         heading = first and columns[-1].lower() in _GRADE_HEADINGS
@@ -173,7 +173,7 @@ def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_
     found: dict[str, dict[str, _Place]] = {}
     system: tuple[str, int] | None = None
     for line in lines_of(path):
-        if line.is_comment:
+        if line.says_nothing:
             continue
         columns = line.columns(6)
         if len(columns) != 6:

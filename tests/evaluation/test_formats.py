@@ -31,6 +31,7 @@ QRELS: dict[str, bytes] = {
     "no line end at the end": b"q1 0 d1 2\nq1 0 d2 0\nq2 0 d1 1",
     "line ends of Windows": b"q1 0 d1 2\r\nq1 0 d2 0\r\nq2 0 d1 1\r\n",
     "blank lines and white space": b"\n  q1  0   d1 2  \n \t \nq1 0 d2 0\n\nq2 0 d1 1\n\n",
+    "blank lines of other white space": "\u2028\n\u3000\nq1 0 d1 2\nq1 0 d2 0\n\x85\nq2 0 d1 1\n".encode(),
     "comments": b"# made by hand\nq1 0 d1 2\n  # q1 0 d9 1\n#q1 0 d8 1\nq1 0 d2 0\nq2 0 d1 1\n",
     "a byte order mark": b"\xef\xbb\xbfq1 0 d1 2\nq1 0 d2 0\nq2 0 d1 1\n",
     "a mark before a comment": b"\xef\xbb\xbf# c\nq1 0 d1 2\nq1 0 d2 0\nq2 0 d1 1\n",

@@ -62,6 +62,8 @@ relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], 
 @given(contents)
 @example(b"\xff\xfe\x00")
 @example(b"\x1f\x8b")
+@example("\u2028".encode())
+@example("\u3000\n\t\x0b\x85".encode())
 @example(b'{"id": ' + b"9" * 5000 + b"}")
 def test_a_file_is_read_or_its_line_is_named(read: Callable[[Path], Any], tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
