@@ -224,6 +224,7 @@ def test_a_diskcache_outlives_the_reranker_and_pickles_nothing(call: Call, tmp_p
 def entry(**changed: Any) -> str:
     """An entry about the text "a", with something `changed`."""
     sound = {"written": 0, "results": [[0, 0.5, 1.0, None]], "reranked_by": "x", "truncated": 0, "duplicates": []}
+    sound["query_truncated"] = False
     return json.dumps({**sound, **changed})
 
 
@@ -263,6 +264,8 @@ def entry(**changed: Any) -> str:
         entry(truncated=-1),
         entry(truncated="1"),
         entry(reranked_by=None),
+        entry(query_truncated="no"),
+        entry(query_truncated=0),
         entry(reranked_by=["x"]),
     ],
 )
@@ -296,6 +299,16 @@ def test_duplicates_that_repeat_each_other_are_no_entry(call: Call) -> None:
     for key in store:
         store[key] = entry(duplicates=[[1, 2], [2, 1]])
     assert call(cached.rank, "q", ["a", "bb", "ccc"]).indices == (2, 1, 0)
+
+
+def test_an_entry_that_is_sound_is_taken(call: Call) -> None:
+    leaf, store = Length(), dict[str, str]()
+    cached = Cached(leaf, store=store)
+    call(cached.rank, "q", ["a"])
+    for key in store:
+        store[key] = entry()
+    assert call(cached.rank, "q", ["a"])[0].score == 0.5
+    assert len(leaf.asked) == 1
 
 
 async def test_a_store_is_never_touched_on_the_event_loop() -> None:

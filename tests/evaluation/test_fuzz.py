@@ -110,6 +110,7 @@ def fields(**sound: Any) -> st.SearchStrategy[str]:
 
 results = st.lists(st.lists(values, min_size=3, max_size=5), max_size=3)
 RANKING: dict[str, Any] = {"written": 0, "results": [], "reranked_by": "x", "truncated": 0, "duplicates": []}
+RANKING["query_truncated"] = False
 entries = (
     values
     | values.map(json.dumps)
