@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ksdk_rerank._locks import Lock
 from ksdk_rerank.results import Ranked, Ranking
 
 __all__ = ["Entries", "Memory", "Store", "decoded", "encoded"]
@@ -30,7 +30,7 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._entries: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._documents = 0
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ksdk_rerank._closing import Closing
+from ksdk_rerank._locks import Lock
 from ksdk_rerank.errors import MissingExtra
 
 __all__ = ["DiskStore", "user_cache_folder"]
 
 _FILE = "answers.sqlite3"
+_inherited: list[object] = []
+"""Connections that a parent process opened (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_
+a_fork_, read 2026-11-26)."""
 
 
 class DiskStore(Closing):
@@ -36,8 +40,9 @@ class DiskStore(Closing):
     def __init__(self, folder: Path | str | None = None, *, read: bool = True) -> None:
         self.folder = folder
         self.read = read
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
+        self._pid = os.getpid()
 
     def get(self, key: str) -> str | None:
         """The entry, or None."""
@@ -67,6 +72,9 @@ class DiskStore(Closing):
         with self._lock:
             folder = user_cache_folder() if self.folder is None else Path(self.folder)
             try:
+                if self._pid != os.getpid():  # neither to be used in a forked child nor to be closed there
+                    _inherited.append(self._connection)
+                    self._connection, self._pid = None, os.getpid()
                 if self._connection is None:
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._connection = _opened(folder / _FILE)
