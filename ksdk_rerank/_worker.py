@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from ksdk_rerank._locks import Lock
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "pause_at_exit"]
 
 T = TypeVar("T")
 
 _EXIT_PATIENCE = 5.0
-"""Seconds that the process waits at its end for work that has begun: an engine may crash when it is unloaded while it
-runs."""
+"""Seconds that the process waits at its end for work that has begun: engines abort when they are unloaded in use."""
+_EXIT_PAUSE = 1.0
+"""Seconds for which no work is begun after that. If the process is still there by then, somebody needs the work."""
 
 
 class Worker:
@@ -39,11 +40,6 @@ class Worker:
         self._name = name
         self._lock = Lock()
         self._crew: _Crew | None = None
-
-    @property
-    def ending(self) -> bool:
-        """Whether the process is about to end, so that long work should stop at the next opportunity."""
-        return _ending
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Put `work` in the queue. Cancelling the future takes it out again, unless it has begun."""
@@ -92,8 +88,7 @@ class Worker:
 class _Crew:
     """The threads of one worker in one process, and the queue they share.
 
-    They are daemons, because Python waits for all others before it ends. So the end of the process is
-    `_end_at_exit`'s business.
+    They are daemons, because Python would wait for all others to end.
     """
 
     unowned: weakref.finalize[..., Worker]
@@ -136,11 +131,8 @@ class _Crew:
         return True
 
     def _run(self) -> None:
-        thread = threading.current_thread()
-        _running[thread] = self
         while self._work():
             pass
-        del _running[thread]
 
     def _work(self) -> bool:
         """Do one piece of work, or wait for one; False at the end."""
@@ -152,7 +144,13 @@ class _Crew:
             if not self._waiting:
                 return False
             future, work = self._waiting.popleft()
-        _do(future, work)
+        me = (os.getpid(), threading.get_ident())
+        try:
+            _at_work.add(me)
+            pause_at_exit()
+            _do(future, work)
+        finally:
+            _at_work.discard(me)
         return True
 
     def end(self, *, cancel: bool = True) -> None:
@@ -181,19 +179,25 @@ def _do(future: Future[T], work: Callable[[], T]) -> None:
         future.set_result(result)
 
 
-_running: dict[threading.Thread, _Crew] = {}
-_ending = False
+_at_work: set[tuple[int, int]] = set()  # threads, by their process and their own id
+_rest_until = 0.0
+
+
+def pause_at_exit() -> None:
+    """Rest if the process is about to end. Long work calls this between its pieces."""
+    me = (os.getpid(), threading.get_ident())
+    if time.monotonic() < _rest_until and me in _at_work:
+        _at_work.discard(me)
+        while time.monotonic() < _rest_until:
+            time.sleep(0.01)
+        _at_work.add(me)
 
 
 @atexit.register
-def _end_at_exit() -> None:
-    """Wait for the work that has begun. Only daemon threads are left, and nobody waits for their calls."""
-    global _ending
-    _ending = True
-    deadline = time.monotonic() + _EXIT_PATIENCE
-    running = [(thread, crew) for thread, crew in list(_running.items()) if crew.pid == os.getpid()]
-    for _, crew in running:
-        crew.end()
-    for thread, _ in running:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    _ending = False  # for what other handlers do at exit
+def _rest_at_exit() -> None:
+    """See to it that no work is under way while Python is taken down. Only daemon threads are left to ask for any."""
+    global _rest_until
+    deadline = _rest_until = time.monotonic() + _EXIT_PATIENCE
+    while time.monotonic() < deadline and any(pid == os.getpid() for pid, _ in list(_at_work)):
+        time.sleep(0.002)
+    _rest_until = time.monotonic() + _EXIT_PAUSE

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._locks import Lock
-from ksdk_rerank._worker import Worker
+from ksdk_rerank._worker import Worker, pause_at_exit
 from ksdk_rerank.base import Scores
 from ksdk_rerank.errors import Overloaded
 
@@ -104,10 +104,11 @@ class Line:
         return sum(not call.future.cancelled() for call in self._calls)
 
     def _work(self) -> None:
-        """Take piece after piece until there is none for this thread, or the process ends."""
+        """Take piece after piece until there is none for this thread."""
         try:
-            while not self._worker.ending and (piece := self._next()) is not None:
+            while (piece := self._next()) is not None:
                 piece()
+                pause_at_exit()
         except BaseException as error:  # a fault of this library's: nobody else would hear of it, and all would wait
             with self._lock:
                 waiting = list(self._calls)
