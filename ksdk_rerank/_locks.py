@@ -14,8 +14,8 @@ import weakref
 __all__ = ["Lock"]
 
 _PATIENCE = 0.25
-"""Seconds that a fork waits for one lock at most. They are held for microseconds, but for one that is held while a model
-is loaded, and a child loads its own."""
+"""Seconds that a fork waits for one lock at most. They are held for microseconds, except one while a model is loaded,
+and a child loads its own."""
 
 
 class Lock:

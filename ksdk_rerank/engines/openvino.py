@@ -23,7 +23,7 @@ __all__ = ["OpenVinoEngine"]
 
 
 @contextmanager
-def _without_telemetry() -> Iterator[None]:
+def _telemetry_hidden() -> Iterator[None]:
     """Hide `openvino_telemetry` from an import of OpenVINO, which then takes its own stub that sends nothing.
 
     Otherwise the import starts a process, looks up an analytics host and writes to the home folder, unless the user has
@@ -39,7 +39,7 @@ def _without_telemetry() -> Iterator[None]:
         sys.modules.update(hidden)
 
 
-with _without_telemetry():
+with _telemetry_hidden():
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.passes import ConstantFolding, Manager

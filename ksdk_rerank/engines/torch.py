@@ -7,18 +7,21 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
-from transformers.utils import logging as transformers_logging
 
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
 __all__ = ["TorchEngine"]
+
+with without_telemetry():
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers.utils import logging as transformers_logging
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -46,7 +49,7 @@ class TorchEngine(Engine):
             )
         # These arguments are spelt alike from sentence-transformers 5.0 to 6.2.
         try:
-            with _no_progress_bars():
+            with _no_progress_bars(), without_telemetry():
                 encoder = CrossEncoder(
                     files.location,
                     device=settings.device,
