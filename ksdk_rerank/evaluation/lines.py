@@ -7,7 +7,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TypeGuard
 
@@ -21,20 +20,24 @@ class Line:
         self.file = file
         self.number = number
         self.text = text
+        self._fields: dict[str, object] | None = None
 
     def wrong(self, what: str) -> ValueError:
         """The error that says what is wrong with this line."""
         return ValueError(f"{self.file}:{self.number}: {what}")
 
-    @cached_property
+    @property
     def fields(self) -> dict[str, object]:
         """The JSON object in this line."""
+        if self._fields is not None:
+            return self._fields
         try:
             value = json.loads(self.text)
         except (ValueError, RecursionError) as error:
             raise self.wrong(f"this is not JSON ({error}); write one JSON object a line") from error
         if not isinstance(value, dict):
             raise self.wrong(f"this is not a JSON object but {self.text[:40]!r}; write one JSON object a line")
+        self._fields = value
         return value
 
     def text_in(self, *names: str) -> str:
