@@ -45,7 +45,7 @@ class _BackgroundLoop:
         self.loop, self._stop = ready.result()
 
     def stop(self) -> None:
-        """End the loop, which closes the connections that were opened on it."""
+        """End the loop once its calls are done, which closes the connections that were opened on it."""
         self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=2.0)
 
@@ -66,6 +66,8 @@ async def _main(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) 
     stop = asyncio.Event()
     ready.set_result((asyncio.get_running_loop(), stop))
     await stop.wait()
+    while calls := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(calls)
 
 
 _lock = Lock()

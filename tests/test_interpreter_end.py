@@ -149,3 +149,30 @@ def test_a_thread_that_outlives_the_main_one_can_call_everything(
         timeout=120,
     )
     assert (done.stderr, done.stdout, done.returncode) == ("", "".join(f"{name} 2\n" for name in NAMES), 0)
+
+
+def test_a_program_ends_quietly_while_daemon_threads_call_services_and_models(
+    servers: tuple[str, str], tiny_bert: str
+) -> None:
+    code = """if True:
+        import sys, threading, time
+        import ksdk_rerank as k
+        rerankers = [k.TEIReranker(sys.argv[1]), k.CrossEncoderReranker(sys.argv[2], backend="onnx")]
+        def hammer(reranker):
+            while True:
+                reranker.rank("the key", ["key of the month " * 20, "invoice"] * 20)
+        for reranker in rerankers:
+            reranker.rank("the key", ["key"])
+            for _ in range(3):
+                threading.Thread(target=hammer, args=(reranker,), daemon=True).start()
+        time.sleep(float(sys.argv[3]))
+    """
+    for pause in ("0", "0.05", "0.2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, servers[0], tiny_bert, pause],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
