@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from ksdk_rerank._urls import is_host_of
 from ksdk_rerank.errors import MissingKey
 
-__all__ = ["ApiKey"]
+__all__ = ["ApiKey", "key_for"]
 
 # Characters. A password must not be shorter (NIST SP 800-63B, section 5.1.1.1,
 # https://pages.nist.gov/800-63-3/sp800-63b.html, read 2026-11-26), and any text may contain "key", "EMPTY" or "123".
@@ -92,6 +93,22 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return f"ApiKey({self._service!r})"
+
+
+def key_for(
+    url: str, given: str | SecretStr | None, *, service: str, variables: Sequence[str], hosted: Sequence[str]
+) -> ApiKey | None:
+    """The key to send to `url`: `given`, else that of the environment; None for a server of the user's that wants none.
+
+    A key from the environment goes to whatever `url` the user chose, as a gateway wants the service's own key. Raises
+    `MissingKey` if there is no key, but `url` is on one of `hosted`, the domains of the service itself.
+    """
+    try:
+        return ApiKey(given, service=service, variables=variables)
+    except MissingKey:
+        if is_host_of(url, *hosted):
+            raise
+        return None
 
 
 def _forms(key: str) -> Iterator[str]:

@@ -28,6 +28,7 @@ LOCATION = "ksdk_rerank.location"
 """The response extension in which `default_client` keeps a redirect's target."""
 
 _BYTES_READ = 64 * 1024
+_REASONS = ("message", "error", "detail", "msg", "errors", "error_message", "error_msg", "errmsg", "reason")
 _TARGET_SHOWN = 200  # characters of a redirect's target that an error quotes
 
 
@@ -121,7 +122,7 @@ def explanation(content: bytes) -> str:
 
 def _message(data: object) -> str:
     if isinstance(data, dict):
-        for field in ("message", "error", "detail", "msg"):
+        for field in _REASONS:
             if field in data and (said := _message(data[field])):
                 return said
         return ""

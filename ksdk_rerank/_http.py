@@ -26,7 +26,7 @@ from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._environment import without_credentials
 from ksdk_rerank._failures import Refusal, foreign_encoding, request_id_of, start_of
 from ksdk_rerank._pacing import pause_if_busy
-from ksdk_rerank._reporting import Reporter
+from ksdk_rerank._reporting import ErrorClass, Reporter
 from ksdk_rerank._retry import transient_errors_retried
 from ksdk_rerank.timeout import Timeout
 
@@ -38,6 +38,7 @@ _call_began: ContextVar[float] = ContextVar("call_began")
 """When the call began that the running request is a part of."""
 
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
+_MAX_ERROR_BYTES = 64 * 1024  # of a success that is an error in truth
 _REFUSAL_SECONDS = 2.0  # for the body of an error, or a quarter of the whole call if that is less
 _REQUESTS_AT_ONCE = 8  # of one call that is split; the rest wait, so that one call does not starve the others
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -45,12 +46,13 @@ _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful reply: the decoded JSON, the service's id of the request, and the body as it came."""
+    """A successful reply: the decoded JSON, the service's id of the request, the body as it came, and the address."""
 
     status: int
     data: object = field(repr=False)  # it may quote the key
     request_id: str | None
     content: bytes = field(default=b"", repr=False)
+    url: str = field(default="", repr=False)  # a client of the user's may have added a secret to it
 
 
 class HttpService:
@@ -66,7 +68,8 @@ class HttpService:
             `("Authorization", "Bearer ")`.
         timeout: the deadlines of one call.
         retries: how many more attempts a transient failure gets, within the total deadline.
-        error_of_status: error classes for statuses that mean something special with this service.
+        error_of_status: error classes for statuses that mean something special with this service. A function is given
+            the reply's text and returns the class.
         client_factory: makes an `httpx.AsyncClient`, for users with proxies, certificates or transports of their own.
             It is called once for each request that is under way at a time. We close what it makes.
     """
@@ -79,7 +82,7 @@ class HttpService:
         key_header: tuple[str, str] = ("Authorization", "Bearer "),
         timeout: float | Timeout = 30.0,
         retries: int = 2,
-        error_of_status: Mapping[int, type[errors.ServiceError]] | None = None,
+        error_of_status: Mapping[int, ErrorClass] | None = None,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
         self.service = service
@@ -187,13 +190,17 @@ class HttpService:
                     raise broken from error
                 raise
 
-    def bad_reply(self, what: str, reply: Reply) -> errors.BadReply:
-        """The error for a reply that is JSON but not of the documented shape; `what` says how.
+    def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
+        """The error for a reply that is JSON but not of the documented shape: `what` says how, `advice` what to do.
 
         Raise it outside of an `except` block: the error that is handled there may quote the key, and its frames hold
         the payload.
         """
-        return self._report.bad_reply(what, reply)
+        return self._report.bad_reply(what, reply, advice=advice)
+
+    def explanation(self, reply: Reply) -> str:
+        """What `reply` says is wrong, to be quoted; empty if it says nothing, or is too long to be an error."""
+        return self._report.explanation(reply.content) if len(reply.content) <= _MAX_ERROR_BYTES else ""
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_clients"}
@@ -237,7 +244,8 @@ async def _reply_in(response: httpx.Response) -> tuple[Reply, str]:
         problem = f"sent a body that is not JSON ({len(content)} bytes)" if content else "sent an empty body"
         if encoding := foreign_encoding(response):
             problem += f", in the encoding {encoding}, which was not asked for and cannot be decoded"
-    return Reply(response.status_code, data, request_id_of(response), bytes(content)), problem
+    url = str(response.request.url)
+    return Reply(response.status_code, data, request_id_of(response), bytes(content), url), problem
 
 
 def _check_address(service: str, url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,12 +19,26 @@ from ksdk_rerank._failures import (
     start_of,
 )
 from ksdk_rerank._statuses import ADVICE, meaning_of
+from ksdk_rerank._urls import shown_url
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
     from ksdk_rerank._http import Reply
 
-__all__ = ["Reporter"]
+__all__ = ["ErrorClass", "Reporter"]
+
+ErrorClass = type[errors.ServiceError] | Callable[[str], type[errors.ServiceError]]
+"""An error's class, or what tells it from the text of a reply."""
+
+_ABOUT_THE_ADDRESS = {
+    errors.BadRequest,
+    errors.NotFound,
+    errors.Redirected,
+    errors.SearchUnavailable,
+    errors.ConnectionFailed,
+    errors.BadReply,
+}
+"""Errors that say which address was asked, as a wrong one may be why; a wrong endpoint refuses the input, too."""
 
 _SHOWN = 500  # characters of a reply's text that an error carries
 
@@ -45,7 +59,7 @@ class Reporter:
         service: str,
         key: ApiKey | None,
         timeout: Timeout,
-        error_of_status: Mapping[int, type[errors.ServiceError]],
+        error_of_status: Mapping[int, ErrorClass],
         reads_environment: bool,
     ) -> None:
         self._service = service
@@ -60,10 +74,13 @@ class Reporter:
         what: str,
         *,
         response: httpx.Response | None = None,
+        url: str | None = None,
         body: str = "",
         advice: str | None = None,
     ) -> errors.ServiceError:
         """The error of that class; `advice` is the class's own unless given."""
+        if response is not None:
+            url = str(response.request.url)
         status = None if response is None else response.status_code
         request_id = None if response is None else request_id_of(response)
         retry_after = None if response is None else retry_after_of(response.headers)
@@ -74,6 +91,7 @@ class Reporter:
         ]
         noted = ", ".join(note for note in notes if note)
         message = f"{self._service}{said}{f' ({noted})' if noted else ''}; {advice or ADVICE[error_class]}"
+        message += _asked(url) if url is not None and error_class in _ABOUT_THE_ADDRESS else ""
         return error_class(
             self._masked(message),
             service=self._service,
@@ -83,10 +101,11 @@ class Reporter:
             body=self._masked(body)[:_SHOWN],
         )
 
-    def bad_reply(self, what: str, reply: Reply) -> errors.BadReply:
-        """The error for a reply that is JSON but not of the documented shape; `what` says how."""
+    def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
+        """The error for a reply that is JSON but not of the documented shape: `what` says how, `advice` what to do."""
+        message = f"{self._service} answered {reply.status}, but {what}; {advice or ADVICE[errors.BadReply]}"
         return errors.BadReply(
-            self._masked(f"{self._service} answered {reply.status}, but {what}; {ADVICE[errors.BadReply]}"),
+            self._masked(message + _asked(reply.url)),
             service=self._service,
             status=reply.status,
             request_id=reply.request_id,
@@ -97,10 +116,11 @@ class Reporter:
         """The error for a status that is no success. The status decides its class, and the body adds words."""
         response, content = refusal.response, refusal.content
         status = response.status_code
-        said = self._masked(explanation(content))[:_SHOWN] or response.reason_phrase
+        said = self.explanation(content) or response.reason_phrase
         error_class, advice = meaning_of(status, start_of(content), retry_after=retry_after_of(response.headers))
         if special := self._error_of_status.get(status):
-            error_class, advice = special, ADVICE[special]
+            error_class = special if isinstance(special, type) else special(start_of(content))
+            advice = ADVICE[error_class]
         elif error_class is errors.Redirected and (target := redirect_target(response)):
             said = f"redirects to {target}"
         elif status == 407 and self._reads_environment and (proxy := proxy_for(url)):
@@ -130,10 +150,18 @@ class Reporter:
             what = f"{what}; {trusted}" if trusted else what
             if none_at_all:
                 return self.error(errors.InvalidEnvironment, what)
-        return self.error(errors.ConnectionFailed, what)
+        return self.error(errors.ConnectionFailed, what, url=url)
+
+    def explanation(self, content: bytes) -> str:
+        """What the service says in `content`, in the length that an error quotes."""
+        return self._masked(explanation(content))[:_SHOWN]
 
     def _masked(self, text: str) -> str:
         return text if self._key is None else self._key.masked(text)
+
+
+def _asked(url: str) -> str:
+    return f" (asked: POST {shown_url(url)})"
 
 
 def _fault_of(proxy: str, error: Exception) -> str:

@@ -21,7 +21,9 @@ from ksdk_rerank._tracing import traced
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["Reranker", "ScoreKind", "Scores", "ScoringReranker"]
+__all__ = ["Reranker", "ScoreKind", "Scores", "ScoringReranker", "outside_its_range"]
+
+_ROUNDING = 0.001  # how far a score may be outside of its range: 16-bit models round 1 to 1.0004 or so
 
 
 class ScoreKind(Enum):
@@ -30,7 +32,10 @@ class ScoreKind(Enum):
     LOGIT = "logit"
     """Any real number; the score is its sigmoid."""
     UNIT = "unit"
-    """In [0, 1] by the service's own account; the score is the same, clipped where a service strays outside."""
+    """In [0, 1] already, and the score is the same. One that is further outside than rounding explains is a `BadReply`:
+    it is likely a logit."""
+    COSINE = "cosine"
+    """In [-1, 1]; the score is the same, and 0 if it is negative. One that is further outside is a `BadReply`."""
     BOUNDED = "bounded"
     """From 0 to a bound that the query fixes (`Scores.upper_bound`); the score is the quotient."""
 
@@ -159,6 +164,8 @@ class ScoringReranker(Reranker):
     """Whether a score depends on the query and that document alone, so that it can be remembered (`Cached`). Leave it
     False where the other candidates have any part in it."""
 
+    _if_logits = "set its score_kind to ScoreKind.LOGIT"  # what to do about scores that are logits after all
+
     @abstractmethod
     def score(self, query: str, documents: Sequence[str]) -> Scores:
         """Raw scores of `documents` in input order. There is at least one document, and none is blank."""
@@ -175,6 +182,8 @@ class ScoringReranker(Reranker):
 
     def _ordered(self, documents: Sequence[str], scores: Scores) -> Ranking:
         raw = checked_scores(scores.raw, len(documents), self.name)
+        if outside := outside_its_range(raw, self.score_kind):
+            raise BadReply(f"{self.name} gave {outside}; if they are logits, {self._if_logits}", service=self.name)
         calibrated = _calibrated(raw, self.score_kind, scores.upper_bound)
         best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # sorted() is stable: ties stay
         return Ranking(
@@ -200,6 +209,17 @@ def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
             raise BadReply(f"{name} gave documents[{index}] the score {score!r}, not a finite number", service=name)
         values.append(value)
     return values
+
+
+def outside_its_range(raw: Sequence[float], kind: ScoreKind) -> str | None:
+    """What is wrong with the first of `raw` that cannot be a score of this kind; None if all can be."""
+    lowest = {ScoreKind.UNIT: 0.0, ScoreKind.COSINE: -1.0}.get(kind)
+    if lowest is None:
+        return None
+    for value in raw:
+        if not lowest - _ROUNDING <= value <= 1.0 + _ROUNDING:
+            return f"a document the score {value:g}, but its scores are to be from {lowest:g} to 1"
+    return None
 
 
 def _calibrated(raw: Sequence[float], kind: ScoreKind, upper_bound: float | None) -> list[float]:

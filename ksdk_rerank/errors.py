@@ -82,7 +82,7 @@ class MissingKey(RerankError, ValueError):
 
 
 class ModelError(RerankError):
-    """A local model cannot be used."""
+    """A local model cannot be used, for example because one of its files is damaged; the message names the file."""
 
 
 class ModelNotFound(ModelError):
@@ -100,7 +100,7 @@ class UnsupportedModel(ModelError):
 
 
 class InferenceFailed(ModelError):
-    """The engine failed while it ran the model, for example because memory ran out."""
+    """The engine failed while it ran the model, or memory ran out; the message quotes the engine."""
 
     transient = True
 

@@ -58,8 +58,8 @@ class Ranking(Sequence[Ranked]):
         failures: the rerankers that failed before one answered; empty unless a `Fallback` had to move on.
         duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty
             unless duplicates were to be removed.
-        query_truncated: whether the query was longer than half of the model's window and cut to that. False for a
-            service, which does not say.
+        query_truncated: whether the query was longer than half of the model's window and cut to that. A service does
+            not say so: there it is whether the query was longer than the service accepts, and cut to that.
     """
 
     results: tuple[Ranked, ...]

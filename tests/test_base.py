@@ -91,9 +91,33 @@ def test_a_score_does_not_depend_on_the_other_candidates() -> None:
     assert alone == among
 
 
-def test_unit_scores_stay_and_those_outside_are_clipped_only_in_score() -> None:
-    ranking = Fixed([0.25, 1.5, -0.5], ScoreKind.UNIT).rank("q", list("abc"))
-    assert [(ranked.score, ranked.raw_score) for ranked in ranking] == [(1.0, 1.5), (0.25, 0.25), (0.0, -0.5)]
+def test_unit_scores_stay_and_what_rounding_adds_is_clipped_only_in_score() -> None:
+    ranking = Fixed([0.25, 1.0005, -0.0005], ScoreKind.UNIT).rank("q", list("abc"))
+    assert [(ranked.score, ranked.raw_score) for ranked in ranking] == [(1.0, 1.0005), (0.25, 0.25), (0.0, -0.0005)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "said"),
+    [
+        (ScoreKind.UNIT, [7.7, 3.9, -2.3], r"a document the score 7\.7, but its scores are to be from 0 to 1"),
+        (ScoreKind.UNIT, [0.5, 0.9, -2.3], r"a document the score -2\.3"),
+        (ScoreKind.UNIT, [0.5, 1.002, 0.1], r"a document the score 1\.002"),
+        (ScoreKind.UNIT, [0.5, 0.9, -0.2], r"a document the score -0\.2"),
+        (ScoreKind.COSINE, [0.5, -0.9, -1.5], r"a document the score -1\.5, but its scores are to be from -1 to 1"),
+    ],
+)
+def test_scores_out_of_their_kind_s_range_are_a_bad_reply(
+    call: Call, kind: ScoreKind, raw: list[float], said: str
+) -> None:
+    with pytest.raises(
+        BadReply, match=f"fixed gave {said}.*; if they are logits, set its score_kind to ScoreKind.LOGIT"
+    ):
+        call(Fixed(raw, kind).rank, "q", list("abc"))
+
+
+def test_a_negative_cosine_orders_by_itself_and_scores_nothing() -> None:
+    ranking = Fixed([-0.2, 0.3, -0.1], ScoreKind.COSINE).rank("q", list("abc"))
+    assert [(ranked.index, ranked.score) for ranked in ranking] == [(1, 0.3), (2, 0.0), (0, 0.0)]
 
 
 def test_bounded_scores_are_divided_by_their_bound() -> None:

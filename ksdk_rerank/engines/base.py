@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ksdk_rerank.errors import InferenceFailed
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.engines.batching import Batch
 
-__all__ = ["Backend", "Dtype", "Engine", "Settings"]
+__all__ = ["Backend", "Dtype", "Engine", "Settings", "inference_failed"]
 
 Backend = Literal["openvino", "onnx", "torch"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
@@ -32,6 +34,7 @@ class Settings:
     cache_folder: str | None = None
     local_files_only: bool = False
     trust_remote_code: bool = False
+    onnx_file: str | None = None
     token: str | None = field(default=None, repr=False)
 
 
@@ -55,3 +58,12 @@ class Engine(ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         """The logits of a batch, before any activation: one a row, in float32 or float64."""
+
+
+def inference_failed(backend: str, model: str, error: Exception) -> InferenceFailed:
+    """The error for an engine that failed while it ran a model, in the engine's own words."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return InferenceFailed(
+        f"the {backend} engine failed while it ran {model} ({said}); if it is short of memory, lower max_length or free"
+        " some; else try another backend"
+    )

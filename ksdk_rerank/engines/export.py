@@ -100,7 +100,8 @@ def export(
         raise MissingExtra.of("torch", "export")
 
     from ksdk_rerank.engines.files import locate
-    from ksdk_rerank.engines.head import check_head, read_json
+    from ksdk_rerank.engines.head import check_head
+    from ksdk_rerank.engines.reading import read_json, read_list
     from ksdk_rerank.engines.torch import TorchEngine
 
     opset = integer("opset", opset)
@@ -115,7 +116,7 @@ def export(
         token=token,
     )
     files = locate(settings)
-    check_head(read_json(files.find("config.json")), settings.model)
+    check_head(read_json(files.find("config.json")), settings.model, read_list(files.find("modules.json")))
     # Attention written out: of torch's own the exporter makes more operators, which take longer.
     engine = TorchEngine(files, settings, attention="eager")
     target.parent.mkdir(parents=True, exist_ok=True)

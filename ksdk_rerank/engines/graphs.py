@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +13,11 @@ from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.machine import int8_kind
+from ksdk_rerank.engines.onnx_format import GraphFile, read_graph
+from ksdk_rerank.engines.reading import check_start, damaged, read_tokenizer
 from ksdk_rerank.errors import ModelNotFound, UnsupportedModel
 
-__all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "offers_int8", "opened", "quantization"]
+__all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "missing", "offers_int8", "opened", "takes_one"]
 
 _FP32 = ("onnx/model.onnx", "model.onnx")
 # In the order of preference. The first ones are what sentence-transformers' quantization writes, as in
@@ -30,20 +29,45 @@ _INT8 = {
     "other": ("onnx/model_quint8_avx2.onnx",),
 }
 _SEVEN_BITS, _EIGHT_BITS = "onnx/model_qint7.onnx", "onnx/model_int8.onnx"
-# Where weights outside the file are named: the protobuf field "key" = "location", then "value" = a length and the name.
-_EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12(.)([\w.-]+)", re.DOTALL)
-_UANTIZE = re.compile(b"uantize")  # one reading of the file, which may have gigabytes
+_USUAL = {*_FP32, *(name for names in _INT8.values() for name in names), _SEVEN_BITS, _EIGHT_BITS}
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 def find_model(files: Files, settings: Settings, backend: str) -> str | None:
-    """The name of the ONNX file to use on this machine, or None where `files` offers none for these settings.
+    """The name of the ONNX file to use on this machine, or None if `files` offers none for these settings.
 
     `dtype="auto"` takes an int8 file with onnxruntime alone, which runs it faster than float32 on x86 with VNNI and
     without (`benchmarks/latency.py`). Without VNNI, x86 adds two products of int8 in 16 bits, which they can overflow,
     so there it takes none but those with unsigned weights, or with weights of 7 bits.
     OpenVINO takes the fp32 file: it ran the int8 one no faster, and three times as long as the other in bfloat16.
+
+    Names are only a hint: a file is taken if what it holds suits the settings. If no file has one of the usual names,
+    the only suitable one is taken, whatever its name.
     """
+    if files.find("tokenizer.json") is None:
+        return None
+    if settings.onnx_file is not None:
+        name = PurePosixPath(settings.onnx_file).as_posix()  # without "./"
+        path = files.find(name)
+        return name if path is not None and _suits(path, settings, backend) else None
+    usual = _usual(settings, backend)
+    for name in usual:
+        path = files.find(name)
+        if path is not None and _suits(path, settings, backend):
+            return name
+    others = [name for name in files.graphs() if name not in usual]
+    if not files.offline:
+        if settings.dtype != "auto":  # a usual name of another type is believed, before gigabytes are fetched in vain
+            others = [name for name in others if name not in _USUAL]
+        if len(others) > 1:
+            return None  # to know which ones suit, all would have to be fetched
+    found = ((name, files.find(name)) for name in others)
+    suitable = [name for name, path in found if path is not None and _suits(path, settings, backend)]
+    return suitable[0] if len(suitable) == 1 else None
+
+
+def _usual(settings: Settings, backend: str) -> tuple[str, ...]:
+    """The usual names of what suits these settings, the preferred one first."""
     kind = int8_kind()
     auto = settings.dtype == "auto" and settings.device in (None, "cpu")
     names: tuple[str, ...] = ()
@@ -51,45 +75,68 @@ def find_model(files: Files, settings: Settings, backend: str) -> str | None:
         names += (*_INT8[kind], _SEVEN_BITS)
         if kind != "other" or settings.dtype == "int8":
             names += (_EIGHT_BITS,)
-    if settings.dtype != "int8":
-        names += _FP32
+    return names if settings.dtype == "int8" else names + _FP32
+
+
+def _suits(path: Path, settings: Settings, backend: str) -> bool:
+    """Whether a graph calculates in what the settings ask for. OpenVINO runs none that calculates in int8."""
+    graph = read_graph(path)
+    int8 = graph.quantization in ("dynamic", "static")
+    if settings.dtype == "int8":
+        return int8
+    if int8:
+        on_processor = settings.device in (None, "cpu") or settings.onnx_file is not None
+        return settings.dtype == "auto" and backend == "onnx" and on_processor
+    return settings.dtype != "float32" or not graph.float16
+
+
+def missing(files: Files, settings: Settings) -> str:
+    """Why `find_model` finds nothing, for an error message."""
+    where = " in the cache" if files.offline and files.revision is not None else ""
     if files.find("tokenizer.json") is None:
-        return None
-    return next((name for name in names if files.find(name) is not None), None)
+        return f"{settings.model} offers no ONNX file with a tokenizer.json{where}"
+    names = files.graphs()
+    offered = f"it offers {', '.join(names)}" if names else "it offers none"
+    if settings.onnx_file is not None and files.find(settings.onnx_file) is None:
+        return f"{settings.model} has no file {settings.onnx_file}{where}: {offered}"
+    if settings.onnx_file is not None and (path := files.find(settings.onnx_file)) is not None:
+        graph = read_graph(path)
+        does = "calculates in int8" if graph.quantization in ("dynamic", "static") else "calculates in floats"
+        does = "holds float16" if graph.float16 and settings.dtype == "float32" else does
+        return f"{path} {does}, and backend={settings.backend!r} with dtype={settings.dtype!r} cannot run that"
+    kind = "int8 ONNX file" if settings.dtype == "int8" else "ONNX file"
+    if not names:
+        return f"{settings.model} offers no {kind} with a tokenizer.json{where}"
+    return (
+        f"{settings.model} offers no {kind} by a usual name, nor a single one that suits"
+        f" dtype={settings.dtype!r}{where}: {offered}. Choose one with onnx_file=..."
+    )
 
 
 def offers_int8(files: Files, settings: Settings) -> bool:
     """Whether what `find_model` takes for onnxruntime calculates in int8."""
-    return find_model(files, settings, "onnx") not in (None, *_FP32)
+    name = find_model(files, settings, "onnx")
+    path = None if name is None else files.find(name)
+    return path is not None and read_graph(path).quantization in ("dynamic", "static")
 
 
-def opened(name: str, files: Files) -> tuple[Path, Tokenizer]:
-    """The path of the graph that `find_model` found, its weights beside it, and a tokenizer of its own."""
+def opened(name: str, files: Files) -> tuple[Path, GraphFile, Tokenizer]:
+    """The graph that `find_model` found, its weights beside it, and a tokenizer of its own."""
     path, tokenizer = files.find(name), files.find("tokenizer.json")
     assert path is not None  # find_model has seen both
     assert tokenizer is not None
-    for beside in _external_data(path):
-        if files.find(str(PurePosixPath(name).with_name(beside))) is None:
+    graph = read_graph(path)
+    for beside, size in sorted(graph.external.items()):
+        location = PurePosixPath(beside)
+        if location.is_absolute() or ".." in location.parts:
+            raise damaged(path, f"keeps its weights in {beside}, outside of its folder", "use another model")
+        weights = files.find(str(PurePosixPath(name).parent / location))
+        if weights is None:
             raise ModelNotFound(f"{path} keeps its weights in {beside}, which is missing; fetch the model again")
-    return path, Tokenizer.from_file(str(tokenizer))
-
-
-def _external_data(path: Path) -> set[str]:
-    """Names of the files beside `path` that hold its weights: a graph of over 2 GB cannot hold them itself."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return {name[: length[0]].decode("ascii") for length, name in _EXTERNAL_DATA.findall(content)}
-
-
-def quantization(path: Path) -> Literal["dynamic", "static", "weights", "none"]:
-    """What a graph makes int8 of: activations by the range that they have or by one that is known, or weights alone."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Operators by what comes before: DynamicQuantizeLinear, QuantizeLinear, DequantizeLinear.
-        before = {content[found.start() - 8 : found.start()] for found in _UANTIZE.finditer(content)}
-    if b"DynamicQ" in before:
-        return "dynamic"
-    if any(letters.endswith(b"Q") for letters in before):
-        return "static"
-    return "weights" if any(letters.endswith(b"Deq") for letters in before) else "none"
+        check_start(weights)
+        if weights.stat().st_size < size:
+            raise damaged(weights, f"is cut short: it has {weights.stat().st_size:,} bytes of {size:,}")
+    return path, graph, read_tokenizer(tokenizer)
 
 
 def checked_inputs(names: Iterable[str], path: Path) -> list[str]:
@@ -102,6 +149,26 @@ def checked_inputs(names: Iterable[str], path: Path) -> list[str]:
             ' has; pass backend="torch"'
         )
     return names
+
+
+def takes_one(shapes: Mapping[str, Sequence[object]], path: Path) -> bool:
+    """Whether a graph takes one pair at a time, by the shapes of its inputs; a whole number is a fixed size.
+
+    Raises:
+        UnsupportedModel: it takes another fixed number of pairs, or a fixed number of tokens.
+    """
+    fixed = {name: [isinstance(size, int) and size > 0 for size in shape] for name, shape in shapes.items()}
+    if not any(map(any, fixed.values())):
+        return False
+    if all(shapes[name][0] == 1 for name, sizes in fixed.items() if sizes[:1] == [True]) and not any(
+        any(sizes[1:]) for sizes in fixed.values()
+    ):
+        return True
+    name, shape = next((name, shape) for name, shape in shapes.items() if any(fixed[name]))
+    raise UnsupportedModel(
+        f"{path} has a fixed shape ({name}: {' x '.join(map(str, shape))}), and batches differ in size and length;"
+        ' export the model with dynamic axes for both, or pass backend="torch"'
+    )
 
 
 def feed(batch: Batch, names: Iterable[str]) -> dict[str, NDArray[np.int64]]:

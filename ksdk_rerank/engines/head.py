@@ -1,21 +1,20 @@
-"""What a model's own files say of it: one logit or not, how many tokens it reads, which token pads.
+"""Reads labels, window and padding token from a model's own files.
 
-Read before any weights are, so that a model that is no cross-encoder is refused at once.
+This comes before any weights are read, so that a model that is no cross-encoder is refused at once.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.errors import UnsupportedModel
+from ksdk_rerank.errors import ModelError, UnsupportedModel
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["check_head", "pad_id", "read_json", "window"]
+__all__ = ["check_head", "labels_are_named", "pad_id", "window"]
 
 # Their first position is pad_token_id + 1, and positions up to there are never used: the models of transformers 5.23.0
 # that have a `create_position_ids_from_input_ids`.
@@ -23,54 +22,114 @@ _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta"}
     | {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 )
+_ADVICE = "use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
 
 
-def read_json(path: Path | None) -> Mapping[str, object]:
-    """The object in a JSON file; empty where there is no file."""
-    if path is None:
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
+def check_head(config: Mapping[str, object], model: str, modules: Sequence[object] = ()) -> None:
+    """Check that a model's files describe a cross-encoder with one logit.
 
+    Args:
+        config: its `config.json`.
+        model: its name, for messages.
+        modules: its `modules.json`, which sentence-transformers writes.
 
-def check_head(config: Mapping[str, object], model: str) -> None:
-    """Raise `UnsupportedModel` unless `config` is that of a cross-encoder with one logit."""
-    architectures = config.get("architectures")
-    architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else "unknown"
-    advice = "use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
-    if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
-        raise UnsupportedModel(f"{model} is a language model ({architecture}), not a cross-encoder; {advice}")
-    if not architecture.endswith("ForSequenceClassification"):
+    Raises:
+        UnsupportedModel: they describe another kind of model, or do not say which kind it is.
+        ModelError: a field has the wrong type.
+    """
+    architecture = _architecture(config, model)
+    labels = _labels(config, model)
+    parts = _module_names(modules, model)
+    if "LogitScore" in parts or architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
+        kind = architecture or "with the module LogitScore"
         raise UnsupportedModel(
-            f"{model} is not a cross-encoder: its architecture is {architecture}, an encoder without a classification"
-            f" head, as in embedding models (bi-encoders), which cannot score pairs; {advice}"
+            f"{model} is a language model ({kind}), not a classifier: as a reranker it needs a prompt, which this"
+            f" version does not write; {_ADVICE}, or serve this model with vLLM"
         )
-    labels = _labels(config)
-    if labels != 1:
+    if len(parts) > 1 and not architecture.endswith("ForSequenceClassification"):
+        kind = "a modular cross-encoder" if parts[-1] == "Dense" else "an embedding model (bi-encoder)"
         raise UnsupportedModel(
-            f"{model} is a classifier with {labels} labels, not a cross-encoder with one logit; {advice}"
+            f"{model} is {kind} of sentence-transformers ({', '.join(parts)}), which this version cannot run; {_ADVICE}"
+        )
+    if architecture and not _classifies(architecture, config):
+        raise UnsupportedModel(
+            f"{model} is not a cross-encoder: its config.json names the architecture {architecture}, which gives no"
+            f" logit for a pair; embedding models (bi-encoders) are of that kind; {_ADVICE}"
+        )
+    if labels is None and not architecture:
+        raise UnsupportedModel(
+            f"the config.json of {model} names neither an architecture nor labels, so it is not known to be a"
+            f' cross-encoder; if it is one with one logit, add "num_labels": 1 to it, else {_ADVICE}'
+        )
+    count = 2 if labels is None else labels  # what transformers assumes, and so leaves out
+    if count != 1:
+        raise UnsupportedModel(
+            f"{model} is a classifier with {count} labels, not a cross-encoder with one logit; {_ADVICE}"
         )
 
 
-def _labels(config: Mapping[str, object]) -> int:
-    names = config.get("id2label")
-    if isinstance(names, dict):
-        return len(names)
-    count = config.get("num_labels")
-    return count if isinstance(count, int) else 2  # what transformers assumes
+def labels_are_named(config: Mapping[str, object]) -> bool:
+    """Whether transformers finds the number of labels in a config; it looks at no other field."""
+    return config.get("id2label") is not None or config.get("num_labels") is not None
 
 
-def window(config: Mapping[str, object], tokenizer_config: Mapping[str, object], max_length: int) -> int:
-    """How many tokens a pair may have: `max_length`, or fewer where the model reads fewer."""
+def _architecture(config: Mapping[str, object], model: str) -> str:
+    """The first one, or an empty string if none is named."""
+    names = config.get("architectures")
+    if names is None or names == []:
+        return ""
+    if not isinstance(names, list) or not isinstance(names[0], str):
+        raise _wrong("config.json", "architectures", names, "a list of names", model)
+    return names[0]
+
+
+def _classifies(architecture: str, config: Mapping[str, object]) -> bool:
+    if architecture.endswith("ForSequenceClassification"):
+        return True
+    own = config.get("auto_map")  # of a class that comes with the model
+    return isinstance(own, dict) and "AutoModelForSequenceClassification" in own
+
+
+def _labels(config: Mapping[str, object], model: str) -> int | None:
+    """How many labels a config names; None if it names none."""
+    for field in ("id2label", "num_labels", "label2id"):
+        value = config.get(field)
+        if value is None:
+            continue
+        if field == "num_labels":
+            return _number(config, field, "config.json", model)
+        if not isinstance(value, dict):
+            raise _wrong("config.json", field, value, "an object", model)
+        return len(value)
+    return None
+
+
+def _module_names(modules: Sequence[object], model: str) -> list[str]:
+    """The classes in a `modules.json`, without their packages."""
+    names = []
+    for module in modules:
+        name = module.get("type") if isinstance(module, dict) else None
+        if not isinstance(name, str):
+            raise _wrong("modules.json", "type", module, "a name", model)
+        names.append(name.rpartition(".")[2])
+    return names
+
+
+def window(
+    config: Mapping[str, object], tokenizer_config: Mapping[str, object], max_length: int, model: str = "the model"
+) -> int:
+    """How many tokens a pair may have: `max_length`, or fewer if the model reads fewer."""
     limits = [max_length]
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and positions > 0:
-        padding = config.get("pad_token_id")
-        unused = (padding if isinstance(padding, int) else 1) + 1
-        limits.append(positions - unused if config.get("model_type") in _POSITIONS_AFTER_PADDING else positions)
-    length = tokenizer_config.get("model_max_length")
-    if isinstance(length, (int, float)) and length > 0:  # 1e30 stands for "not known"
-        limits.append(int(length))
+    positions = _number(config, "max_position_embeddings", "config.json", model)
+    padding = _number(config, "pad_token_id", "config.json", model)
+    if positions is not None and positions > 0:
+        unused = (1 if padding is None else padding) + 1
+        limits.append(positions - unused if config.get("model_type") in list(_POSITIONS_AFTER_PADDING) else positions)
+    length = _number(tokenizer_config, "model_max_length", "tokenizer_config.json", model)
+    if length is not None and length > 0:  # 1e30 stands for "not known"
+        limits.append(length)
+    if min(limits) < 1:
+        raise ModelError(f"the config.json of {model} leaves room for {min(limits)} tokens; fetch the model again")
     return min(limits)
 
 
@@ -78,15 +137,36 @@ def pad_id(
     config: Mapping[str, object], tokenizer_config: Mapping[str, object], tokenizer: Tokenizer, model: str
 ) -> int:
     """The id that pads. It is not just a filler: RoBERTa counts positions, and others pool, by it."""
-    configured = config.get("pad_token_id")
-    if isinstance(configured, int):
+    configured = _number(config, "pad_token_id", "config.json", model)
+    if configured is not None and configured >= 0:  # -1 stands for none
+        vocabulary = max(tokenizer.get_vocab_size(), _number(config, "vocab_size", "config.json", model) or 0)
+        if configured >= vocabulary:
+            wanted = f"one of the {vocabulary} tokens"
+            raise _wrong("config.json", "pad_token_id", configured, wanted, model)
         return configured
     token = tokenizer_config.get("pad_token")
     name = token.get("content") if isinstance(token, dict) else token
-    found = tokenizer.token_to_id(name) if isinstance(name, str) else None
+    if name is not None and not isinstance(name, str):
+        raise _wrong("tokenizer_config.json", "pad_token", name, "a token", model)
+    found = None if name is None else tokenizer.token_to_id(name)
     if found is None:
         raise UnsupportedModel(
             f"{model} names no padding token, neither in config.json nor in tokenizer_config.json, so its documents"
             " cannot be scored in batches; add pad_token_id to its config.json"
         )
     return found
+
+
+def _number(fields: Mapping[str, object], field: str, file: str, model: str) -> int | None:
+    """A whole number, or None if there is none or it is without bounds."""
+    value = fields.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(file, field, value, "a number", model)
+    return int(value) if math.isfinite(value) else None
+
+
+def _wrong(file: str, field: str, value: object, wanted: str, model: str) -> ModelError:
+    said = f"{field} is {repr(value)[:80]}, not {wanted}"
+    return ModelError(f"the {file} of {model} is damaged: {said}; correct it, or fetch the model again")

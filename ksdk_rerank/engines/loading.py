@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.base import Backend, Settings
-from ksdk_rerank.engines.machine import has_bfloat16, has_gpu
-from ksdk_rerank.errors import MissingExtra, UnsupportedModel
+from ksdk_rerank.engines.machine import has_bfloat16, has_gpu, short_of_memory
+from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
 from ksdk_rerank.models import EMBEDDED
 
 if TYPE_CHECKING:
@@ -34,25 +34,47 @@ def load(settings: Settings) -> Model:
     Raises:
         MissingExtra: no engine that these settings allow is installed.
         ModelNotFound: the model is neither here nor to be had.
+        HubUnreachable: it is not here, and the hub cannot be asked.
         UnsupportedModel: it is not a cross-encoder with one logit, or offers nothing to an engine that is installed.
+        InferenceFailed: there is not enough memory for it.
+        ModelError: a file of it is damaged, or an engine cannot load it.
     """
+    try:
+        return _load(settings)
+    except RerankError:
+        raise
+    except BaseException as error:  # the last resort: those who know the file or the setting at fault say so earlier
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):  # of libraries in Rust
+            raise
+        said = f"{settings.model} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
+        if short_of_memory(error):
+            raise InferenceFailed(f"{said}; free memory, or use a smaller model or dtype") from error
+        raise ModelError(f"{said}; fetch or export the model again, or try another backend") from error
+
+
+def _load(settings: Settings) -> Model:
     wanted = _wanted(settings)
-    if settings.model == EMBEDDED:
+    if settings.model == EMBEDDED or settings.onnx_file is not None:
         wanted = tuple(backend for backend in wanted if backend != "torch")
         if not wanted:
+            what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
             raise UnsupportedModel(
-                'the model "embedded" is for the engines "onnx" and "openvino", and these settings ask for torch; leave'
-                " backend, dtype and device as they are by default"
+                f'{what} is for the engines "onnx" and "openvino", and these settings ask for torch on this machine;'
+                " leave backend, dtype and device as they are by default"
             )
     installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
     if not installed:
         raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
 
     from ksdk_rerank.engines.files import locate
-    from ksdk_rerank.engines.head import check_head, read_json
+    from ksdk_rerank.engines.head import check_head, window
+    from ksdk_rerank.engines.reading import read_json, read_list
 
     files = locate(settings)
-    check_head(read_json(files.find("config.json")), settings.model)
+    config = read_json(files.find("config.json"))
+    check_head(config, settings.model, read_list(files.find("modules.json")))
+    # Here for its checks: what an engine says of a damaged field does not always name it.
+    window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
     if settings.backend is None:
         installed = _fastest_first(installed, files, settings)
         if not installed:
@@ -62,15 +84,18 @@ def load(settings: Settings) -> Model:
 
 def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
     """An engine together with what the model's files say of its window and its padding."""
-    from ksdk_rerank.engines.head import pad_id, read_json, window
+    from ksdk_rerank.engines.head import pad_id, window
+    from ksdk_rerank.engines.pairs import check_pair
+    from ksdk_rerank.engines.reading import read_json
     from ksdk_rerank.engines.scoring import Model
 
     config = read_json(files.find("config.json"))
     tokenizer_config = read_json(files.find("tokenizer_config.json"))
+    check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
     return Model(
         engine,
         name=settings.model,
-        max_length=window(config, tokenizer_config, settings.max_length),
+        max_length=window(config, tokenizer_config, settings.max_length, settings.model),
         pad_id=pad_id(config, tokenizer_config, engine.tokenizer, settings.model),
     )
 
@@ -136,9 +161,19 @@ def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engin
         from ksdk_rerank.engines.onnx import OnnxEngine
 
         return OnnxEngine(name, files, settings)
-    kind = "int8 ONNX file" if settings.dtype == "int8" else "ONNX file"
-    raise UnsupportedModel(
-        f"{settings.model} offers no {kind} with a tokenizer.json{' in the cache' if files.offline else ''}, and no"
-        f" other engine may run it; write one with: ksdk-rerank export {settings.model} FOLDER, then pass that folder;"
-        ' or pip install "ksdk-rerank[torch]" and use backend="torch"'
+    if files.failure is not None:  # what is missing may be on the hub
+        raise files.failure
+    raise _unsupported(files, settings)
+
+
+def _unsupported(files: Files, settings: Settings) -> ModelError:
+    """No engine that is installed can run what the model offers."""
+    from ksdk_rerank.engines.graphs import missing
+
+    said = missing(files, settings)
+    if settings.onnx_file is not None:
+        return ModelNotFound(said) if files.find(settings.onnx_file) is None else UnsupportedModel(said)
+    return UnsupportedModel(
+        f"{said}; no other engine may run it. Write one with: ksdk-rerank export {settings.model} FOLDER, then pass"
+        ' that folder; or pip install "ksdk-rerank[torch]" and use backend="torch"'
     )

@@ -1,4 +1,4 @@
-"""What this machine offers to an engine: cores, fast arithmetic in fewer bits, and a GPU."""
+"""What this machine offers to an engine: cores, fast arithmetic in fewer bits, a GPU, and enough memory or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import shutil
 from pathlib import Path
 
-__all__ = ["cores", "has_bfloat16", "has_gpu", "int8_kind", "streams_and_threads"]
+__all__ = ["cores", "has_bfloat16", "has_gpu", "int8_kind", "short_of_memory", "streams_and_threads"]
 
 _STREAMS = 4
 """Batches at once: each takes memory for its own activations, so they do not grow with the machine. Measured on 2 cores
@@ -18,6 +18,9 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _GPU_DRIVERS = tuple(map(Path, ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
 """NVIDIA's, Windows' for its subsystem for Linux, AMD's."""
+
+_SHORT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "bad allocation", "allocate memory", "alloc_failed")
+"""What torch, onnxruntime, OpenVINO and CUDA's libraries say."""
 
 
 def cores() -> int:
@@ -63,6 +66,12 @@ def has_gpu() -> bool:
 
     usable: bool = torch.cuda.is_available()
     return usable
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Whether an engine failed because it found too little memory; each says so in its own way."""
+    said = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _SHORT_OF_MEMORY)
 
 
 def _flags() -> set[str]:

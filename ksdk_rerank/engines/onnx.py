@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, quantization
-from ksdk_rerank.engines.machine import streams_and_threads
+from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
+from ksdk_rerank.engines.machine import short_of_memory, streams_and_threads
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
@@ -44,8 +44,8 @@ class OnnxEngine(Engine):
     backend: ClassVar[str] = "onnx"
 
     def __init__(self, name: str, files: Files, settings: Settings) -> None:
-        path, self.tokenizer = opened(name, files)
-        kind = quantization(path)
+        path, graph, self.tokenizer = opened(name, files)
+        kind = graph.quantization
         self.budget = _BUDGETS[kind]
         providers = _providers(settings.device)
         options = onnxruntime.SessionOptions()
@@ -66,12 +66,17 @@ class OnnxEngine(Engine):
         try:
             self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
         except Exception as error:  # its errors share no class of their own
+            if short_of_memory(error):
+                raise
             raise UnsupportedModel(
                 f"onnxruntime {onnxruntime.__version__} cannot load {path} ({error}); fetch or export the model again,"
                 ' or pass backend="torch"'
             ) from error
         _require_device(self._session.get_providers(), settings.device)
-        self._inputs = checked_inputs((node.name for node in self._session.get_inputs()), path)
+        inputs = {node.name: node.shape for node in self._session.get_inputs()}
+        self._inputs = checked_inputs(inputs, path)
+        if takes_one(inputs, path):
+            self.budget = 1
         self._output = self._session.get_outputs()[0].name
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:

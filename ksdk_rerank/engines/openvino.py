@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksdk_rerank._locks import Lock
-from ksdk_rerank.engines.base import Engine, Settings
+from ksdk_rerank.engines.base import Engine, Settings, inference_failed
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened
-from ksdk_rerank.engines.machine import streams_and_threads
-from ksdk_rerank.errors import ModelError, UnsupportedModel
+from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
+from ksdk_rerank.engines.machine import short_of_memory, streams_and_threads
+from ksdk_rerank.errors import ModelError, RerankError, UnsupportedModel
 
 __all__ = ["OpenVinoEngine"]
 
@@ -71,7 +71,7 @@ class OpenVinoEngine(Engine):
         precision = {"float32": "f32", "bfloat16": "bf16"}.get(settings.dtype)
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ModelError('this processor has no bfloat16; pass dtype="float32"')
-        path, self.tokenizer = opened(name, files)
+        path, _, self.tokenizer = opened(name, files)
         self.streams, threads = streams_and_threads()
         options: dict[str, str | int] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -83,11 +83,14 @@ class OpenVinoEngine(Engine):
         try:
             frontend = FrontEndManager().load_by_framework("onnx")  # others would be tried too, and print errors
             model = frontend.convert(frontend.load(str(path)))
-            self._inputs = checked_inputs((port.any_name for port in model.inputs), path)
+            inputs = {port.any_name: _shape(port) for port in model.inputs}
+            self._inputs = checked_inputs(inputs, path)
+            if takes_one(inputs, path):
+                self.budget = 1
             _fold(model)
             compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # its errors share no class of their own, and have many lines
-            if isinstance(error, UnsupportedModel):
+            if isinstance(error, UnsupportedModel) or short_of_memory(error):
                 raise
             raise UnsupportedModel(
                 f"openvino {openvino.__version__} cannot load {path} ({' '.join(str(error).split())}); fetch or export"
@@ -97,8 +100,13 @@ class OpenVinoEngine(Engine):
         for _ in range(self.streams):
             self._requests.put(compiled.create_infer_request())
         one = np.ones((1, 1), np.int64)
-        with _first_use:
-            self.forward(Batch(one, one, one))
+        try:
+            with _first_use:
+                self.forward(Batch(one, one, one))
+        except RerankError:
+            raise
+        except Exception as error:
+            raise inference_failed(self.backend, settings.model, error) from error
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         request = self._requests.get()
@@ -107,6 +115,14 @@ class OpenVinoEngine(Engine):
             return checked_logits(request.get_output_tensor(0).data, batch)
         finally:
             self._requests.put(request)
+
+
+def _shape(port: openvino.Output) -> list[int | None]:
+    """The sizes of an input, None for those that are open."""
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic:
+        return []
+    return [size.get_length() if size.is_static else None for size in shape]
 
 
 def _fold(model: openvino.Model) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksdk_rerank.base import Scores
-from ksdk_rerank.engines.base import Engine
+from ksdk_rerank.engines.base import Engine, inference_failed
 from ksdk_rerank.engines.batching import pad, rounded, share, split
 from ksdk_rerank.engines.encoding import PairEncoder
+from ksdk_rerank.errors import RerankError
 
 __all__ = ["Job", "Model"]
 
@@ -25,6 +26,7 @@ class Model:
     def __init__(self, engine: Engine, *, name: str, max_length: int, pad_id: int) -> None:
         self.engine = engine
         self.encoder = PairEncoder(engine.tokenizer, max_length, name)
+        self._name = name
         self._max_length = max_length
         self._pad_id = pad_id
 
@@ -39,8 +41,17 @@ class Model:
         return job.scores()
 
     def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
-        """The logits of `pairs` of similar length, as one batch."""
-        return self.engine.forward(pad(pairs, self._pad_id, max(map(self.length, pairs))))
+        """The logits of `pairs` of similar length, as one batch.
+
+        Raises:
+            InferenceFailed: the engine failed.
+        """
+        try:
+            return self.engine.forward(pad(pairs, self._pad_id, max(map(self.length, pairs))))
+        except RerankError:
+            raise
+        except Exception as error:  # each engine has its own, and memory may run out in any
+            raise inference_failed(self.engine.backend, self._name, error) from error
 
     def length(self, pair: NDArray[np.int32]) -> int:
         """How many tokens a pair takes in a batch, where none is longer."""

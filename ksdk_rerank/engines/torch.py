@@ -13,7 +13,11 @@ from tokenizers import Tokenizer
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.head import labels_are_named
+from ksdk_rerank.engines.machine import short_of_memory
+from ksdk_rerank.engines.reading import read_json
 from ksdk_rerank.engines.telemetry import without_telemetry
+from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
 __all__ = ["TorchEngine"]
@@ -47,11 +51,15 @@ class TorchEngine(Engine):
                 f"device={settings.device!r}, but torch {torch.__version__} finds no CUDA device; install a torch"
                 ' build with CUDA and a driver for it, or pass device="cpu"'
             )
+        check_files(files)
+        config = read_json(files.find("config.json"))
+        if not config.get("architectures"):
+            check_weights_of_head(files, settings.model)
         # These arguments are spelt alike from sentence-transformers 5.0 to 6.2.
         try:
-            with _no_progress_bars(), without_telemetry():
+            with _no_progress_bars(), without_telemetry(), readable(files) as location:
                 encoder = CrossEncoder(
-                    files.location,
+                    location,
                     device=settings.device,
                     cache_folder=settings.cache_folder,
                     trust_remote_code=settings.trust_remote_code,
@@ -59,8 +67,15 @@ class TorchEngine(Engine):
                     local_files_only=files.offline,
                     token=settings.token,
                     model_kwargs={"attn_implementation": attention} if attention else None,
+                    config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
+                    num_labels=None if labels_are_named(config) else 1,  # `check_head` has found one
                 )
         except Exception as error:  # of transformers, safetensors, the hub and torch
+            if short_of_memory(error):
+                raise
+            explained = files.explained(error)
+            if explained is not None:
+                raise explained from error
             raise ModelError(
                 f"sentence-transformers cannot load {settings.model} ({error}); check its files, and pass"
                 " trust_remote_code=True only if it brings code of its own that you have read and trust"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank._closing import Closing
-from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank._credentials import key_for
 from ksdk_rerank._http import HttpService, Reply
+from ksdk_rerank._urls import checked_url, endpoint_url, given_url, shown_url
 from ksdk_rerank._words import encodable
 from ksdk_rerank.errors import SearchUnavailable
 from ksdk_rerank.knowledgesdk.results import SearchResults, parse_results
@@ -27,7 +27,8 @@ KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API
 """Environment variables that may hold the key, the preferred one first."""
 
 _BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
-_SEARCH_PATH = "/v1/search"
+_HOSTED = ("knowledgesdk.com",)
+_WHOLE_ADDRESS = re.compile(r"/v\d+/search$", re.ASCII)
 _BASE_URL_VARIABLE = "KNOWLEDGESDK_BASE_URL"
 _UNAVAILABLE = (404, 405, 410, 501)  # how a switched-off endpoint, or a wrong base URL, may answer
 
@@ -41,8 +42,10 @@ class KnowledgeSDKClient(Closing):
 
     Args:
         api_key: the key, of any prefix; by default from `KNOWLEDGESDK_API_KEY` (or `KNOWLEDGE_SDK_API_KEY`,
-            `KNOWLEDGE_API_KEY`). Which data you see depends on it.
-        base_url: where the API is, with or without `/v1`; by default from `KNOWLEDGESDK_BASE_URL`, else the hosted API.
+            `KNOWLEDGE_API_KEY`). Which data you see depends on it. A server of your own at `base_url` needs none. A key
+            from the environment is sent to `base_url`, too: a gateway wants it.
+        base_url: where the API is: a host, with or without a prefix, `/v1` or `/v1/search`; by default from
+            `KNOWLEDGESDK_BASE_URL`, else the hosted API. A query stays, unless something in it looks like a secret.
         timeout: seconds for a whole search with its retries, or a `Timeout`.
         retries: how many more attempts a rate limit, a server error or a broken connection gets within that time.
             Each attempt may be metered.
@@ -51,7 +54,7 @@ class KnowledgeSDKClient(Closing):
         client_factory: makes an `httpx.AsyncClient` for one request at a time: for proxies or certificates of your own.
 
     Raises:
-        MissingKey: no key was given and none is in the environment.
+        MissingKey: no key was given, none is in the environment, and `base_url` is the hosted API.
         ValueError: the key or the URL is malformed.
     """
 
@@ -65,15 +68,16 @@ class KnowledgeSDKClient(Closing):
         empty_when_unavailable: bool = False,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
-        self.base_url = base_url or os.environ.get(_BASE_URL_VARIABLE) or _BASE_URL
+        origin, self.base_url = given_url(base_url, _BASE_URL_VARIABLE, _BASE_URL)
         self.timeout = checked_timeout(timeout)
         self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
-        self.url = _search_url(self.base_url)
+        parts = checked_url(self.base_url, origin, example=_BASE_URL)
+        self.url = endpoint_url(parts, below_host="/v1/search", below_version="/search", whole=_WHOLE_ADDRESS)
         self.empty_when_unavailable = empty_when_unavailable
         self._service = HttpService(
             "KnowledgeSDK",
-            key=ApiKey(api_key, service="KnowledgeSDK", variables=KEY_VARIABLES),
+            key=key_for(self.url, api_key, service="KnowledgeSDK", variables=KEY_VARIABLES, hosted=_HOSTED),
             key_header=("x-api-key", ""),
             timeout=timeout,
             retries=retries,
@@ -142,14 +146,13 @@ class KnowledgeSDKClient(Closing):
         raise self._service.bad_reply(what, reply)  # out here, so that no traceback leads into the payload
 
     def _unavailable(self, error: SearchUnavailable, query: str) -> SearchResults:
-        error.add_note(f"asked: POST {self.url}")
         if not self.empty_when_unavailable:
             raise error
-        _log.warning("searching returns nothing: %s (POST %s)", error, self.url)
+        _log.warning("searching returns nothing: %s", error)
         return SearchResults((), query, 0)
 
     def __repr__(self) -> str:
-        return f"KnowledgeSDKClient({self.url!r})"
+        return f"KnowledgeSDKClient({shown_url(self.url)!r})"
 
 
 def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, object] | None) -> Mapping[str, object]:
@@ -162,12 +165,3 @@ def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, ob
         raise ValueError(f"extra must not hold {', '.join(sorted(taken))}; pass that as an argument of its own")
     body = {"query": encodable(query), "limit": limit, **(extra or {})}
     return body if api_key_id is None else {**body, "apiKeyId": api_key_id}
-
-
-def _search_url(base_url: str) -> str:
-    """The one address of search below `base_url`, whether that ends in the host, a prefix, `/v1` or the whole path."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"base_url must be like {_BASE_URL}, got {base_url!r}")
-    path = parts.path.rstrip("/").removesuffix(_SEARCH_PATH).removesuffix("/v1").rstrip("/")
-    return parts._replace(path=path + _SEARCH_PATH).geturl()

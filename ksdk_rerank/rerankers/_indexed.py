@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 import reprlib
 
-__all__ = ["scores_by_index", "usage_of"]
+__all__ = ["ListCut", "scores_by_index", "usage_of"]
+
+_LONGEST_QUOTED = 7  # characters; a secret has more
+
+
+class ListCut(ValueError):
+    """There are fewer results than documents, but those that there are can be read."""
+
+    def __init__(self, message: str, results: int) -> None:
+        super().__init__(message)
+        self.results = results
 
 
 def scores_by_index(results: object, count: int, *, field: str = "relevance_score") -> list[float]:
@@ -15,8 +25,11 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
     be exactly one for each document: a score that might belong to another document is worse than an error.
 
     Raises:
+        ListCut: documents have no result.
         ValueError: the results are anything else; the message says which one and how.
     """
+    if results is None:
+        raise ValueError("it has no results")
     if not isinstance(results, list):
         raise ValueError(f"its results are {_kind(results)}, not a list")
     scores: dict[int, float] = {}
@@ -25,15 +38,18 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
             raise ValueError(f"result {place} is {_kind(result)}, not an object")
         index = result.get("index")
         if isinstance(index, bool) or not isinstance(index, int):
-            raise ValueError(f"result {place} has the index {reprlib.repr(index)}, not an integer")
+            raise ValueError(f"result {place} has the index {_shown(index)}, not an integer")
         if not 0 <= index < count:
-            raise ValueError(f"result {place} has the index {reprlib.repr(index)}, but {count} documents were sent")
+            raise ValueError(f"result {place} has the index {_shown(index)}, but {count} documents were sent")
         if index in scores:
             raise ValueError(f"two results have the index {index}")
         scores[index] = _finite(result.get(field), f"result {place} has the {field}")
     if len(scores) < count:
         lost = next(index for index in range(count) if index not in scores)
-        raise ValueError(f"only {len(scores)} of {count} documents have a result; that of index {lost} is missing")
+        raise ListCut(
+            f"only {len(scores)} of {count} documents have a result (none for index {lost}): the list was cut",
+            len(scores),
+        )
     return [scores[index] for index in range(count)]
 
 
@@ -56,7 +72,14 @@ def _finite(value: object, subject: str) -> float:
             number = math.inf
         if math.isfinite(number):
             return number
-    raise ValueError(f"{subject} {reprlib.repr(value)}, not a finite number")
+    raise ValueError(f"{subject} {_shown(value)}, not a finite number")
+
+
+def _shown(value: object) -> str:
+    """`value` for a message. A long string is not quoted, not even in part: it may be a key, which is masked whole."""
+    if isinstance(value, (list, dict)) or (isinstance(value, str) and len(value) > _LONGEST_QUOTED):
+        return _kind(value)
+    return reprlib.repr(value)
 
 
 def _kind(value: object) -> str:

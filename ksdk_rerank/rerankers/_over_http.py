@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urlsplit
+from dataclasses import replace
+from typing import ClassVar
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank._background import run_in_background
 from ksdk_rerank._http import HttpService, Reply
 from ksdk_rerank._pacing import pause_if_busy
-from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.rerankers._indexed import scores_by_index, usage_of
+from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker, outside_its_range
+from ksdk_rerank.errors import BadReply
+from ksdk_rerank.rerankers._indexed import ListCut, scores_by_index, usage_of
+from ksdk_rerank.rerankers._limits import Limits
 
-__all__ = ["HttpReranker", "checked_limit", "checked_url", "rerank_url"]
+__all__ = ["HttpReranker", "checked_limit"]
 
-_VERSION = re.compile(r"/v\d+$")
+_log = logging.getLogger("ksdk_rerank")
 
 
 class HttpReranker(ScoringReranker):
     """A leaf that asks a service. Subclasses are a pure `_build` and, where their reply differs, `_parse`.
 
     Attributes:
+        raw_scores: whether the service's scores are logits, any real numbers, and `score` is their sigmoid.
         max_documents_per_request: more documents than this are sent as several requests, side by side; None never
             splits.
         pointwise: False where a document's score depends on the others it is sent with; such a call is never split.
     """
 
     score_kind = ScoreKind.UNIT
+    raw_scores: bool
     max_documents_per_request: int | None
     pointwise = True
+    _if_logits = "pass raw_scores=True"
+    _limits: ClassVar[Limits] = Limits()
+    _warned = False
     _service: HttpService
     _url: str
 
@@ -49,21 +57,56 @@ class HttpReranker(ScoringReranker):
         return run_in_background(self.ascore(query, documents))
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        size = self.max_documents_per_request if self.pointwise else None
-        size = size or len(documents)
-        parts = [documents[start : start + size] for start in range(0, len(documents), size)]
+        query, query_truncated = self._limits.cut(query)
+        if query_truncated:
+            self._warn()
+        cut = [self._limits.cut(document) for document in documents]
+        texts = [text for text, _ in cut]
+        most = self.max_documents_per_request if self.pointwise else None
+        parts = [texts] if most is None else self._limits.split(query, texts, most)
         if len(parts) == 1:
-            return await self._ask(query, documents)
-        return _merged(await self._service.together([self._ask(query, part) for part in parts]))
+            scores = await self._ask(query, parts[0])
+        else:
+            scores = _merged(await self._service.together([self._ask(query, part) for part in parts]))
+        truncated = scores.truncated + sum(shorter for _, shorter in cut)
+        return replace(scores, truncated=truncated, query_truncated=query_truncated)
+
+    def _warn(self) -> None:
+        """Say once per reranker that a query was cut."""
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: the query was cut to %d characters, as the service accepts no more; Ranking.query_truncated says"
+                " so, this is said once",
+                self.name,
+                self._limits.characters,
+            )
 
     async def _ask(self, query: str, documents: Sequence[str]) -> Scores:
         await pause_if_busy()
         reply = await self._send(self._build(query, documents))
+        problem: ValueError | None = None
         try:
-            return self._parse(reply.data, len(documents))
+            scores = self._parse(reply.data, len(documents))
         except ValueError as error:
-            what = str(error)
-        raise self._service.bad_reply(what, reply)  # out here, so that no traceback leads into the payload
+            problem = error
+        if problem is not None:  # raised out here, so that no traceback leads into the payload
+            raise self._unreadable(problem, reply)
+        if outside := outside_its_range(scores.raw, self.score_kind):
+            raise self._service.bad_reply(f"gave {outside}", reply, advice=f"if they are logits, {self._if_logits}")
+        return scores
+
+    def _unreadable(self, problem: ValueError, reply: Reply) -> BadReply:
+        """The error for a reply that cannot be read: what the service says instead of results, or what is wrong."""
+        if not _has_results(reply.data) and (said := self._service.explanation(reply)):
+            advice = "correct what it names, or check that base_url points to this service"
+            return self._service.bad_reply(f"says: {said} ({problem})", reply, advice=advice)
+        if not isinstance(problem, ListCut):
+            return self._service.bad_reply(str(problem), reply)
+        advice = "remove a limit (such as top_n or top_k) at the server, or at a proxy before it"
+        if problem.results and self.pointwise:
+            advice += f", or pass max_documents_per_request={problem.results}"
+        return self._service.bad_reply(str(problem), reply, advice=advice)
 
     def identifying_parameters(self) -> dict[str, object]:
         how_it_is_sent = {"timeout", "retries", "max_documents_per_request"}
@@ -84,42 +127,16 @@ def _merged(parts: Sequence[Scores]) -> Scores:
     usage: Counter[str] = Counter()
     for part in parts:
         usage.update(part.usage)
-    return Scores([score for part in parts for score in part.raw], usage=dict(usage))
+    return Scores(
+        [score for part in parts for score in part.raw],
+        usage=dict(usage),
+        truncated=sum(part.truncated for part in parts),
+    )
 
 
-def rerank_url(url: str, *, below_host: str = "/rerank", drops_version: bool = False) -> str:
-    """The address to post to, whether `url` is a host, a versioned root or already the whole address.
-
-    Args:
-        url: such as `http://host:8000`, `http://host:8000/v1` or `http://host:8000/v1/rerank`.
-        below_host: the path below a host, or below a prefix without a version.
-        drops_version: whether the service has no versioned path, so that `/v1` was meant for another of its APIs.
-    """
-    parts = checked_url(url)
-    path = parts.path.rstrip("/")
-    if path.endswith("/rerank"):
-        pass
-    elif _VERSION.search(path):
-        path = (_VERSION.sub("", path) if drops_version else path) + "/rerank"
-    else:
-        path += below_host
-    return parts._replace(path=path).geturl()
-
-
-def checked_url(url: str) -> SplitResult:
-    """`url` in its parts. Raises `ValueError` where it is none, or holds what may be a secret."""
-    if not isinstance(url, str):
-        raise TypeError(f"the URL must be a string, got {type(url).__name__}")
-    parts = urlsplit(url.strip())
-    if "@" in parts.netloc or parts.query or parts.fragment:  # not quoted: these are where secrets are put
-        raise ValueError("the URL must have no user name, query or fragment; pass a key as api_key=...")
-    try:
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of .port, where that is no number
-        usable = False
-    if not usable:
-        raise ValueError(f"the URL must be like http://localhost:8000, got {url!r}")
-    return parts
+def _has_results(data: object) -> bool:
+    results = data.get("results") if isinstance(data, dict) else data
+    return isinstance(results, list) and any(isinstance(result, dict) and "index" in result for result in results)
 
 
 def checked_limit(limit: int | None, name: str) -> int | None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 from ksdk_rerank._arguments import integer
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._http import HttpService
+from ksdk_rerank._reporting import ErrorClass
+from ksdk_rerank._urls import checked_url, endpoint_url
 from ksdk_rerank.base import ScoreKind
-from ksdk_rerank.errors import ServiceError
-from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, checked_url, rerank_url
+from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit
 from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class SelfHostedReranker(HttpReranker):
     _service_name: ClassVar[str]
     _key_variable: ClassVar[str]
     _below_host: ClassVar[str] = "/rerank"
-    _drops_version: ClassVar[bool] = False
-    _error_of_status: ClassVar[Mapping[int, type[ServiceError]]] = {}
+    _below_version: ClassVar[str | None] = "/rerank"
+    _error_of_status: ClassVar[Mapping[int, ErrorClass]] = {}
 
     def __init__(
         self,
@@ -48,8 +49,9 @@ class SelfHostedReranker(HttpReranker):
         self.timeout = checked_timeout(timeout)
         self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
-        self._address = checked_url(url).netloc
-        self._url = rerank_url(url, below_host=self._below_host, drops_version=self._drops_version)
+        parts = checked_url(url)
+        self._address = parts.netloc
+        self._url = endpoint_url(parts, below_host=self._below_host, below_version=self._below_version)
         service = f"{self._service_name} at {self._address}"
         self._service = HttpService(
             service,

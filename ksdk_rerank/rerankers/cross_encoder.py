@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self, get_args
 
 from ksdk_rerank._arguments import integer, number
@@ -46,6 +47,8 @@ class CrossEncoderReranker(ScoringReranker):
         revision: a branch, tag or commit on the hub. Pin a commit to get the same weights for ever.
         cache_folder: where the hub's files are kept; None is the hub's own cache.
         local_files_only: use what is in the cache, and ask no hub.
+        onnx_file: the ONNX file to run, as a path in the model's folder or repository, such as
+            `"onnx/model_O3.onnx"`. None takes the best by the usual names, or the only one. Not with torch.
         trust_remote_code: run Python code that comes with the model. It needs torch; read the code before.
         token: for gated and private models. It is never shown nor pickled; None uses `HF_TOKEN`.
         timeout: seconds for a whole call: waiting, encoding and running. After that it raises `TimedOut` and leaves
@@ -59,8 +62,10 @@ class CrossEncoderReranker(ScoringReranker):
         TypeError, ValueError: an argument does not fit, or two do not go together.
 
     `raw_score` is the model's logit, `score` its sigmoid. Calls may come from any thread and any event loop. The first
-    may raise `MissingExtra`, `ModelNotFound` or `UnsupportedModel`, or `ValueError` if `max_length` has no room for a
-    query and a document. `TimedOut` and `Overloaded` are transient, so `Fallback` moves on.
+    may raise `MissingExtra` or a `ModelError` that names the file at fault, among them `HubUnreachable`, or
+    `ValueError` if `max_length` has no room for a query and a document. An engine that fails while it runs raises
+    `InferenceFailed`. `HubUnreachable`, `InferenceFailed`, `TimedOut` and `Overloaded` are transient, so `Fallback`
+    moves on.
     """
 
     score_kind = ScoreKind.LOGIT
@@ -77,6 +82,7 @@ class CrossEncoderReranker(ScoringReranker):
         revision: str | None = None,
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
+        onnx_file: str | None = None,
         trust_remote_code: bool = False,
         token: str | None = None,
         timeout: float | None = None,
@@ -92,6 +98,7 @@ class CrossEncoderReranker(ScoringReranker):
                 revision=revision,
                 cache_folder=None if cache_folder is None else os.fspath(cache_folder),
                 local_files_only=local_files_only,
+                onnx_file=onnx_file,
                 trust_remote_code=trust_remote_code,
                 token=token,
             )
@@ -104,6 +111,7 @@ class CrossEncoderReranker(ScoringReranker):
         self.revision = revision
         self.cache_folder = self._settings.cache_folder
         self.local_files_only = local_files_only
+        self.onnx_file = onnx_file
         self.trust_remote_code = trust_remote_code
         self.timeout = None if timeout is None else _checked_timeout(timeout)
         self.max_waiting = (
@@ -176,6 +184,8 @@ def _checked(settings: Settings) -> Settings:
         raise ValueError('an ONNX file brings no code; leave trust_remote_code out, or pass backend="torch"')
     if settings.dtype == "int8" and (settings.backend not in (None, "onnx") or settings.trust_remote_code):
         raise ValueError('dtype="int8" needs backend="onnx", which runs no code of the model\'s own')
+    if settings.onnx_file is not None:
+        _check_onnx_file(settings.onnx_file, settings)
     if settings.backend not in (None, *_RUNS.get(settings.dtype, get_args(Backend))):
         needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
         raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} cannot calculate in it")
@@ -187,3 +197,19 @@ def _checked_timeout(timeout: float) -> float:
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"timeout must be a positive, finite number of seconds or None, got {timeout!r}")
     return seconds
+
+
+def _check_onnx_file(name: str, settings: Settings) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"onnx_file must be a path in the model's folder, got {name!r}")
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.is_absolute() or path.drive or path.root or ".." in path.parts or path.suffix.lower() != ".onnx":
+            raise ValueError(
+                "onnx_file must be the path of an .onnx file in the model's folder, such as onnx/model.onnx,"
+                f" got {name!r}"
+            )
+    if settings.backend == "torch" or settings.trust_remote_code or settings.dtype == "float16":
+        raise ValueError(
+            f'onnx_file={name!r} goes with backend="onnx" or "openvino", and these settings ask for torch; leave it'
+            " out, or leave out backend, dtype and trust_remote_code"
+        )

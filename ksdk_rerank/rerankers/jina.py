@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._credentials import ApiKey
+from ksdk_rerank._credentials import key_for
 from ksdk_rerank._http import HttpService
-from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit, rerank_url
+from ksdk_rerank._urls import checked_url, endpoint_url
+from ksdk_rerank.base import ScoreKind
+from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit
 from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["JinaReranker"]
 
 _BASE_URL = "https://api.jina.ai/v1"  # https://jina.ai/reranker, read 2026-11-23
+_HOSTED = ("jina.ai",)
 _KEY_VARIABLES = ("JINA_API_KEY", "JINAAI_API_KEY")
 
 
@@ -28,8 +31,11 @@ class JinaReranker(HttpReranker):
 
     Args:
         model: such as `"jina-reranker-v2-base-multilingual"`, `"jina-reranker-v3"` or `"jina-reranker-m0"`.
-        api_key: the key; by default from `JINA_API_KEY` or `JINAAI_API_KEY`.
-        base_url: where the API is: a host, a versioned root or the whole address of `rerank`.
+        api_key: the key; by default from `JINA_API_KEY` or `JINAAI_API_KEY`. A server of your own at `base_url` needs
+            none. A key from the environment is sent to `base_url`, too: a gateway wants it.
+        base_url: where the API is: a host, a versioned root or a whole address, as in `ksdk_rerank.rerankers.server`.
+        raw_scores: read the scores of the server at `base_url` as logits, of which `score` is the sigmoid. Jina's own
+            are none.
         max_documents_per_request: more documents than this are sent as several requests, side by side. Jina documents
             no limit, so None, the default, never splits. A listwise model is not split whatever this says.
         timeout: seconds for the whole call with its retries, or a `Timeout`.
@@ -38,7 +44,7 @@ class JinaReranker(HttpReranker):
             each request that is under way at a time, and what it makes is closed.
 
     Raises:
-        MissingKey: no key was given and none is in the environment.
+        MissingKey: no key was given, none is in the environment, and `base_url` is Jina's own API.
         ValueError: the key, the URL or a number is malformed.
 
     `raw_score` is Jina's `relevance_score`. The cross-encoders (v2, m0) give [0, 1]. v3 gives a cosine, which is
@@ -55,6 +61,7 @@ class JinaReranker(HttpReranker):
         *,
         api_key: str | SecretStr | None = None,
         base_url: str = _BASE_URL,
+        raw_scores: bool = False,
         max_documents_per_request: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
@@ -62,15 +69,20 @@ class JinaReranker(HttpReranker):
     ) -> None:
         self.model = model
         self.base_url = base_url
+        self.raw_scores = raw_scores
         self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
         self.timeout = checked_timeout(timeout)
         self.retries = integer("retries", retries, at_least=0)
         self.client_factory = client_factory
         self.pointwise = "reranker-v3" not in model
-        self._url = rerank_url(base_url, below_host="/v1/rerank")
+        self.score_kind = ScoreKind.UNIT if self.pointwise else ScoreKind.COSINE
+        if raw_scores:
+            self.score_kind = ScoreKind.LOGIT
+        parts = checked_url(base_url, "base_url", example=_BASE_URL)
+        self._url = endpoint_url(parts, below_host="/v1/rerank", below_version="/rerank")
         self._service = HttpService(
             "Jina",
-            key=ApiKey(api_key, service="Jina", variables=_KEY_VARIABLES),
+            key=key_for(self._url, api_key, service="Jina", variables=_KEY_VARIABLES, hosted=_HOSTED),
             timeout=timeout,
             retries=retries,
             client_factory=client_factory,

@@ -2,12 +2,16 @@
 
 What they have in common:
 
-- `url` is the host, a versioned root, or the whole address of `rerank`; nothing is appended twice.
-- `model` may be left out where the server has one model, and `api_key` where it wants none.
+- `url` is a host, with or without a prefix (`http://host:8080`, `http://host/prefix`), a versioned root
+  (`http://host:8080/v1`) or a whole address. A path that ends in the name of an endpoint (`/api/rerank`, `/score`), or
+  in one name after a version (`/v1/anything`), is a whole address and is asked as it is; to others the server's own
+  path is appended. A query stays, unless something in it looks like a secret.
+- `model` may be left out if the server has one model, and `api_key` if it wants none.
 - `raw_score` is the server's score in [0, 1], which it calculates in 32 bits. With `raw_scores=True` it is the logit,
-  and `score` is its sigmoid in 64 bits, as with `CrossEncoderReranker`.
+  and `score` is its sigmoid in 64 bits, as with `CrossEncoderReranker`. A score outside [0, 1] is a `BadReply` without
+  `raw_scores=True`, as it is likely a logit.
 - A document longer than the model's window is cut by the server. The servers do not say how many were, so
-  `Ranking.truncated` stays 0.
+  `Ranking.truncated` counts only those that were longer than the server accepts, and cut here.
 - More than `max_documents_per_request` documents are sent as several requests, eight at a time, within one deadline;
   None never splits, as a listwise model such as jina-reranker-v3 wants it. `usage` is the sum.
 - `timeout` is seconds for the whole call with its retries, or a `Timeout`; `retries` is how many more attempts a
@@ -20,12 +24,14 @@ They may be shared between threads and event loops. Constructing one does no I/O
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.base import Scores
-from ksdk_rerank.errors import ServerError
+from ksdk_rerank.errors import NotFound, ServerError, ServiceError
 from ksdk_rerank.rerankers._indexed import scores_by_index
+from ksdk_rerank.rerankers._limits import Limits
 from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
@@ -34,6 +40,14 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = ["InfinityReranker", "TEIReranker", "VLLMReranker"]
+
+
+def _error_of_424(body: str) -> type[ServiceError]:
+    """TEI's status for all that its backend says (`rerank` in router/src/http/server.rs, read 2026-11-26).
+
+    "model is not a re-ranker model" stays so; another inference may succeed.
+    """
+    return NotFound if re.search(r"\bmodel is not an? ", body, re.IGNORECASE) else ServerError
 
 
 class TEIReranker(SelfHostedReranker):
@@ -45,12 +59,18 @@ class TEIReranker(SelfHostedReranker):
         truncate: cut documents to the model's window; False makes a longer one a `BadRequest`.
         max_documents_per_request: the server's `--max-client-batch-size`, which is 32 by default
             (https://huggingface.co/docs/text-embeddings-inference/cli_arguments, read 2026-11-23).
+
+    A request stays below the server's default `--payload-limit` of 2,000,000 bytes (router/src/main.rs of
+    huggingface/text-embeddings-inference, read 2026-11-26): long documents go in several requests, and a text of more
+    than 150,000 characters is cut to that.
     """
 
     _service_name = "TEI"
     _key_variable = "API_KEY"
-    _drops_version = True  # /v1 is its embeddings API; reranking is at /rerank
-    _error_of_status = {424: ServerError}  # noqa: RUF012 - "Inference failed"
+    _below_version = None  # /v1 is its embeddings API; reranking is at /rerank
+    _error_of_status = {424: _error_of_424}  # noqa: RUF012
+    # JSON makes 6 bytes of a character at most, so a query and a document fit into a request whatever is in them.
+    _limits = Limits(characters=150_000, request_bytes=2_000_000)
 
     def __init__(
         self,
@@ -122,11 +142,15 @@ class InfinityReranker(SelfHostedReranker):
         url: such as `"http://localhost:7997"`, with the server's `--url-prefix` if it has one; see this module for it
             and for what is not listed here.
         model: the served model's name; a server with one model takes it whatever is said here.
-        max_documents_per_request: Infinity refuses more than 2048 (`RerankInput` in its `fastapi_schemas/pymodels.py`).
+        max_documents_per_request: Infinity refuses more than its `INFINITY_MAX_CLIENT_BATCH_SIZE`, 2048 by default.
+
+    A text of more than 122,880 characters, which Infinity refuses, is cut to that. (Both limits: `RerankInput` in
+    infinity_emb 0.0.78, `fastapi_schemas/pymodels.py`, read 2026-11-26.)
     """
 
     _service_name = "Infinity"
     _key_variable = "INFINITY_API_KEY"
+    _limits = Limits(characters=122_880)
 
     def __init__(
         self,

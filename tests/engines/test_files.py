@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -12,14 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hub import COMMIT, TAGGED, Hub
 
 from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import ModelNotFound
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
-from ksdk_rerank.testing.local_server import LocalServer, Reply, Request
+from ksdk_rerank.testing.local_server import Reply, Request
 
-COMMIT, TAGGED = "a" * 40, "b" * 40
 PROGRAM = """if True:
     import json, sys, time
     from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
@@ -34,41 +33,6 @@ PROGRAM = """if True:
 WAYS_OUT = ("the model's folder", "HF_ENDPOINT", "local_files_only=True", "embedded")
 
 Load = Callable[..., dict[str, object]]
-
-
-class Hub(LocalServer):
-    """`HEAD` and `GET /<repo>/resolve/<revision>/<file>` as huggingface.co answers them, and little else."""
-
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.folder = Path(folder)
-
-    def answer(self, request: Request) -> Reply:
-        repository, _, rest = request.path.lstrip("/").partition("/resolve/")
-        revision, _, name = rest.partition("/")
-        if request.path.startswith("/api/models/tiny/reranker/tree/"):  # transformers: a folder that is not there
-            return self.refuse(404, "EntryNotFound")
-        if repository == "tiny/gated":
-            return self.refuse(403, "GatedRepo")
-        if repository != "tiny/reranker":
-            return self.refuse(401 if request.path.startswith("/tiny") else 404, "RepoNotFound")
-        commit = {"main": COMMIT, "v1": TAGGED, COMMIT: COMMIT, TAGGED: TAGGED}.get(revision)
-        if commit is None:
-            return self.refuse(404, "RevisionNotFound")
-        path = self.folder / name
-        if not path.is_file():
-            return self.refuse(404, "EntryNotFound", {"x-repo-commit": commit})
-        body = path.read_bytes()
-        etag = f'"{hashlib.sha256(body).hexdigest()}"'
-        return Reply(headers={"x-repo-commit": commit, "etag": etag, "accept-ranges": "bytes"}, body=body)
-
-    def asked(self, *methods: str) -> set[str]:
-        """Which files, as `<revision>/<file>`; huggingface_hub may ask for other things of its own accord."""
-        paths = [request.path for request in self.requests if request.method in methods]
-        return {path.partition("/resolve/")[2] for path in paths if "/resolve/" in path}
-
-    def refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> Reply:
-        return Reply.json({}, status=status, headers={"x-error-code": code, **(headers or {})})
 
 
 @pytest.fixture
@@ -177,10 +141,10 @@ def test_what_the_hub_refuses_is_said_with_ways_out(
 
 def test_without_a_network_the_error_comes_within_seconds_and_says_what_to_do(load: Load) -> None:
     answer = load("http://127.0.0.1:9")
-    assert answer["error"] == "ModelNotFound"
+    assert answer["error"] == "HubUnreachable"
     assert "config.json of tiny/reranker could not be fetched (Connect" in str(answer["message"])
     assert all(way in str(answer["message"]) for way in WAYS_OUT)
-    assert float(str(answer["seconds"])) < 5
+    assert float(str(answer["seconds"])) < 20  # its own attempts would take half a minute, on an idle machine
 
 
 def test_a_file_that_the_hub_withholds_is_an_error_and_not_another_file(hub: Hub, load: Load) -> None:

@@ -19,7 +19,7 @@ from ksdk_rerank.engines.base import Engine
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.line import Line
 from ksdk_rerank.engines.scoring import Model
-from ksdk_rerank.errors import Overloaded
+from ksdk_rerank.errors import InferenceFailed, Overloaded
 
 
 class Slow(Engine):
@@ -168,13 +168,14 @@ def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None
     assert running.result(10).raw == [40.0]
 
 
-def test_what_the_engine_raises_is_the_error_of_that_call_alone(bench: Bench) -> None:
+def test_a_failing_engine_is_the_error_of_that_call_alone_in_the_engines_words(bench: Bench) -> None:
     failing = bench.line.join("key", HUGE)
     assert bench.next_batch() == [40]
     bench.engine.error = RuntimeError("out of memory")
     bench.engine.permits.release()
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(InferenceFailed, match=r"slow engine failed .*RuntimeError: out of memory") as caught:
         failing.result(10)
+    assert caught.value.__cause__ is bench.engine.error
     bench.engine.error = None
     bench.engine.permits.release()
     assert bench.line.join("key", SMALL).result(10).raw == [20.0, 19.0]

@@ -108,7 +108,7 @@ def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
 def test_a_damaged_file_is_an_error_that_names_it(make_model) -> None:
     folder = make_model()
     (folder / "onnx/model.onnx").write_bytes(b"no graph")
-    with pytest.raises(UnsupportedModel, match=r"cannot load .*model\.onnx.*export the model again"):
+    with pytest.raises(ModelError, match=r"model\.onnx is not an ONNX graph.*export the model again"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
@@ -193,6 +193,17 @@ def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_the
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
+def write_graph(path: Path, *, int8: bool = False, float16: bool = False) -> None:
+    """A graph that calculates in what is asked for, and is no model."""
+    operator = "DynamicQuantizeLinear" if int8 else "Identity"
+    weights = np.ones(2, np.float16 if float16 else np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operator, ["x"], ["y"])], "g", [], [], [onnx.numpy_helper.from_array(weights, "x")]
+    )
+    path.parent.mkdir(exist_ok=True)
+    onnx.save(onnx.helper.make_model(graph), path)
+
+
 @pytest.fixture
 def offer(tmp_path: Path):
     """Which file `find_model` takes on a processor from a model that offers `names`."""
@@ -200,9 +211,10 @@ def offer(tmp_path: Path):
     def offer(
         monkeypatch: pytest.MonkeyPatch, kind: str, *names: str, backend: str = "onnx", **settings: object
     ) -> str | None:
-        (tmp_path / "onnx").mkdir()
-        for name in ("config.json", "tokenizer.json", *names):
+        for name in ("config.json", "tokenizer.json"):
             (tmp_path / name).touch()
+        for name in names:
+            write_graph(tmp_path / name, int8="int" in name)
         monkeypatch.setattr(graphs, "int8_kind", lambda: kind)
         wanted = Settings(str(tmp_path), **settings)  # type: ignore[arg-type]
         return graphs.find_model(locate(wanted), wanted, backend)

@@ -15,6 +15,7 @@ import pytest
 
 from ksdk_rerank.engines import shared
 from ksdk_rerank.engines.encoding import PairEncoder
+from ksdk_rerank.errors import ModelError
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 QUERY = "how do i rotate an api key"
@@ -153,7 +154,7 @@ def test_a_failed_load_is_tried_again(make_model) -> None:
     graph = (folder / "onnx/model.onnx").read_bytes()
     (folder / "onnx/model.onnx").write_bytes(b"half a file")
     reranker = CrossEncoderReranker(str(folder), backend="onnx")
-    with pytest.raises(Exception, match="cannot load"):
+    with pytest.raises(ModelError, match="is not an ONNX graph"):
         reranker.rank(QUERY, ["key"])
     (folder / "onnx/model.onnx").write_bytes(graph)
     assert len(reranker.rank(QUERY, ["key"])) == 1

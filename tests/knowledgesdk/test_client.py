@@ -75,6 +75,9 @@ def fails(call: Call, server: LocalServer, client: KnowledgeSDKClient, fault: Fa
         ("/v1/search/", "/v1/search"),
         ("/gateway", "/gateway/v1/search"),
         ("/gateway/ksdk/v1/", "/gateway/ksdk/v1/search"),
+        ("?api-version=2024-05-01", "/v1/search?api-version=2024-05-01"),
+        ("/v1?api-version=2024-05-01", "/v1/search?api-version=2024-05-01"),
+        ("/gateway/v1/search/?a=1&b=2", "/gateway/v1/search?a=1&b=2"),
     ],
 )
 def test_every_base_url_ends_at_one_search_path(call: Call, server: LocalServer, base: str, path: str) -> None:
@@ -102,11 +105,50 @@ def test_the_base_url_comes_from_the_environment_and_else_is_the_hosted_api(monk
 
 
 @pytest.mark.parametrize(
-    "base", ["api.knowledgesdk.com", "ftp://example.com", "https://", "https://x/?a=1", "https://x/#f"]
+    "base", ["api.knowledgesdk.com", "ftp://example.com", "https://", "https://x:0", "https://x y", "https://x:1e", ""]
 )
-def test_a_malformed_base_url_is_refused(base: str) -> None:
-    with pytest.raises(ValueError, match=r"base_url must be like https://api\.knowledgesdk\.com"):
+def test_a_malformed_base_url_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"^base_url must be like https://api\.knowledgesdk\.com"):
         KnowledgeSDKClient(KEY, base_url=base)
+    if base:
+        monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", base)
+        with pytest.raises(ValueError, match=r"^the environment variable KNOWLEDGESDK_BASE_URL must be like https://"):
+            KnowledgeSDKClient(KEY)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://alice:s3cret@host",
+        "https://s3cret@host/v1",
+        "alice:s3cret@host",
+        "https://alice:12/s3cret@host",
+        "https://host?key=s3cret",
+        "https://host/v1/search?s3cret",
+        "https://host#s3cret",
+    ],
+)
+def test_a_secret_in_the_base_url_is_refused_and_not_shown(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="pass a key as api_key=") as raised:
+        KnowledgeSDKClient(KEY, base_url=base)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", base)
+    with pytest.raises(ValueError, match="KNOWLEDGESDK_BASE_URL") as from_the_environment:
+        KnowledgeSDKClient(KEY)
+    assert "s3cret" not in str(raised.value) + str(from_the_environment.value)
+
+
+@pytest.mark.parametrize("base", [b"https://host", 8080, ["https://host"]])
+def test_a_base_url_that_is_no_string_is_a_type_error(base: Any) -> None:
+    with pytest.raises(TypeError, match="base_url must be a string"):
+        KnowledgeSDKClient(KEY, base_url=base)
+
+
+def test_a_query_in_the_base_url_is_sent_and_its_values_are_not_shown(call: Call, server: LocalServer) -> None:
+    client = KnowledgeSDKClient(KEY, base_url=f"{server.url}?tenant=hunter2")
+    raised = fails(call, server, client, Fault(status=404))
+    assert server.requests[0].path == "/v1/search?tenant=hunter2"
+    assert "hunter2" not in repr(client) + str(raised)
+    assert f"asked: POST {server.url}/v1/search?tenant=...)" in str(raised)
 
 
 # Key
@@ -143,6 +185,19 @@ def test_a_missing_key_names_the_variables() -> None:
         errors.MissingKey, match=r"pass api_key=\.\.\. or set KNOWLEDGESDK_API_KEY \(KNOWLEDGE_SDK_API_KEY, "
     ):
         KnowledgeSDKClient()
+
+
+@pytest.mark.parametrize("base", ["https://api.knowledgesdk.com/v1", "HTTPS://API.KnowledgeSDK.com.:443", None])
+def test_the_hosted_api_wants_a_key(base: str | None) -> None:
+    with pytest.raises(errors.MissingKey, match="KNOWLEDGESDK_API_KEY"):
+        KnowledgeSDKClient(base_url=base)
+
+
+def test_a_server_of_ones_own_needs_no_key(call: Call, server: LocalServer) -> None:
+    client = KnowledgeSDKClient(base_url=server.url)
+    for each in (client, pickle.loads(pickle.dumps(client))):
+        assert call(each.search, "plans").texts == ["Team costs 20."]
+    assert not any("x-api-key" in request.headers for request in server.requests)
 
 
 @pytest.mark.parametrize("key", ["", " ", "two words", "line\nbreak", "sk_ks_ü", "\x00"])
@@ -465,7 +520,7 @@ def test_a_switched_off_search_is_an_error_with_advice_and_not_an_empty_result(
     raised = fails(call, server, client, Fault(status=status))
     assert type(raised) is errors.SearchUnavailable
     assert "search may be switched off on the server, or base_url may point elsewhere" in str(raised)
-    assert raised.__notes__ == [f"asked: POST {server.url}/v1/search"]
+    assert f"(asked: POST {server.url}/v1/search)" in str(raised)
     assert len(server.requests) == 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ksdk_rerank import CohereReranker, ScoreKind, errors, load_reranker
+from ksdk_rerank import CohereReranker, ScoreKind, errors, from_config, load_reranker, to_config
 from ksdk_rerank.testing import Fault
 from ksdk_rerank.testing.contract import RerankerContract
 
@@ -80,11 +80,25 @@ def test_a_thousand_documents_go_in_one_request_and_more_in_two(call: Call, cohe
     assert ranking.usage == {"search_units": 2.0}
 
 
-@pytest.mark.parametrize("path", ["", "/", "/v1", "/v2/", "/v2/rerank", "/v1/rerank/", "/rerank"])
-def test_every_way_to_write_the_address_leads_to_the_same_one(cohere: Any, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("", "/v2/rerank"),
+        ("/", "/v2/rerank"),
+        ("/v1", "/v2/rerank"),
+        ("/v2/", "/v2/rerank"),
+        ("/v2/rerank", "/v2/rerank"),
+        ("/gateway", "/gateway/v2/rerank"),
+        ("/v1/account/gateway/cohere", "/v1/account/gateway/cohere/v2/rerank"),
+        ("/v1/rerank/", "/v1/rerank"),
+        ("/rerank", "/rerank"),
+        ("/providers/cohere/v2/rerank?api-version=2024-05-01", "/providers/cohere/v2/rerank?api-version=2024-05-01"),
+    ],
+)
+def test_the_sdk_asks_the_address_that_was_given(call: Call, cohere: Any, path: str, asked: str) -> None:
     with cohere.reranker(cohere.server.url + path) as leaf:
-        leaf.rank("q", ["a"])
-    assert [request.path for request in cohere.server.requests] == ["/v2/rerank"]
+        call(leaf.rank, "q", ["a"])
+    assert [request.path for request in cohere.server.requests] == [asked]
 
 
 def test_a_prefix_in_the_address_stays(cohere: Any) -> None:
@@ -109,6 +123,26 @@ def test_the_address_and_the_key_may_come_from_the_sdk_s_variables(
 def test_without_a_key_the_message_names_both_variables() -> None:
     with pytest.raises(errors.MissingKey, match=r"set CO_API_KEY \(COHERE_API_KEY also work\)"):
         CohereReranker()
+
+
+@pytest.mark.parametrize("url", ["https://api.cohere.ai/v1", "https://API.cohere.com:443/v2/rerank", None])
+def test_the_hosted_api_wants_a_key(url: str | None) -> None:
+    with pytest.raises(errors.MissingKey, match="CO_API_KEY"):
+        CohereReranker(base_url=url)
+
+
+def test_a_server_of_ones_own_needs_no_key(call: Call, cohere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = CohereReranker(base_url=cohere.server.url)
+    monkeypatch.setenv("CO_API_URL", cohere.server.url)
+    for leaf in (given, CohereReranker(), pickle.loads(pickle.dumps(given)), from_config(to_config(given))):
+        assert len(call(leaf.rank, "q", ["a"])) == 1
+    assert not any("authorization" in request.headers for request in cohere.server.requests)
+
+
+def test_a_malformed_address_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CO_API_URL", "localhost:8080")
+    with pytest.raises(ValueError, match=r"^the environment variable CO_API_URL must be like https://api\.cohere\.com"):
+        CohereReranker(api_key="test-key")
 
 
 def test_without_the_sdk_the_message_is_the_line_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,16 @@ def test_the_name_is_the_model() -> None:
         ({"backend": "onnx", "trust_remote_code": True}, ValueError, 'brings no code; .*backend="torch"'),
         ({"backend": "onnx", "dtype": "float16"}, ValueError, 'needs backend="torch"'),
         ({"backend": "torch", "dtype": "int8"}, ValueError, 'needs backend="onnx"'),
+        ({"onnx_file": 7}, TypeError, "onnx_file must be a path"),
+        ({"onnx_file": "/etc/model.onnx"}, ValueError, "onnx_file must be the path of an .onnx file in the model's"),
+        ({"onnx_file": "../other/model.onnx"}, ValueError, "onnx_file must be the path"),
+        ({"onnx_file": "onnx\\..\\..\\model.onnx"}, ValueError, "onnx_file must be the path"),
+        ({"onnx_file": "C:model.onnx"}, ValueError, "onnx_file must be the path"),
+        ({"onnx_file": "config.json"}, ValueError, "onnx_file must be the path"),
+        ({"onnx_file": ""}, ValueError, "onnx_file must be the path"),
+        ({"onnx_file": "model.onnx", "backend": "torch"}, ValueError, "these settings ask for torch; leave it out"),
+        ({"onnx_file": "model.onnx", "dtype": "float16"}, ValueError, "these settings ask for torch"),
+        ({"onnx_file": "model.onnx", "trust_remote_code": True}, ValueError, "these settings ask for torch"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_at_once(
@@ -42,6 +52,13 @@ def test_arguments_that_do_not_fit_are_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=message):
         CrossEncoderReranker(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_file_chosen_is_an_attribute_and_part_of_the_configuration() -> None:
+    reranker = CrossEncoderReranker("a/b", onnx_file="onnx/model_O3.onnx")
+    assert reranker.onnx_file == "onnx/model_O3.onnx"
+    assert reranker.parameters()["onnx_file"] == "onnx/model_O3.onnx"
+    assert pickle.loads(pickle.dumps(reranker))._settings == reranker._settings
 
 
 def test_a_folder_may_be_a_path() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from ksdk_rerank import JinaReranker, errors, load_reranker
+from ksdk_rerank import JinaReranker, ScoreKind, errors, from_config, load_reranker, to_config
 from ksdk_rerank.testing import Fault
 from ksdk_rerank.testing.contract import RerankerContract
 
@@ -63,6 +64,7 @@ def test_a_negative_cosine_orders_by_itself_and_scores_nothing(call: Call, jina:
     with jina.reranker(model="jina-reranker-v3") as leaf:
         ranking = call(leaf.rank, "q", ["-0.2 a", "-0.1 b", "0.3 c"])
     assert [(r.index, r.raw_score, r.score) for r in ranking] == [(2, 0.3, 0.3), (1, -0.1, 0.0), (0, -0.2, 0.0)]
+    assert leaf.score_kind is ScoreKind.COSINE
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,22 @@ def test_nothing_is_appended_twice(jina: Any, path: str, asked: str) -> None:
     with jina.reranker(jina.server.url + path) as leaf:
         leaf.rank("q", ["a"])
     assert [request.path for request in jina.server.requests] == [asked]
+
+
+@pytest.mark.parametrize("url", ["https://api.jina.ai", "https://API.Jina.AI./v1", "https://eu.api.jina.ai/v1/rerank"])
+def test_the_hosted_api_wants_a_key(url: str) -> None:
+    with pytest.raises(errors.MissingKey, match="JINA_API_KEY"):
+        JinaReranker(base_url=url)
+
+
+def test_a_server_of_ones_own_needs_no_key(call: Call, jina: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyless = JinaReranker(base_url=jina.server.url)
+    for leaf in (keyless, pickle.loads(pickle.dumps(keyless)), from_config(to_config(keyless))):
+        assert len(call(leaf.rank, "q", ["a"])) == 1
+    monkeypatch.setenv("JINA_API_KEY", "for-a-gateway")
+    call(JinaReranker(base_url=jina.server.url).rank, "q", ["a"])
+    sent = [request.headers.get("authorization") for request in jina.server.requests]
+    assert sent == [None, None, None, "Bearer for-a-gateway"]
 
 
 def test_the_key_may_come_from_either_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,158 @@
+"""How far int8 moves the logits of a model and the order of its documents, against float32.
+
+    ksdk-rerank export MODEL FOLDER
+    python benchmarks/int8_agreement.py FOLDER
+
+Both files of `FOLDER` score the same pairs on onnxruntime. The English documents are sections of
+`examples/knowledge_base`; those in other scripts are made of the sentences below. Kendall's tau is of one query's
+documents, without ties: 1 is the same order, -1 the reverse.
+"""
+
+# ruff: noqa: RUF001 - other scripts are the point
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from ksdk_rerank import CrossEncoderReranker
+from ksdk_rerank.engines.machine import int8_kind
+
+KNOWLEDGE_BASE = Path(__file__).parent.parent / "examples" / "knowledge_base"
+DOCUMENTS = 40
+ENGLISH = (
+    "how do I rotate an API key",
+    "why was my payment declined",
+    "delete a project for good",
+    "how long are events kept",
+    "who may invite new members",
+    "mask credit card numbers before they are sent",
+    "alert when no data arrives",
+    "what does status 429 mean",
+    "move a project to Frankfurt",
+    "export query results as CSV",
+)
+OTHERS = {
+    "Cyrillic": (
+        ("как сменить ключ доступа", "как долго хранятся данные", "кто может удалить проект"),
+        (
+            "Чтобы сменить ключ доступа, создайте новый ключ и отзовите старый.",
+            "Данные хранятся тридцать дней, если тариф не говорит иначе.",
+            "Удалить проект может только его владелец.",
+            "Счёт приходит по почте в первый день месяца.",
+            "Оповещение срабатывает, когда данных нет десять минут.",
+            "Чтобы пригласить коллегу, введите адрес его почты.",
+        ),
+    ),
+    "Greek": (
+        ("πώς αλλάζω το κλειδί", "πόσο καιρό μένουν τα δεδομένα", "ποιος σβήνει ένα έργο"),
+        (
+            "Για να αλλάξετε το κλειδί, φτιάξτε ένα νέο και ακυρώστε το παλιό.",
+            "Τα δεδομένα μένουν τριάντα ημέρες.",
+            "Μόνο ο ιδιοκτήτης σβήνει ένα έργο.",
+            "Ο λογαριασμός έρχεται την πρώτη του μήνα.",
+            "Η ειδοποίηση στέλνεται όταν λείπουν δεδομένα.",
+            "Γράψτε τη διεύθυνση του συναδέλφου για να τον καλέσετε.",
+        ),
+    ),
+    "Chinese": (
+        ("怎样更换访问密钥", "数据保存多长时间", "谁可以删除项目"),
+        (
+            "更换访问密钥时,先创建新的密钥,再撤销旧的。",
+            "数据保存三十天,除非套餐另有规定。",
+            "只有所有者可以删除项目。",
+            "账单在每月的第一天通过邮件发送。",
+            "十分钟没有数据时会发出警报。",
+            "要邀请同事,请输入他的邮箱地址。",
+        ),
+    ),
+    "Japanese": (
+        ("アクセスキーを交換する方法", "データはどのくらい保存されますか", "プロジェクトを削除できる人"),
+        (
+            "アクセスキーを交換するには、新しいキーを作り、古いキーを無効にします。",
+            "データは三十日間保存されます。",
+            "プロジェクトを削除できるのは所有者だけです。",
+            "請求書は毎月一日にメールで届きます。",
+            "十分間データがないと通知が送られます。",
+            "同僚を招待するには、メールアドレスを入力します。",
+        ),
+    ),
+    "Arabic": (
+        ("كيف أغير مفتاح الوصول", "كم من الوقت تحفظ البيانات", "من يستطيع حذف المشروع"),
+        (
+            "لتغيير مفتاح الوصول أنشئ مفتاحا جديدا ثم ألغ المفتاح القديم.",
+            "تحفظ البيانات ثلاثين يوما.",
+            "المالك وحده يستطيع حذف المشروع.",
+            "تصل الفاتورة في أول يوم من الشهر.",
+            "يرسل التنبيه عندما لا تصل البيانات.",
+            "لدعوة زميل اكتب عنوان بريده.",
+        ),
+    ),
+    "Devanagari": (
+        ("कुंजी कैसे बदलें", "डेटा कितने दिन रहता है", "परियोजना कौन हटा सकता है"),
+        (
+            "कुंजी बदलने के लिए नई कुंजी बनाएँ और पुरानी को रद्द करें।",
+            "डेटा तीस दिन तक रहता है।",
+            "केवल मालिक परियोजना हटा सकता है।",
+            "बिल महीने के पहले दिन आता है।",
+            "जब डेटा नहीं आता तब सूचना भेजी जाती है।",
+            "साथी को बुलाने के लिए उसका पता लिखें।",
+        ),
+    ),
+}
+
+
+def main(folder: str) -> None:
+    exact = CrossEncoderReranker(folder, backend="onnx", dtype="float32")
+    int8 = CrossEncoderReranker(folder, backend="onnx", dtype="int8")
+    print(f"{date.today()}, {processor()}, int8 as for {int8_kind()!r}")
+    print(f"{'':12} {'pairs':>5} {'logits':>14} {'max |diff|':>10} {'mean':>5} {'tau, worst':>10} {'mean':>5}")
+    for script, queries, documents in collections():
+        expected = np.array([exact.score(query, documents).raw for query in queries])
+        got = np.array([int8.score(query, documents).raw for query in queries])
+        moved = np.abs(got - expected)
+        taus = [tau(a, b) for a, b in zip(expected, got, strict=True)]
+        print(
+            f"{script:12} {moved.size:5} {expected.min():6.2f} to{expected.max():5.2f} {moved.max():10.2f}"
+            f" {moved.mean():5.2f} {min(taus):10.2f} {np.mean(taus):5.2f}"
+        )
+
+
+def collections() -> list[tuple[str, Sequence[str], list[str]]]:
+    """For each script: its name, queries and documents."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(KNOWLEDGE_BASE.glob("*.md"))]
+    sections = [section.strip() for text in texts for section in text.split("\n## ")[1:]]
+    english = sections[:: max(1, len(sections) // DOCUMENTS)][:DOCUMENTS]
+    others = [(script, queries, _combined(sentences)) for script, (queries, sentences) in OTHERS.items()]
+    return [("English", ENGLISH, english), *others]
+
+
+def _combined(sentences: Sequence[str]) -> list[str]:
+    """Each sentence alone, and each two in either order."""
+    pairs = [f"{first} {second}" for first in sentences for second in sentences if first != second]
+    return [*sentences, *pairs]
+
+
+def tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's rank correlation: pairs in the same order less pairs in the other, by all pairs."""
+    upper = np.triu_indices(len(a), 1)
+    same = np.sign(np.subtract.outer(a, a)[upper]) * np.sign(np.subtract.outer(b, b)[upper])
+    return float(same.mean())
+
+
+def processor() -> str:
+    """The processor's name as Linux has it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

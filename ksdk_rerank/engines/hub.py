@@ -1,0 +1,279 @@
+"""A model on a hub and in its cache; and what it means when a file does not arrive."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote
+
+from ksdk_rerank._environment import without_credentials
+from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.files import WAYS_OUT, graphs_in
+from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound
+
+__all__ = ["Hub"]
+
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+_HUB_TIMEOUT = 10.0
+"""Seconds to wait for a sign of life; as huggingface_hub's own DEFAULT_ETAG_TIMEOUT (2.4.0)."""
+
+_MAY_PASS = {407, 408, 425, 429}
+"""Of the 4xx, those that say nothing of the model: the proxy wants a password, or the hub wants us to wait."""
+
+_DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR}
+
+_ADDRESSES = (
+    *("HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"),
+    *("ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"),
+)
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""What huggingface_hub's HTTP client, requests or httpx by version, takes from the environment."""
+
+logger = logging.getLogger(__name__)
+
+
+class Hub:
+    """A hub repository at one commit.
+
+    The hub is first asked for a sign of life, without the retries of `hf_hub_download`, which take half a minute
+    without a network. If it does not answer, what is in the cache is all there is. If it does, a file that fails to
+    arrive is an error, so that the choice of file never depends on luck.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from huggingface_hub import constants
+
+        self._settings = settings
+        self._asked = False
+        self.failure: ModelNotFound | None = None
+        self.location = settings.model
+        self.revision = settings.revision or "main"
+        self.offline = settings.local_files_only or constants.HF_HUB_OFFLINE
+        config = None
+        if self.offline or _COMMIT.fullmatch(self.revision):
+            config, _ = self._cached("config.json")
+        if config is None and self.offline:
+            setting = "local_files_only" if settings.local_files_only else "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE"
+            raise ModelNotFound(f"{self._wanted} is not in the cache, and {setting} is set. {WAYS_OUT}")
+        if config is None:
+            config = self._current_config()
+        self._snapshot = config.parent  # .../snapshots/<commit>/config.json
+        self.revision = self._snapshot.name
+
+    @property
+    def _wanted(self) -> str:
+        return f"{self.location} at revision {self.revision!r}" if self._settings.revision else self.location
+
+    def _current_config(self) -> Path:
+        from huggingface_hub import get_session, hf_hub_url
+
+        self._asked = True
+        try:
+            url = hf_hub_url(self.location, "config.json", revision=self.revision)
+            reply = get_session().head(url, timeout=_HUB_TIMEOUT)  # what it says of the model is hf_hub_download's
+            if reply.status_code >= 500 or reply.status_code in _MAY_PASS:
+                reply.raise_for_status()
+            return self._download("config.json")
+        except Exception as error:  # whatever its HTTP client raises: that is requests or httpx, by version
+            self.offline = True
+            self.failure = self._reason(error, "config.json")
+            cached, _ = self._cached("config.json")
+            if cached is None:
+                raise self.failure from self._cause(error)
+            logger.info("%s: taken from the cache, because the hub said %s", self._wanted, self._masked(repr(error)))
+            return cached
+
+    def find(self, name: str) -> Path | None:
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        cached, known = self._cached(name)
+        if known or self.offline:
+            return cached
+        try:
+            return self._download(name)
+        except Exception as error:
+            absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+            if absent or _status(error) == 404:  # a mirror may give no more than the status
+                return None
+            raise self._reason(error, name) from self._cause(error)
+
+    def graphs(self) -> list[str]:
+        return self._graphs
+
+    @cached_property
+    def _graphs(self) -> list[str]:
+        """In the repository, if the hub was asked and says so in one request; else those in the cache.
+
+        Follows https://huggingface.co/docs/hub/api (2026-11-26). But: only the first page, of a thousand files.
+        """
+        here = graphs_in(self._snapshot)
+        if self.offline or not self._asked:
+            return here
+        from huggingface_hub import constants, get_session
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        try:
+            reply = get_session().get(
+                f"{constants.ENDPOINT}/api/models/{self.location}/tree/{self.revision}?recursive=true",
+                headers=build_hf_headers(token=self._settings.token),
+                timeout=_HUB_TIMEOUT,
+            )
+            reply.raise_for_status()
+            names = [str(entry["path"]) for entry in reply.json() if entry["type"] == "file"]
+        except Exception as error:
+            logger.info("%s: the hub lists no files (%s)", self._wanted, self._masked(repr(error)))
+            return here
+        return sorted({*here, *(name for name in names if name.lower().endswith(".onnx"))})
+
+    def explained(self, error: Exception) -> ModelError | None:
+        from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+        chain = list(_chain(error))
+        if self.offline:
+            absent = any(isinstance(each, (LocalEntryNotFoundError, OfflineModeIsEnabled)) for each in chain)
+            return self.failure if absent else None
+        of_hub = next((each for each in chain if _is_network(each)), None)
+        return None if of_hub is None or _status(of_hub) == 404 else self._reason(of_hub, "a file")
+
+    def _cached(self, name: str) -> tuple[Path | None, bool]:
+        """The path in the cache, and whether the cache knows: it also remembers which files a commit lacks."""
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            cached = try_to_load_from_cache(
+                self.location, name, cache_dir=self._settings.cache_folder, revision=self.revision
+            )
+        except HFValidationError:
+            return None, False  # it says so again when the hub is asked
+        return Path(cached) if isinstance(cached, str) else None, cached is not None
+
+    def _download(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        with _no_progress_bars():
+            path = hf_hub_download(
+                self.location,
+                name,
+                revision=self.revision,
+                cache_dir=self._settings.cache_folder,
+                token=self._settings.token,
+            )
+        return Path(path)
+
+    def _reason(self, error: Exception, name: str) -> ModelNotFound:
+        """What the hub, or the way to it, has against this model.
+
+        What the hub says of the model is final. All else may pass: no connection, a proxy's or a portal's own answer,
+        a certificate that cannot be checked, a hub that is overloaded or down.
+        """
+        from huggingface_hub import errors
+
+        chain = list(_chain(error))
+        status = next((status for each in chain if (status := _status(each)) is not None), None)
+        kind: type[ModelNotFound] = ModelNotFound
+        if any(isinstance(each, errors.GatedRepoError) for each in chain):
+            said = f"{self.location} is gated: accept its terms on its page, then pass token= or set HF_TOKEN"
+        elif any(isinstance(each, (errors.RepositoryNotFoundError, errors.HFValidationError)) for each in chain):
+            said = (
+                f"the hub has no model {self.location}, or does not show it without a token; check the spelling, or"
+                " pass token= or set HF_TOKEN"
+            )
+        elif any(isinstance(each, errors.RevisionNotFoundError) for each in chain):
+            said = f"the hub has no {self._wanted}; check the revision"
+        elif any(isinstance(each, errors.OfflineModeIsEnabled) for each in chain):
+            said = f"{name} of {self._wanted} is not in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
+        elif status == 404:
+            said = f"{self._wanted} holds no {name}, so no model"
+        else:
+            said = f"{name} of {self._wanted} could not be fetched ({self._quoted(chain)})"
+            if isinstance(error, OSError) and error.errno in _DISK and type(error).__module__ == "builtins":
+                said += "; check the cache's folder, cache_folder= or HF_HOME, and the disk that it is on"
+            elif status is None or status >= 500 or status in _MAY_PASS:
+                kind = HubUnreachable
+                said += self._variables(chain)
+        return kind(f"{said}. {WAYS_OUT}")
+
+    def _variables(self, chain: list[Exception]) -> str:
+        """The environment variables that may be at fault, with their values."""
+        of_files = any(isinstance(each, OSError) and each.errno == errno.ENOENT for each in chain)
+        of_certificates = of_files or any(
+            "certificate" in str(each).lower() and type(each).__name__ != "FileMetadataError" for each in chain
+        )
+        names = _CERTIFICATES if of_certificates else _ADDRESSES
+        variables = [f"{name}={without_credentials(os.environ[name])}" for name in names if os.environ.get(name)]
+        return f"; it was asked with {', '.join(variables)}: check these" if variables else ""
+
+    def _quoted(self, chain: list[Exception]) -> str:
+        """The first error of the chain that says what happened: `hf_hub_download`'s own is only about its cache."""
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        said = next((each for each in chain if not isinstance(each, LocalEntryNotFoundError)), chain[0])
+        return self._masked(f"{type(said).__name__}: {' '.join(str(said).split())}")
+
+    def _masked(self, text: str) -> str:
+        """`text` without the token, and without what stands before the `@` of an address in the environment.
+
+        Of a malformed address an HTTP client may quote any part, so each part is masked.
+        """
+        from huggingface_hub import get_token
+
+        tokens = f"{self._settings.token or ''} {get_token() or ''}"
+        secrets = set(re.split(r"[^!-~]+", tokens))  # what is between white space, and escapes in a `repr`
+        for name in _ADDRESSES:
+            before, at, _ = os.environ.get(name, "").rpartition("@")
+            if at:
+                parts = re.split("[/:@?#]+", before.partition("://")[2] or before)
+                secrets |= {*parts, *map(unquote, parts)}
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, "**********") if len(secret) > 2 else text
+        return text
+
+    def _cause(self, error: Exception) -> Exception | None:
+        """`error`, to be raised from, unless a traceback would show a secret in it."""
+        return error if all(self._masked(str(each)) == str(each) for each in _chain(error)) else None
+
+
+def _chain(error: BaseException) -> Iterator[Exception]:
+    """An error, what it was raised from, and so on."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while isinstance(following, Exception) and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _is_network(error: Exception) -> bool:
+    """Whether an error is a connection's: Python's own, or one of the packages that huggingface_hub talks HTTP with."""
+    clients = ("requests", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "huggingface_hub", "hf_xet")
+    return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.partition(".")[0] in clients
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") or are_progress_bars_disabled():  # the user has said so
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -1,0 +1,139 @@
+"""Reads what an ONNX file says of itself, without the `onnx` package and without its weights.
+
+Follows https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (2026-11-26) and protobuf's encoding
+(https://protobuf.dev/programming-guides/encoding, 2026-11-26). But: only fields that are asked for here are looked at.
+
+Worked example: bytes `0a 03 61 62 63` are a key, 0x0a = field 1 << 3 | wire type 2, then a length, 3, then `abc`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ksdk_rerank.engines.reading import check_start, damaged
+
+__all__ = ["GraphFile", "read_graph"]
+
+_FLOAT16 = 10
+_DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
+_DYNAMIC_FUSED = {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"}
+"""What onnxruntime fuses the three above into (onnxruntime 1.32, docs/ContribOperators.md)."""
+
+
+@dataclass(slots=True)
+class GraphFile:
+    """What a graph is made of.
+
+    Attributes:
+        operators: the types of its nodes, subgraphs included.
+        external: names of the files beside it that hold its weights, and how many bytes they must have.
+        float16: whether it has weights in float16.
+    """
+
+    operators: set[str] = field(default_factory=set)
+    external: dict[str, int] = field(default_factory=dict)
+    float16: bool = False
+
+    @property
+    def quantization(self) -> Literal["dynamic", "static", "weights", "none"]:
+        """What the graph turns into int8: activations by the range found or by a known one, or weights alone."""
+        if self.operators & (_DYNAMIC | _DYNAMIC_FUSED):
+            return "dynamic"
+        if any(operator == "QuantizeLinear" or operator.startswith("QLinear") for operator in self.operators):
+            return "static"
+        return "weights" if self.operators & {"DequantizeLinear", "MatMulNBits"} else "none"
+
+
+def read_graph(path: Path) -> GraphFile:
+    """Read the graph in a file.
+
+    Raises:
+        ModelError: it cannot be read, or is no ONNX graph or only a part of one.
+    """
+    check_start(path)
+    found = GraphFile()
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for number, start, end in _fields(content, 0, len(content)):
+                if number == 7:  # ModelProto.graph
+                    _read_graph(content, start, end, found)
+    except (IndexError, ValueError, RecursionError, OSError) as error:
+        raise damaged(path, "is not an ONNX graph, or only a part of one", "fetch or export the model again") from error
+    if not found.operators:
+        raise damaged(path, "is not an ONNX graph, or an empty one", "fetch or export the model again")
+    return found
+
+
+def _read_graph(content: mmap.mmap, start: int, end: int, found: GraphFile) -> None:
+    for number, begin, stop in _fields(content, start, end):
+        if number == 1:  # GraphProto.node
+            _read_node(content, begin, stop, found)
+        elif number == 5:  # GraphProto.initializer
+            _read_tensor(content, begin, stop, found)
+
+
+def _read_node(content: mmap.mmap, start: int, end: int, found: GraphFile) -> None:
+    for number, begin, stop in _fields(content, start, end):
+        if number == 4:  # NodeProto.op_type
+            found.operators.add(content[begin:stop].decode())
+        elif number == 5:  # NodeProto.attribute
+            for part, first, last in _fields(content, begin, stop):
+                if part == 5:  # AttributeProto.t
+                    _read_tensor(content, first, last, found)
+                elif part == 6:  # AttributeProto.g
+                    _read_graph(content, first, last, found)
+
+
+def _read_tensor(content: mmap.mmap, start: int, end: int, found: GraphFile) -> None:
+    external = {}
+    for number, begin, stop in _fields(content, start, end):
+        if number == 2 and (begin, stop) == (_FLOAT16, -1):  # TensorProto.data_type
+            found.float16 = True
+        elif number == 13:  # TensorProto.external_data, a StringStringEntryProto
+            entry = {part: content[first:last].decode() for part, first, last in _fields(content, begin, stop)}
+            external[entry.get(1)] = entry.get(2, "")
+    if "location" in external:
+        size = int(external.get("offset", 0)) + int(external.get("length", 0))
+        found.external[external["location"]] = max(size, found.external.get(external["location"], 0))
+
+
+def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message: a number and its start and end, or its value and -1 if it is a whole number."""
+    while start < end:
+        key, start = _varint(content, start)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, start = _varint(content, start)
+            yield number, value, -1
+            continue
+        size, start = {1: (8, start), 5: (4, start)}.get(wire) or _length(content, start, wire)
+        if number == 0 or start + size > end:
+            raise ValueError("a field goes beyond its message")
+        yield number, start, start + size
+        start += size
+    if start > end:
+        raise ValueError("a number goes beyond its message")
+
+
+def _length(content: mmap.mmap, start: int, wire: int) -> tuple[int, int]:
+    if wire != 2:
+        raise ValueError(f"there is no wire type {wire}")
+    return _varint(content, start)
+
+
+def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
+    """A number in groups of 7 bits, the lowest first, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = content[start]
+        start += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, start
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number has more than 10 bytes")

@@ -1,0 +1,143 @@
+"""Reads a model's small files. Whatever is wrong with one is a `ModelError` with its path and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ksdk_rerank.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["check_start", "damaged", "decoded", "is_file", "read_json", "read_list", "read_tokenizer"]
+
+_LFS_POINTER = b"version https://git-lfs"  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md (2026-11-26)
+_WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
+_FETCH = "fetch the model again"
+
+
+def damaged(path: Path, what: str, advice: str = _FETCH) -> ModelError:
+    """The error for a file that cannot be used."""
+    return ModelError(f"{path} {what}; {advice}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at `path`.
+
+    Raises:
+        ModelError: something else is in its place, or the path cannot be followed.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise damaged(path, f"is a link to {os.readlink(path)}, which does not exist") from error
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise damaged(path, f"is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'} and not a file")
+    return True
+
+
+def check_start(path: Path) -> None:
+    """Raise `ModelError` if a file is empty, or holds something else than a model's part."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_start(start, path)
+
+
+def decoded(path: Path) -> str:
+    """The text of a file in UTF-8, or in what its byte order mark says."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_start(content, path)
+    encoding = json.detect_encoding(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        said = f"is not valid {encoding.removesuffix('-sig').upper()} (byte {error.start})"
+        raise damaged(path, said, f"{_FETCH}, or save it as UTF-8") from error
+    if not text.strip():
+        raise damaged(path, "is blank")
+    return text
+
+
+def read_json(path: Path | None) -> Mapping[str, object]:
+    """The object in a JSON file; empty if there is no file."""
+    if path is None:
+        return {}
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise damaged(path, f"holds {_kind(content)}, not a JSON object")
+    return content
+
+
+def read_list(path: Path | None) -> list[object]:
+    """The list in a JSON file; empty if there is no file."""
+    if path is None:
+        return []
+    content = _parsed(path)
+    if not isinstance(content, list):
+        raise damaged(path, f"holds {_kind(content)}, not a JSON list")
+    return content
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A new tokenizer from a `tokenizer.json`, without truncation and padding."""
+    from tokenizers import Tokenizer
+
+    text = decoded(path)
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        # A character of private use is in no vocabulary: without a token for the unknown, some calls would fail later.
+        tokenizer.encode("a \U000f0000")
+    except BaseException as error:  # the library raises bare `Exception`, and panics in Rust are not even that
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise damaged(path, f"is no tokenizer that can be used ({_brief(error)})") from error
+    return tokenizer
+
+
+def _parsed(path: Path) -> object:
+    text = decoded(path)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise damaged(path, "is nested too deeply") from error
+    except ValueError as error:
+        raise damaged(path, f"is not valid JSON ({error})", f"correct it, or {_FETCH}") from error
+
+
+def _check_start(content: bytes, path: Path) -> None:
+    if not content:
+        raise damaged(path, "is empty")
+    if content.startswith(_LFS_POINTER):
+        raise damaged(path, "is a git-lfs pointer in place of the file", "run `git lfs pull` in its repository")
+    if content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
+        raise damaged(path, "is a web page, saved in place of the file", "download the file itself")
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return damaged(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions")
+
+
+def _kind(content: object) -> str:
+    names = {list: "a list", dict: "an object", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(content), "a number")
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

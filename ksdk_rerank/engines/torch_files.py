@@ -1,0 +1,129 @@
+"""Checks the files that sentence-transformers and transformers read: what they raise does not always name the file."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from safetensors import SafetensorError, safe_open
+
+from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.reading import check_start, damaged, decoded, read_json, read_list, read_tokenizer
+from ksdk_rerank.errors import UnsupportedModel
+
+__all__ = ["check_files", "check_weights_of_head", "readable"]
+
+# Names from the loaders of sentence-transformers 6.2.0 and transformers 5.24.0.
+_OBJECTS = (
+    *("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("config_sentence_transformers.json", "sentence_bert_config.json"),
+)
+_VOCABULARIES = (
+    *("vocab.txt", "vocab.json", "merges.txt"),
+    *("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model"),
+)
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_HEAD = re.compile(r"(^|\.)(classifier|score|classification_head|logits_proj)\b.*weight$")
+
+
+def check_files(files: Files) -> None:
+    """Fetch what a hub offers, and check what there is.
+
+    Raises:
+        ModelNotFound: a file cannot be fetched.
+        ModelError: a file is damaged.
+    """
+    for name in _OBJECTS:
+        read_json(files.find(name))
+    read_list(files.find("modules.json"))
+    tokenizer = files.find("tokenizer.json")
+    if tokenizer is not None:
+        read_tokenizer(tokenizer)
+    else:
+        for name in _VOCABULARIES:
+            vocabulary = files.find(name)
+            if vocabulary is not None:
+                check_start(vocabulary)
+    weights = _weights(files)
+    if not weights and files.failure is not None:
+        raise files.failure
+    for path in weights:
+        check_start(path)
+        if path.suffix == ".safetensors":
+            _tensors(path)
+
+
+def check_weights_of_head(files: Files, model: str) -> None:
+    """Raise `UnsupportedModel` if no weight is a classifier's: transformers would make one of random numbers.
+
+    Only safetensors are looked at.
+    """
+    paths = [path for path in _weights(files) if path.suffix == ".safetensors"]
+    if paths and not any(_HEAD.search(name) for path in paths for name in _tensors(path)):
+        raise UnsupportedModel(
+            f"{model} is not a cross-encoder: its config.json names no architecture, and its weights hold no"
+            " classification head; use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
+        )
+
+
+@contextmanager
+def readable(files: Files) -> Iterator[str]:
+    """What to open instead of `files.location`: the same, unless JSON files in a folder have a byte order mark.
+
+    transformers cannot read these, so a temporary folder holds them without one, and links to all other files.
+    """
+    folder = Path(files.location)
+    texts = folder.glob("*.json") if files.revision is None else ()
+    marked = {path for path in texts if path.is_file() and _is_marked(path)}
+    if not marked:
+        yield files.location
+        return
+    with TemporaryDirectory(prefix="ksdk-rerank-") as temporary:
+        for path in folder.iterdir():
+            if path in marked:
+                Path(temporary, path.name).write_text(decoded(path), encoding="utf-8")
+            else:
+                os.symlink(path.absolute(), Path(temporary, path.name))
+        yield temporary
+
+
+def _is_marked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4).startswith(_MARKS)
+
+
+def _weights(files: Files) -> list[Path]:
+    """The files that transformers takes the weights from; several if they are sharded."""
+    for name in _WEIGHTS:
+        path = files.find(name)
+        if path is None:
+            continue
+        if path.suffix != ".json":
+            return [path]
+        shards = read_json(path).get("weight_map")
+        if not isinstance(shards, Mapping) or not all(isinstance(shard, str) for shard in shards.values()):
+            raise damaged(path, "names no files in weight_map")
+        return [_shard(files, path, shard) for shard in sorted(set(shards.values()))]
+    return []
+
+
+def _shard(files: Files, index: Path, name: str) -> Path:
+    path = files.find(name)
+    if path is None:
+        raise damaged(index, f"names {name}, which is missing")
+    return path
+
+
+def _tensors(path: Path) -> list[str]:
+    """The names in a safetensors file, whose header must fit its size."""
+    try:
+        with safe_open(path, "np") as tensors:
+            return list(tensors.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, f"is no safetensors file, or only a part of one ({error})") from error

@@ -1,0 +1,122 @@
+"""Engines that fail while they run, and graphs whose shape is fixed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ksdk_rerank import Fallback
+from ksdk_rerank.engines.base import Engine
+from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.errors import InferenceFailed, UnsupportedModel
+from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+
+ENGINES = [
+    pytest.param("onnx"),
+    pytest.param("openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")),
+]
+TEXTS = ["key", "then revoke the key and create one", "invoice of the month"]
+
+
+def reshape(folder: Path, *shape: int | str) -> Path:
+    """Give the graph's inputs a shape, which fixes the sizes that are numbers."""
+    path = folder / "onnx/model.onnx"
+    model = onnx.load(path)
+    for value in model.graph.input:
+        for size, dimension in zip(shape, value.type.tensor_type.shape.dim, strict=True):
+            dimension.Clear()
+            setattr(dimension, "dim_value" if isinstance(size, int) else "dim_param", size)
+    onnx.save(model, path)
+    return folder
+
+
+def break_inside(folder: Path) -> Path:
+    """Fix the sizes inside the graph, and leave its inputs open: what an exporter's trace leaves behind."""
+    path = folder / "onnx/model.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = ["fixed" if name == "input_ids" else name for name in node.input]
+    shape = onnx.numpy_helper.from_array(np.array([1, 5], np.int64), "its_shape")
+    model.graph.initializer.append(shape)
+    model.graph.node.insert(0, onnx.helper.make_node("Reshape", ["input_ids", "its_shape"], ["fixed"]))
+    onnx.save(model, path)
+    return folder
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_a_graph_for_one_pair_at_a_time_gets_one_pair_at_a_time(make_model, tiny_bert: str, backend: str) -> None:
+    expected = CrossEncoderReranker(tiny_bert, backend=backend, dtype="float32").score("the key", TEXTS)
+    folder = reshape(make_model(), 1, "sequence")
+    got = CrossEncoderReranker(str(folder), backend=backend, dtype="float32").score("the key", TEXTS)
+    np.testing.assert_allclose(got.raw, expected.raw, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize("shape", [(1, 64), (8, 64), (8, "sequence"), ("batch", 64)])
+def test_any_other_fixed_shape_is_refused_when_it_is_loaded(
+    make_model, backend: str, shape: tuple[int | str, int | str]
+) -> None:
+    folder = reshape(make_model(), *shape)
+    with pytest.raises(UnsupportedModel, match=r"model\.onnx has a fixed shape \(.*dynamic axes.*backend=\"torch\""):
+        CrossEncoderReranker(str(folder), backend=backend).engine  # noqa: B018
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_a_graph_that_fails_while_it_runs_is_transient_and_says_what_the_engine_said(
+    make_model, call, capfd: pytest.CaptureFixture[str], backend: str
+) -> None:
+    folder = break_inside(make_model())
+    reranker = CrossEncoderReranker(str(folder), backend=backend, dtype="float32")
+    with pytest.raises(InferenceFailed, match=rf"the {backend} engine failed while it ran {folder} \(.*eshape"):
+        call(reranker.rank, "the key", TEXTS)
+    ranking = call(Fallback([reranker, "input-order"]).rank, "the key", TEXTS)
+    assert ranking.reranked_by == "input-order"
+    assert [(failure.reranker, failure.error) for failure in ranking.failures] == [(str(folder), "InferenceFailed")]
+    capfd.readouterr()  # onnxruntime logs the error
+
+
+def test_so_does_torch(tiny_bert: str, call) -> None:
+    pytest.importorskip("sentence_transformers")
+    # torch's "meta" device has shapes and no numbers, so the logits cannot be had.
+    reranker = CrossEncoderReranker(tiny_bert, backend="torch", device="meta")
+    with pytest.raises(InferenceFailed, match=r"the torch engine failed while it ran .*meta"):
+        call(reranker.rank, "the key", TEXTS)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory"), ValueError("a bad shape")])
+def test_whatever_an_engine_raises_moves_a_fallback_on(
+    tiny_bert: str, monkeypatch: pytest.MonkeyPatch, call, error: Exception
+) -> None:
+    def fails(batch: Batch) -> np.ndarray:
+        raise error
+
+    reranker = CrossEncoderReranker(tiny_bert, backend="onnx")
+    engine: Engine = reranker._shared().model(None).engine
+    monkeypatch.setattr(engine, "forward", fails)
+    ranking = call(Fallback([reranker, "lexical"]).rank, "the key", TEXTS)
+    assert (ranking.reranked_by, ranking.failures[0].error) == ("lexical", "InferenceFailed")
+    assert type(error).__name__ in ranking.failures[0].message
+    monkeypatch.undo()
+    assert call(reranker.rank, "the key", TEXTS).reranked_by == tiny_bert  # the next call is tried again
+
+
+def test_an_interruption_is_not_an_engines_failure(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(batch: Batch) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    reranker = CrossEncoderReranker(tiny_bert, backend="onnx")
+    monkeypatch.setattr(reranker._shared().model(None).engine, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Fallback([reranker, "lexical"]).rank("the key", TEXTS)
+
+
+def test_a_graph_of_another_kind_is_refused_and_not_tried_again(make_model) -> None:
+    folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
+    with pytest.raises(UnsupportedModel, match="not one logit a pair"):
+        Fallback([CrossEncoderReranker(str(folder), backend="onnx"), "lexical"]).rank("the key", TEXTS)

@@ -1,0 +1,147 @@
+"""The documented limits of each server: what is longer is cut and counted, never sent to be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ksdk_rerank import Fallback, errors
+from ksdk_rerank.testing import Fault
+
+Call = Callable[..., Any]
+LONGEST = {"infinity": 122_880, "tei": 150_000}  # characters
+
+
+def texts_of(request: Any) -> list[str]:
+    body = request.json()
+    texts: list[str] = body["texts"] if "texts" in body else body["documents"]
+    return texts
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_a_document_of_more_characters_than_the_server_takes_is_cut_and_counted(
+    call: Call, provider_named: Callable[[str], Any], name: str
+) -> None:
+    longest = LONGEST[name]
+    provider = provider_named(name)
+    documents = ["0.1 " + "é" * (longest - 4), "0.2 " + "é" * longest, "0.3 " + "😀" * 2 * longest, "0.4 short"]
+    with provider.reranker() as leaf:
+        ranking = call(leaf.rank, "q", documents)
+    sent = {text[:3]: text for request in provider.server.requests for text in texts_of(request)}
+    assert {start: len(text) for start, text in sent.items()} == {
+        "0.1": longest,
+        "0.2": longest,
+        "0.3": longest,
+        "0.4": 9,
+    }
+    assert all(documents[ranked.index] == ranked.document for ranked in ranking)
+    assert (ranking.indices, ranking.truncated) == ((3, 2, 1, 0), 2)
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_a_long_document_that_begins_with_white_space_is_not_cut_to_nothing(
+    provider_named: Callable[[str], Any], name: str
+) -> None:
+    provider = provider_named(name)
+    with provider.reranker() as leaf:
+        ranking = leaf.rank("q", [" " * 200_000 + "0.5 text" + " " * 200_000])
+    assert [texts_of(request) for request in provider.server.requests] == [["0.5 text"]]
+    assert ranking.truncated == 0
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_a_query_of_more_characters_than_the_server_takes_is_cut_visibly(
+    call: Call, provider_named: Callable[[str], Any], caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    provider = provider_named(name)
+    with provider.reranker(max_documents_per_request=1) as leaf:
+        rankings = [call(leaf.rank, "a pasted log " * 30_000, ["0.5 text", "0.4 text"]) for _ in range(2)]
+        assert not call(leaf.rank, "a pasted log", ["0.5 text"]).query_truncated
+    assert [ranking.query_truncated for ranking in rankings] == [True, True]
+    assert {len(request.json()["query"]) for request in provider.server.requests} == {LONGEST[name], 12}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{leaf.name}: the query was cut to {LONGEST[name]} characters, as the service accepts no more;"
+        " Ranking.query_truncated says so, this is said once"
+    ]
+
+
+@pytest.mark.parametrize("name", ["cohere", "jina", "vllm"])
+def test_a_server_that_cuts_by_itself_gets_whole_texts(provider_named: Callable[[str], Any], name: str) -> None:
+    provider = provider_named(name)
+    with provider.reranker() as leaf:
+        ranking = leaf.rank("q" * 300_000, ["0.5 " + "a" * 300_000])
+    (request,) = provider.server.requests
+    assert (len(request.json()["query"]), len(texts_of(request)[0])) == (300_000, 300_004)
+    assert (ranking.truncated, ranking.query_truncated) == (0, False)
+
+
+@pytest.mark.parametrize("character", ["a", "\x01", "é", "😀", '"'])
+def test_a_request_to_tei_stays_below_its_payload_limit(
+    call: Call, provider_named: Callable[[str], Any], character: str
+) -> None:
+    tei = provider_named("tei")
+    documents = [f"0.{index + 10} " + character * (40_000 * (index % 5)) for index in range(40)]
+    with tei.reranker() as leaf:
+        ranking = call(leaf.rank, character * 200_000, documents)
+    assert max(len(request.body) for request in tei.server.requests) <= 2_000_000
+    assert max(len(texts_of(request)) for request in tei.server.requests) <= 32
+    assert ranking.indices == tuple(range(39, -1, -1))
+    assert ranking.truncated == 8  # those of 160,000 characters
+
+
+def test_short_documents_are_not_sent_in_more_requests_than_before(provider_named: Callable[[str], Any]) -> None:
+    tei = provider_named("tei")
+    with tei.reranker() as leaf:
+        leaf.rank("q", [f"0.{index + 10} " + "a" * 20_000 for index in range(64)])
+    assert [len(texts_of(request)) for request in tei.server.requests] == [32, 32]
+
+
+def test_who_wants_no_splitting_gets_one_request_whatever_its_size(provider_named: Callable[[str], Any]) -> None:
+    tei = provider_named("tei")
+    with tei.reranker(max_documents_per_request=None) as leaf:
+        leaf.rank("q", [f"0.{index + 10} " + "a" * 100_000 for index in range(40)])
+    assert [len(texts_of(request)) for request in tei.server.requests] == [40]
+
+
+NOT_A_RERANKER = [
+    {"error": "model is not a re-ranker model", "error_type": "Backend"},
+    {"error": "Backend error: model is not a re-ranker model", "error_type": "backend"},
+    {"message": "Model is not an embedding model", "code": 424, "type": "backend"},
+    {"error_type": "Backend", "reason": "model is not a classifier model"},
+    b"model is not a re-ranker model",
+]
+
+
+@pytest.mark.parametrize("body", NOT_A_RERANKER)
+def test_tei_s_424_for_a_model_that_is_no_reranker_is_final(
+    call: Call, provider_named: Callable[[str], Any], body: object
+) -> None:
+    tei = provider_named("tei")
+    with (
+        Fallback([tei.reranker(retries=2), "input-order"]) as reranker,
+        tei.server.failing(Fault(status=424, body=body)),
+        pytest.raises(errors.NotFound, match="check base_url and the model's name"),
+    ):
+        call(reranker.rank, "q", ["a"])
+    assert len(tei.server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "Inference failed", "error_type": "Backend"},
+        {"error": "DriverError(CUDA_ERROR_OUT_OF_MEMORY)", "error_type": "Backend"},
+        {"error": "score is NaN", "error_type": "Backend"},
+        b"",
+        b"\xff",
+    ],
+)
+def test_any_other_424_of_tei_is_transient(call: Call, provider_named: Callable[[str], Any], body: object) -> None:
+    tei = provider_named("tei")
+    fault = Fault(status=424, body=body, headers={"retry-after": "0"})
+    with tei.reranker(retries=1, timeout=5.0) as leaf, tei.server.failing(fault):
+        with pytest.raises(errors.ServerError):
+            call(leaf.rank, "q", ["a"])
+        assert len(tei.server.requests) == 2
