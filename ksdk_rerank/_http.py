@@ -20,7 +20,7 @@ import httpx
 
 from ksdk_rerank import errors
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._background import run_in_background
+from ksdk_rerank._background import run_in_background, run_where_names_resolve
 from ksdk_rerank._clients import ClientsByLoop, default_client
 from ksdk_rerank._credentials import ApiKey
 from ksdk_rerank._environment import without_credentials
@@ -157,6 +157,9 @@ class HttpService:
 
     async def _attempt(self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]) -> Reply:
         refusals.clear()
+        return await run_where_names_resolve(self._exchange(url, content, headers, refusals))
+
+    async def _exchange(self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]) -> Reply:
         timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect, pool=self.timeout.total)
         async with self._clients.turn(self._client_factory) as client:
             try:

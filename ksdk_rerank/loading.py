@@ -82,9 +82,8 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
 
 
 def default_name() -> str:
-    """What the commands use unless they are told: the embedded model, or BM25 where no engine is there to run it."""
-    can_run_models = find_spec("tokenizers") is not None and any(map(find_spec, ("onnxruntime", "openvino")))
-    return EMBEDDED if can_run_models else "lexical"
+    """What the commands use unless they are told: the embedded model, or BM25 if what runs it is not installed."""
+    return EMBEDDED if find_spec("tokenizers") and find_spec("onnxruntime") else "lexical"
 
 
 def _is_hub_id(name: str) -> bool:

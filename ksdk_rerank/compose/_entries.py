@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
+from ksdk_rerank._locks import Lock
 from ksdk_rerank.compose._forgiving import Forgiving, Store
 from ksdk_rerank.results import Ranked, Ranking
 
@@ -20,7 +20,7 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._entries: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self._documents = 0
 

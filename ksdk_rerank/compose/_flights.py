@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from ksdk_rerank._locks import Lock
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.results import Ranking
@@ -49,7 +49,7 @@ class Flights:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._open: dict[tuple[str, asyncio.AbstractEventLoop | None], Future[_Found | None]] = {}
         self._pid = os.getpid()
 

@@ -12,6 +12,7 @@
     base.py      what an engine is; onnx.py, openvino.py and torch.py are three
     graphs.py    ONNX files: which one a model offers to which engine
     machine.py   cores, fast arithmetic in fewer bits, a GPU
+    telemetry.py the engines' own, switched off
     export.py    ONNX files, fp32 and int8, from any cross-encoder
 
 All but `base`, `shared`, `line` and `machine` need an extra, so nothing is imported here.

@@ -28,6 +28,10 @@ _TEXTS_AT_ONCE = 32
 _log = logging.getLogger("ksdk_rerank")
 
 
+class WindowTooSmall(UnsupportedModel, ValueError):
+    """`max_length`, or the model's own window, has no room for a query and a document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One query with each of its documents.
@@ -54,7 +58,7 @@ class PairEncoder:
         model: its name, for messages.
 
     Raises:
-        ValueError: `max_length` has no room for one token of each text.
+        WindowTooSmall: `max_length` has no room for one token of each text.
         UnsupportedModel: the tokenizer is not a cross-encoder's.
     """
 
@@ -76,7 +80,7 @@ class PairEncoder:
             )
         special = before.shape[1] + after.shape[1] - len(self._stand_in)
         if max_length < special + 2:
-            raise ValueError(
+            raise WindowTooSmall(
                 f"max_length: {model} would read {max_length} tokens, and a pair has {special} special ones, so no room"
                 f" is left for a query and a document; pass at least {special + 2}, better 512"
             )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def _write_settings(files: Files, engine: TorchEngine, folder: Path) -> None:
 
 def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
     import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with without_telemetry():
+        from onnxruntime.quantization import QuantType, quantize_dynamic
 
     names, module = engine.exportable()
     # Two pairs of unequal length, so that neither size nor the mask looks like a constant.

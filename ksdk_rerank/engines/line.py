@@ -15,14 +15,14 @@ B, A, A. First come, first served would be A, A, A, B.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._worker import Worker
+from ksdk_rerank._locks import Lock
+from ksdk_rerank._worker import Worker, pause_at_exit
 from ksdk_rerank.base import Scores
 from ksdk_rerank.errors import Overloaded
 
@@ -72,7 +72,7 @@ class Line:
         self._worker = worker
         self._model = model
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._calls: list[_Call] = []
         self._running = 0  # how many threads calculate
         self._turn = 0
@@ -108,6 +108,7 @@ class Line:
         try:
             while (piece := self._next()) is not None:
                 piece()
+                pause_at_exit()
         except BaseException as error:  # a fault of this library's: nobody else would hear of it, and all would wait
             with self._lock:
                 waiting = list(self._calls)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.base import Backend, Settings
-from ksdk_rerank.engines.machine import has_amx, has_bfloat16, has_gpu, short_of_memory
+from ksdk_rerank.engines.machine import has_bfloat16, has_gpu, short_of_memory
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
 from ksdk_rerank.models import EMBEDDED
 
@@ -77,6 +77,8 @@ def _load(settings: Settings) -> Model:
     window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
     if settings.backend is None:
         installed = _fastest_first(installed, files, settings)
+        if not installed:
+            raise MissingExtra.of(_EXTRAS["onnx"], f"CrossEncoderReranker({settings.model!r})")
     return model_of(_engine(installed, files, settings), files, settings)
 
 
@@ -99,7 +101,7 @@ def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
 
 
 def _wanted(settings: Settings) -> tuple[Backend, ...]:
-    """The engines that may run this, the fastest first by `benchmarks/latency.py`."""
+    """The engines that may run this, in the order of preference."""
     if settings.backend is not None:
         return (settings.backend,)
     if settings.trust_remote_code or settings.dtype == "float16":
@@ -110,15 +112,17 @@ def _wanted(settings: Settings) -> tuple[Backend, ...]:
         return ("torch",) if settings.dtype == "bfloat16" else ("torch", "onnx")
     if settings.dtype == "bfloat16":
         return ("openvino", "torch") if has_bfloat16() else ("torch",)
-    # Without bfloat16 OpenVINO calculates in float32, and int8 by onnxruntime is faster.
-    return ("openvino", "onnx", "torch") if has_bfloat16() else ("onnx", "openvino", "torch")
+    if settings.dtype == "auto" and has_bfloat16():
+        return ("onnx", "openvino", "torch")  # _fastest_first decides between the first two
+    return ("onnx", "torch")
 
 
 def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
-    """`installed`, in another order where this machine and the model's files ask for it.
+    """`installed`, in the order that this machine and the model's files ask for.
 
-    On a GPU torch comes first. On a processor without matrix units int8 by onnxruntime is faster than bfloat16
-    (`benchmarks/latency.py`, 2026-11-25).
+    On a GPU torch comes first. OpenVINO in bfloat16 is 2.5 to 3 times as fast as float32 by onnxruntime, so it comes
+    before onnx if the model has no int8 file. If it has one, OpenVINO is left out: int8 by onnxruntime is as fast with
+    matrix units (AMX), faster without (`benchmarks/latency.py`, 2026-11-25), and has no telemetry to switch off.
     """
     others: list[Backend] = [backend for backend in installed if backend != "torch"]
     on_gpu = installed[0] == "torch" or (settings.device is None and "torch" in installed and has_gpu())
@@ -126,13 +130,12 @@ def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -
         if any(files.find(name) for name in _WEIGHTS):
             return ["torch", *others]
         installed = others
-    if has_amx() or not {"onnx", "openvino"} <= {*installed}:
+    if "openvino" not in installed or settings.dtype != "auto":
         return installed
     from ksdk_rerank.engines.graphs import offers_int8
 
-    if not offers_int8(files, settings):
-        return installed
-    return ["onnx", *(backend for backend in installed if backend != "onnx")]
+    without: list[Backend] = [backend for backend in installed if backend != "openvino"]
+    return without if offers_int8(files, settings) else ["openvino", *without]
 
 
 def _install_first(wanted: tuple[Backend, ...]) -> Backend:

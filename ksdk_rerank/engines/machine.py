@@ -7,7 +7,7 @@ import platform
 import shutil
 from pathlib import Path
 
-__all__ = ["cores", "has_amx", "has_bfloat16", "has_gpu", "int8_kind", "short_of_memory", "streams_and_threads"]
+__all__ = ["cores", "has_bfloat16", "has_gpu", "int8_kind", "short_of_memory", "streams_and_threads"]
 
 _STREAMS = 4
 """Batches at once: each takes memory for its own activations, so they do not grow with the machine. Measured on 2 cores
@@ -46,11 +46,6 @@ def streams_and_threads() -> tuple[int, int]:
 def has_bfloat16() -> bool:
     """Whether an x86 processor multiplies bfloat16; False where its flags cannot be read."""
     return bool({"avx512_bf16", "amx_bf16"} & _flags())
-
-
-def has_amx() -> bool:
-    """Whether an x86 processor has matrix units (AMX) for bfloat16; False where its flags cannot be read."""
-    return "amx_bf16" in _flags()
 
 
 def int8_kind() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from ksdk_rerank.engines.base import Engine, Settings
@@ -13,9 +12,14 @@ from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
 from ksdk_rerank.engines.machine import short_of_memory, streams_and_threads
+from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
 __all__ = ["OnnxEngine"]
+
+with without_telemetry():
+    import onnxruntime
+onnxruntime.disable_telemetry_events()  # if somebody else has imported it before, and for Windows
 
 
 _BUDGETS = {"dynamic": 1, "static": 768, "weights": TOKEN_BUDGET, "none": TOKEN_BUDGET}

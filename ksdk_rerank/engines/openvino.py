@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import queue
-import threading
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino.frontend import FrontEndManager
-from openvino.passes import ConstantFolding, Manager
 
+from ksdk_rerank._locks import Lock
 from ksdk_rerank.engines.base import Engine, Settings, inference_failed
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.files import Files
@@ -21,7 +21,30 @@ from ksdk_rerank.errors import ModelError, RerankError, UnsupportedModel
 
 __all__ = ["OpenVinoEngine"]
 
-_first_use = threading.Lock()
+
+@contextmanager
+def _telemetry_hidden() -> Iterator[None]:
+    """Hide `openvino_telemetry` from an import of OpenVINO, which then takes its own stub that sends nothing.
+
+    Otherwise the import starts a process, looks up an analytics host and writes to the home folder, unless the user has
+    opted out (openvino/tools/ovc/__init__.py, 2025.4 to 2026.4). Afterwards the package can be imported as before.
+    """
+    name = "openvino_telemetry"
+    hidden = {name: sys.modules.pop(name)} if name in sys.modules else {}
+    sys.modules[name] = None  # type: ignore[assignment]  # importing it is an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+with _telemetry_hidden():
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.passes import ConstantFolding, Manager
+
+_first_use = Lock()
 """Two threads that make their process's first tensors at the same moment wait for each other for ever: one has Python's
 lock, the other that of a variable in OpenVINO's bindings (2026.4.1)."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
+from ksdk_rerank._locks import Lock
 from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.base import Settings
@@ -37,7 +38,7 @@ class SharedModel:
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._line = Line(self.worker, self._loaded, settings.model)
         self._settings = settings
-        self._loading = threading.Lock()
+        self._loading = Lock()
         self._model: Model | None = None
 
     def score(
@@ -118,7 +119,7 @@ class SharedModel:
 # The process id is part of the key because neither onnxruntime's nor torch's threads exist in a forked child: there the
 # model is loaded anew, and what the child inherited is left alone.
 _models: dict[tuple[int, Settings], SharedModel] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def acquire(settings: Settings, holder: object) -> SharedModel:
@@ -143,12 +144,3 @@ def release(settings: Settings, holder: object) -> SharedModel | None:
             return None
         shared.holders.discard(holder)
         return None if shared.holders else _models.pop((os.getpid(), settings))
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread may have held it at that moment, and does not exist here
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

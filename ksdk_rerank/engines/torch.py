@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
-from transformers.utils import logging as transformers_logging
 
 from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
@@ -19,10 +16,16 @@ from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.head import labels_are_named
 from ksdk_rerank.engines.machine import short_of_memory
 from ksdk_rerank.engines.reading import read_json
+from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
 __all__ = ["TorchEngine"]
+
+with without_telemetry():
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers.utils import logging as transformers_logging
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -54,7 +57,7 @@ class TorchEngine(Engine):
             check_weights_of_head(files, settings.model)
         # These arguments are spelt alike from sentence-transformers 5.0 to 6.2.
         try:
-            with _no_progress_bars(), readable(files) as location:
+            with _no_progress_bars(), without_telemetry(), readable(files) as location:
                 encoder = CrossEncoder(
                     location,
                     device=settings.device,

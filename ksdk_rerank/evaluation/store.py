@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ksdk_rerank._closing import Closing
+from ksdk_rerank._locks import Lock
 from ksdk_rerank.errors import MissingExtra
 
 __all__ = ["DiskStore", "user_cache_folder"]
@@ -58,7 +58,7 @@ class DiskStore(Closing):
     def __init__(self, folder: Path | str | None = None, *, read: bool = True) -> None:
         self.folder = folder
         self.read = read
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
 

@@ -23,18 +23,18 @@ _RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("
 class CrossEncoderReranker(ScoringReranker):
     """A cross-encoder on this machine: it reads the query and a document together, which is slow and good.
 
-    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (for processors
-    with AMX, or with bfloat16 where the model has no int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs). The
+    Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (bfloat16, for models
+    without an int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs). The
     model is loaded at the first call, once for each process and configuration: rerankers with equal arguments share its
     weights, and threads that do nothing else. Calls that wait at the same moment share batches, and a small one
     overtakes a large one. `close` lets the weights go once no other reranker uses them.
 
     Args:
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
-        backend: `"openvino"`, `"onnx"` or `"torch"`. None takes the fastest that is installed and can load the model:
-            torch where it can use a GPU (CUDA); openvino where the processor has bfloat16, then onnx, both only where
-            the model offers an ONNX file; then torch. Where it would take an int8 file and the processor has no matrix
-            units (AMX), onnx comes before openvino.
+        backend: `"openvino"`, `"onnx"` or `"torch"`. None takes torch if it can use a GPU (CUDA). Otherwise it takes
+            onnx, or torch if the model offers no ONNX file. openvino is taken without being asked for only if it is
+            faster: the processor has bfloat16, and the model offers no int8 file that suits it. Ask for openvino to
+            get scores closer to float32 than int8 gives.
         device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with openvino and onnx; with torch it
             is the best there is. On another than the CPU torch comes first.
         dtype: what is calculated in. `"auto"` with openvino is bfloat16 where the processor has it, else float32; with

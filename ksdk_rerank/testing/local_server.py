@@ -14,6 +14,8 @@ from itertools import count, repeat
 from socketserver import BaseServer, ThreadingTCPServer
 from typing import Literal, Self
 
+from ksdk_rerank._locks import Lock
+
 __all__ = ["Fault", "LocalServer", "Reply", "Request"]
 
 
@@ -91,7 +93,7 @@ class LocalServer:
         if answer is not None:
             self.answer = answer  # type: ignore[method-assign, assignment]
         self._plans: list[Iterator[Fault | None]] = []  # the innermost `failing` block first
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._reply_numbers = count(1)
         self._server: ThreadingTCPServer | None = None
         self._stopping = threading.Event()

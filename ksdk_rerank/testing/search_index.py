@@ -7,12 +7,12 @@ any script. FTS5 only stems the English ones.
 import hashlib
 import re
 import sqlite3
-import threading
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ksdk_rerank._locks import Lock
 from ksdk_rerank._text_files import texts_below
 from ksdk_rerank._words import encodable, terms_of
 
@@ -63,7 +63,7 @@ class SearchIndex:
         self._chunks = [chunk for path, text in texts_below(folder, _SUFFIXES) for chunk in chunks_of(path, text)]
         if not self._chunks:
             raise ValueError(f"{folder} has nothing to search: put a .md, .markdown or .txt file with text in")
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute(
             "CREATE VIRTUAL TABLE chunks USING fts5(title, content, tokenize = 'porter ascii')"  # parted at spaces

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,23 @@ def test_torch_loads_the_same_repository(hub: Hub, load: Load, tiny_bert: str) -
     assert load(hub.url, backend="torch")["scores"] == pytest.approx(expected, abs=1e-4)
     hub.stop()
     assert load("http://127.0.0.1:9", backend="torch")["scores"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.skipif(find_spec("sentence_transformers") is None, reason='needs pip install "ksdk-rerank[torch]"')
+def test_weights_that_are_not_safetensors_are_loaded_and_nobody_is_asked_to_convert_them(
+    make_model, load: Load, tiny_bert: str
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = make_model()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    expected = CrossEncoderReranker(tiny_bert, backend="onnx").score("the key", ["key", "invoice"]).raw
+    with Hub(str(folder)) as hub:
+        assert load(hub.url, backend="torch").get("scores") == pytest.approx(expected, abs=1e-4)
+        # With it transformers begins what ends with a request to a converting service.
+        assert "/api/models/tiny/reranker" not in [request.path for request in hub.requests]
 
 
 @pytest.mark.parametrize(

@@ -45,24 +45,50 @@ def test_where_the_processor_has_bfloat16_that_is_used(tiny_bert: str, documents
 
 
 @needs_openvino
-@needs_bfloat16
-def test_where_the_processor_has_bfloat16_it_comes_first(tiny_bert: str) -> None:
-    assert CrossEncoderReranker(tiny_bert).engine == "openvino"
+@pytest.mark.parametrize(
+    ("bfloat16", "int8_file", "settings", "expected"),
+    [
+        (True, None, {}, "openvino"),
+        (True, None, {"device": "cpu"}, "openvino"),
+        (True, None, {"dtype": "float32"}, "onnx"),
+        (True, "model_quint8_avx2", {}, "openvino"),  # not for this processor
+        (True, "model_int8", {}, "onnx"),
+        (True, "model_qint7", {}, "onnx"),
+        (True, "model_int8", {"dtype": "bfloat16", "backend": "openvino"}, "openvino"),
+        (True, "model_int8", {"backend": "openvino"}, "openvino"),
+        (False, None, {}, "onnx"),
+        (False, "model_int8", {}, "onnx"),
+        (False, None, {"backend": "openvino"}, "openvino"),
+    ],
+)
+def test_without_being_asked_for_it_runs_only_what_has_no_int8_file_and_only_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+    make_model,
+    bfloat16: bool,
+    int8_file: str | None,
+    settings: dict[str, str],
+    expected: str,
+) -> None:
+    if settings.get("dtype") == "bfloat16" and not has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    folder = make_model()
+    if int8_file is not None:
+        quantize_dynamic(folder / "onnx/model.onnx", folder / f"onnx/{int8_file}.onnx")
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
+    assert CrossEncoderReranker(str(folder), **settings).engine == expected  # type: ignore[arg-type]
 
 
 @needs_openvino
-@pytest.mark.parametrize(("amx", "expected"), [(True, "openvino"), (False, "onnx")])
-def test_without_matrix_units_an_int8_file_comes_first(
-    monkeypatch: pytest.MonkeyPatch, make_model, amx: bool, expected: str
-) -> None:
+def test_without_onnxruntime_an_int8_file_asks_for_it(monkeypatch: pytest.MonkeyPatch, make_model) -> None:
     folder = make_model()
     quantize_dynamic(folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx")
     monkeypatch.setattr(loading, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(loading, "has_amx", lambda: amx)
     monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
-    assert CrossEncoderReranker(str(folder)).engine == expected
-    assert CrossEncoderReranker(str(folder), dtype="float32").engine == "openvino"
-    assert CrossEncoderReranker(str(folder), backend="openvino").engine == "openvino"
+    missing = ("onnxruntime", "sentence_transformers")
+    monkeypatch.setattr(loading, "find_spec", lambda name: None if name in missing else find_spec(name))
+    with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[local\]"'):
+        CrossEncoderReranker(str(folder)).rank("key", ["invoice"])
 
 
 @needs_openvino

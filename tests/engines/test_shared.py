@@ -133,7 +133,7 @@ def test_close_waits_for_calls_that_are_under_way(tiny_bert: str) -> None:
     go_on = occupy(reranker)
     with ThreadPoolExecutor(2) as threads:
         ranking = threads.submit(reranker.rank, QUERY, ["key"])
-        while reranker._shared().worker._executor._work_queue.qsize() < 1:  # type: ignore[union-attr]
+        while len(reranker._shared().worker._crew._waiting) < 1:  # type: ignore[union-attr]
             pass
         closing = threads.submit(reranker.close)
         go_on.set()

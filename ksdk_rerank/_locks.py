@@ -1,0 +1,61 @@
+"""Locks that a forked child finds free, with what they guard in order.
+
+A child has only the thread that forked. A lock that another thread held at that moment would stay locked in the child
+for ever, and what it guards could be half changed. So a fork waits until no other thread holds one of these locks, and
+the child gets new ones.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+
+__all__ = ["Lock"]
+
+_PATIENCE = 0.25
+"""Seconds that a fork waits for one lock at most. They are held for microseconds, except one while a model is loaded,
+and a child loads its own."""
+
+
+class Lock:
+    """A lock for a `with` block. Hold it briefly, and no other one meanwhile."""
+
+    def __init__(self) -> None:
+        self.inner = threading.Lock()
+        _locks.add(weakref.ref(self, _locks.discard))
+
+    def __enter__(self) -> None:
+        self.inner.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.inner.release()
+
+
+_locks: set[weakref.ref[Lock]] = set()
+_held: dict[int, list[threading.Lock]] = {}  # by threads that are forking, under their ids
+
+
+def _all() -> list[Lock]:
+    """All locks there are, in one order, so that two threads that fork do not wait for each other."""
+    return sorted((lock for reference in list(_locks) if (lock := reference()) is not None), key=id)
+
+
+def _before_fork() -> None:
+    inner = [lock.inner for lock in _all()]
+    _held[threading.get_ident()] = [lock for lock in inner if lock.acquire(timeout=_PATIENCE)]
+
+
+def _after_fork_in_parent() -> None:
+    for inner in _held.pop(threading.get_ident(), ()):
+        inner.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for lock in _all():
+        lock.inner = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,203 @@
+"""Children of a process whose threads are busy: none may wait for a lock that only the parent can give back."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+from pathlib import Path
+
+import pytest
+
+from ksdk_rerank import _locks
+from ksdk_rerank._locks import Lock
+from ksdk_rerank.testing import LocalServer, Reply, Request
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+PROGRAM = """
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+
+import ksdk_rerank as k
+from ksdk_rerank.evaluation import DiskStore
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
+name, children, url, folder, store = sys.argv[1:]
+reranker = {
+    "lexical": lambda: k.LexicalReranker(),
+    "cached": lambda: k.Cached("lexical", max_entries=50),
+    "cached lists": lambda: k.Cached(k.Cascade("lexical", "lexical", keep=2), max_entries=50),
+    "stored": lambda: k.Cached("lexical", store=DiskStore(store)),
+    "windows": lambda: k.LongDocuments(k.Cached("lexical")),
+    "deduplicated": lambda: k.Deduplicated("lexical"),
+    "local": lambda: k.CrossEncoderReranker(folder, backend="onnx"),
+    "tei": lambda: k.TEIReranker(url),
+}[name]()
+documents = ["the key " * n for n in range(1, 9)]
+
+
+def asked(number):
+    return len(reranker.rank(f"the key {number}", documents))
+
+
+def awaited(number):
+    return len(asyncio.run(reranker.arank(f"the key {number}", documents)))
+
+
+expected = asked(0), awaited(0)
+
+
+def hammer(start):
+    for number in range(start, 1_000_000, 4):
+        awaited(number % 60) if number % 5 == 0 else asked(number % 60)
+
+
+for start in range(4):
+    threading.Thread(target=hammer, args=(start,), daemon=True).start()
+failed, running = 0, []
+for number in range(int(children)):
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        right = (asked(number % 70), awaited(number % 70 + 1)) == expected
+        os._exit(0 if right else 1)
+    running.append(child)
+    if len(running) == 10 or number == int(children) - 1:
+        failed += sum(os.waitpid(child, 0)[1] != 0 for child in running)
+        running.clear()
+print(failed)
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
+        return os.fork()
+
+
+def answer(request: Request) -> Reply:
+    return Reply.json([{"index": index, "score": 0.5} for index in range(len(json.loads(request.body)["texts"]))])
+
+
+@pytest.mark.parametrize(
+    ("name", "children"),
+    [
+        ("lexical", 50),
+        ("cached", 150),
+        ("cached lists", 150),
+        ("stored", 50),
+        ("windows", 50),
+        ("deduplicated", 50),
+        ("tei", 30),
+        ("local", 20),
+    ],
+)
+def test_every_child_of_a_busy_process_gets_its_answers(
+    name: str, children: int, tiny_bert: str, tmp_path: Path
+) -> None:
+    with LocalServer(answer) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, name, str(children), server.url, tiny_bert, str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOKENIZERS_PARALLELISM": "false"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_fork_waits_for_a_lock_and_the_childs_is_free() -> None:
+    lock, held, go_on, order = Lock(), threading.Event(), threading.Event(), []
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            go_on.wait(0.05)
+            order.append("let go")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = fork()
+    order.append("forked")
+    if not child:
+        os._exit(0 if lock.inner.acquire(timeout=1) else 1)
+    thread.join()
+    assert order == ["let go", "forked"]
+    assert os.waitpid(child, 0)[1] == 0
+    with lock:  # and the parent's is free again
+        pass
+
+
+def test_a_lock_that_is_held_for_long_does_not_hold_up_a_fork_and_is_free_in_the_child() -> None:
+    lock = Lock()
+    with lock:
+        started = time.monotonic()
+        child = fork()
+        if not child:
+            os._exit(0 if lock.inner.acquire(timeout=1) else 1)
+        assert time.monotonic() - started < 10 * _locks._PATIENCE
+        assert lock.inner.locked()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_may_fork_at_the_same_time() -> None:
+    locks = [Lock() for _ in range(50)]
+    children: list[int] = []
+
+    def forks() -> None:
+        for _ in range(5):
+            child = fork()
+            if not child:
+                os._exit(0 if all(lock.inner.acquire(timeout=1) for lock in locks) else 1)
+            children.append(child)
+
+    threads = [threading.Thread(target=forks) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 20
+    assert not any(lock.inner.locked() for lock in locks)
+
+
+def test_a_lock_is_forgotten_with_its_owner() -> None:
+    before = len(_locks._locks)
+    lock = Lock()
+    gone = weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert gone() is None
+    assert len(_locks._locks) <= before
+
+
+def test_every_lock_in_the_library_is_one_that_a_fork_finds_free() -> None:
+    root = Path(_locks.__file__).parent
+    own = {root / "_locks.py", root / "_worker.py"}  # the worker's is of one process, and a child has another
+    packages = (root, root.parent / "langchain_ksdk_rerank", root.parent / "llamaindex_ksdk_rerank")
+    # functools.cached_property has one until Python 3.12.
+    pattern = re.compile(r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)\(|from threading import|cached_property")
+    found = [
+        f"{path.relative_to(root.parent)}:{number}"
+        for package in packages
+        for path in package.rglob("*.py")
+        if path not in own
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(line) and "whoever gets it" not in line  # nobody waits for that one
+    ]
+    assert found == []

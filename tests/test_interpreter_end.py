@@ -1,0 +1,178 @@
+"""Threads that outlive the main one: Python then refuses work to every `ThreadPoolExecutor`, asyncio's own included."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ksdk_rerank.testing import KnowledgeSDKStandIn, LocalServer, Reply, Request
+
+PROGRAM = """
+import asyncio
+import concurrent.futures.thread
+import logging
+import sys
+import threading
+import time
+
+import ksdk_rerank as k
+from langchain_ksdk_rerank import LangChainCrossEncoder, RerankCompressor
+
+server, search, folder, store, when, way = sys.argv[1:]
+logging.disable()  # a fallback tells of what failed
+
+
+class ByLength:
+    def score(self, pairs):
+        return [float(len(document)) for _, document in pairs]
+
+
+def stored():
+    from ksdk_rerank.evaluation import DiskStore
+
+    return k.Cached("lexical", store=DiskStore(store))
+
+
+RERANKERS = {
+    "lexical": lambda: k.LexicalReranker(),
+    "local": lambda: k.CrossEncoderReranker(folder, backend="onnx"),
+    "tei": lambda: k.TEIReranker(server),
+    "tei by address": lambda: k.TEIReranker(server.replace("localhost", "127.0.0.1")),
+    "tei in parts": lambda: k.TEIReranker(server, max_documents_per_request=1),
+    "jina": lambda: k.JinaReranker(base_url=server, api_key="test-key"),
+    "cohere": lambda: k.CohereReranker(base_url=server, api_key="test-key"),
+    "langchain": lambda: LangChainCrossEncoder(ByLength()),
+    "fallback": lambda: k.Fallback([k.TEIReranker("http://localhost:9", retries=0), folder]),
+    "cascade": lambda: k.Cascade("lexical", folder, keep=2),
+    "fusion": lambda: k.Fusion(["lexical", folder]),
+    "long-documents": lambda: k.LongDocuments(folder),
+    "deduplicated": lambda: k.Deduplicated("lexical"),
+    "cached": lambda: k.Cached(folder),
+    "stored": stored,
+}
+
+
+def reranked(reranker):
+    def call():
+        if way == "sync":
+            return reranker.rank("the key", ["invoice", "key"])
+        return asyncio.run(reranker.arank("the key", ["invoice", "key"]))
+
+    def close():
+        reranker.close() if way == "sync" else asyncio.run(reranker.aclose())
+
+    return lambda: len(call()), close
+
+
+def searched():
+    client = k.KnowledgeSDKClient("sk_test", base_url=search)
+
+    def call():
+        return client.search("key") if way == "sync" else asyncio.run(client.asearch("key"))
+
+    return lambda: 2 if call() else 0, client.close
+
+
+def compressed():
+    from langchain_core.documents import Document
+
+    compressor = RerankCompressor(reranker=folder, top_n=2)
+    documents = [Document(page_content="invoice"), Document(page_content="key")]
+
+    def call():
+        if way == "sync":
+            return compressor.compress_documents(documents, "the key")
+        return asyncio.run(compressor.acompress_documents(documents, "the key"))
+
+    return lambda: len(call()), lambda: None
+
+
+def made(name):
+    if name == "search":
+        return searched()
+    return compressed() if name == "compressor" else reranked(RERANKERS[name]())
+
+
+calls = {name: made(name) for name in [*RERANKERS, "search", "compressor"]}
+if when == "warm":
+    for call, _ in calls.values():
+        call()
+
+
+def late():
+    while not concurrent.futures.thread._shutdown or threading.main_thread().is_alive():
+        time.sleep(0.001)
+    for name, (call, close) in calls.items():
+        print(name, call())
+        close()
+
+
+threading.Thread(target=late).start()
+"""
+
+NAMES = ["lexical", "local", "tei", "tei by address", "tei in parts", "jina", "cohere", "langchain", "fallback"]
+NAMES += ["cascade", "fusion", "long-documents", "deduplicated", "cached", "stored", "search", "compressor"]
+
+
+def answer(request: Request) -> Reply:
+    body = json.loads(request.body)
+    if "texts" in body:
+        return Reply.json([{"index": index, "score": 0.5} for index in range(len(body["texts"]))])
+    results = [{"index": index, "relevance_score": 0.5} for index in range(len(body["documents"]))]
+    return Reply.json({"id": "1", "results": results, "usage": {"total_tokens": 1}})
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    """A reranking service and a search service, by host name, which has to be looked up."""
+    knowledge = Path("examples/knowledge_base")
+    with LocalServer(answer) as reranking, KnowledgeSDKStandIn(knowledge, api_key="sk_test") as search:
+        yield reranking.url.replace("127.0.0.1", "localhost"), search.base_url.replace("127.0.0.1", "localhost")
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("when", ["cold", "warm"])
+def test_a_thread_that_outlives_the_main_one_can_call_everything(
+    servers: tuple[str, str], tiny_bert: str, tmp_path: Path, when: str, way: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM, *servers, tiny_bert, str(tmp_path), when, way],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stderr, done.stdout, done.returncode) == ("", "".join(f"{name} 2\n" for name in NAMES), 0)
+
+
+def test_a_program_ends_quietly_while_daemon_threads_call_services_and_models(
+    servers: tuple[str, str], tiny_bert: str
+) -> None:
+    code = """if True:
+        import sys, threading, time
+        import ksdk_rerank as k
+        rerankers = [k.TEIReranker(sys.argv[1]), k.CrossEncoderReranker(sys.argv[2], backend="onnx")]
+        def hammer(reranker):
+            while True:
+                reranker.rank("the key", ["key of the month " * 20, "invoice"] * 20)
+        for reranker in rerankers:
+            reranker.rank("the key", ["key"])
+            for _ in range(3):
+                threading.Thread(target=hammer, args=(reranker,), daemon=True).start()
+        time.sleep(float(sys.argv[3]))
+    """
+    for pause in ("0", "0.05", "0.2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, servers[0], tiny_bert, pause],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
