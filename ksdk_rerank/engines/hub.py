@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -64,6 +63,7 @@ class Hub:
             raise ModelNotFound(f"{self._wanted} is not in the cache, and {setting} is set. {WAYS_OUT}")
         if config is None:
             config = self._current_config()
+        self._graphs: list[str] | None = None  # found at most once
         self._snapshot = config.parent  # .../snapshots/<commit>/config.json
         self.revision = self._snapshot.name
 
@@ -105,10 +105,11 @@ class Hub:
             raise self._reason(error, name) from self._cause(error)
 
     def graphs(self) -> list[str]:
+        if self._graphs is None:
+            self._graphs = self._found_graphs()
         return self._graphs
 
-    @cached_property
-    def _graphs(self) -> list[str]:
+    def _found_graphs(self) -> list[str]:
         """In the repository, if the hub was asked and says so in one request; else those in the cache.
 
         Follows https://huggingface.co/docs/hub/api (2026-11-26). But: only the first page, of a thousand files.
