@@ -1,21 +1,29 @@
 """Locks that a forked child finds free, with what they guard in order.
 
 A child has only the thread that forked. A lock that another thread held at that moment would stay locked in the child
-for ever, and what it guards could be half changed. So a fork waits until no other thread holds one of these locks, and
+forever, and what it guards could be half changed. So a fork waits until no other thread holds one of these locks, and
 the child gets new ones.
+
+Python's own import locks are the same: a child that imports what another thread was importing would wait forever.
+Much here is imported on first use, so a fork also waits for other threads' imports to end.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
+from importlib import _bootstrap
 
 __all__ = ["Lock"]
 
 _PATIENCE = 0.25
 """Seconds that a fork waits for one lock at most. They are held for microseconds, except one while a model is loaded,
 and a child loads its own."""
+
+_IMPORT_PATIENCE = 10.0
+"""Seconds that a fork waits for imports at most: torch takes several."""
 
 
 class Lock:
@@ -41,7 +49,16 @@ def _all() -> list[Lock]:
     return sorted((lock for reference in list(_locks) if (lock := reference()) is not None), key=id)
 
 
+def _others_import() -> bool:
+    """Whether another thread is importing a module, by the locks that CPython 3.11 to 3.14 has for each."""
+    locks = [reference() for reference in list(getattr(_bootstrap, "_module_locks", {}).values())]
+    return any(getattr(lock, "owner", None) not in (None, threading.get_ident()) for lock in locks)
+
+
 def _before_fork() -> None:
+    deadline = time.monotonic() + _IMPORT_PATIENCE
+    while _others_import() and time.monotonic() < deadline:
+        time.sleep(0.001)
     inner = [lock.inner for lock in _all()]
     _held[threading.get_ident()] = [lock for lock in inner if lock.acquire(timeout=_PATIENCE)]
 

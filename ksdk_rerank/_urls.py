@@ -21,7 +21,7 @@ ENDPOINT = re.compile(
 """The end of a path that is a whole address, and no prefix to append to."""
 
 _SECRET_NAME = re.compile(
-    r"key(?![a-z])|accesskey|token(?!iz|s)|secret|passw|pwd|credential|signature|auth(?!or)|session|jwt|hmac"
+    r"key(?![a-z])|accesskey|token(?!iz|s)|secret|passw|pwd|credential|signature|auth(?!or(?!i[sz]))|session|jwt|hmac"
     r"|(?<![a-z])(?:sig|code|pass|pw|sas)(?![a-z])",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -174,6 +175,24 @@ def test_threads_may_fork_at_the_same_time() -> None:
         thread.join()
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 20
     assert not any(lock.inner.locked() for lock in locks)
+
+
+def test_a_fork_waits_until_other_threads_have_imported_what_a_child_may_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\nvalue = 1\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    importing = threading.Thread(target=lambda: __import__("slow_to_import"))
+    importing.start()
+    while "slow_to_import" not in sys.modules:
+        time.sleep(0.001)
+    child = fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(0 if __import__("slow_to_import").value == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    importing.join()
+    del sys.modules["slow_to_import"]
 
 
 def test_a_lock_is_forgotten_with_its_owner() -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdk_rerank import InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.compose._windows import CountsTokens, Window, _sentences, estimated_tokens, windows
+from ksdk_rerank.compose._windows import CountsTokens, Window, _Long, estimated_tokens, windows
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
@@ -135,7 +135,7 @@ def test_tokens_are_estimated_by_the_size_of_characters(text: str, tokens: int) 
 
 @pytest.mark.parametrize("text", ["पहला। दूसरा।", "أول؟ ثان؟", "የመጀመሪያ። ሁለተኛ።", "ទីមួយ។ ទីពីរ។", "ပထမ။ ဒုတိယ။"])
 def test_windows_break_between_the_sentences_of_any_script(text: str) -> None:
-    found = windows([text], limit=1, stride=1, count=lambda texts: [1 for _ in texts])
+    found, _ = windows([text], limit=1, stride=1, count=lambda texts: [1 for _ in texts])
     assert [window.text for window in found] == text.split()
 
 
@@ -162,16 +162,25 @@ def test_windows_cover_every_character_that_is_not_white_space(texts: list[str],
             assert all(text[place].isspace() for place in set(range(len(text))) - covered)
 
 
-@given(st.text(max_size=200))
+def _sentences(text: str, characters: int) -> list[str]:
+    """All sentences of `text`, taken in steps of about so many characters."""
+    document = _Long(text, limit=1, stride=1, fits=0, most=1)
+    found: list[str] = []
+    while sum(map(len, found)) < len(text):
+        found += [text[start:end] for start, end in document.next_sentences(characters)]
+    return found
+
+
+@given(st.text(max_size=200), st.integers(1, 300))
 @settings(max_examples=200, deadline=None)
-def test_sentences_are_the_whole_text_whatever_it_is(text: str) -> None:
-    assert "".join(text[start:end] for start, end in _sentences(text)) == text
+def test_sentences_are_the_whole_text_whatever_it_is(text: str, characters: int) -> None:
+    assert "".join(_sentences(text, characters)) == text
 
 
 @pytest.mark.parametrize("piece", [".", ". ", '."', ".) ", "。", "。」", "\n", "\n ", "!\u00a0", "।", "x", " ", "\r"])
 def test_sentences_are_found_in_linear_time(piece: str) -> None:
     started = time.process_time()
-    _sentences("a" + piece * (500_000 // len(piece)) + "b")
+    _sentences("a" + piece * (500_000 // len(piece)) + "b", characters=1_000_000)
     assert time.process_time() - started < 10  # a pattern that goes back takes hours
 
 
