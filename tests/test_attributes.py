@@ -78,17 +78,18 @@ EXAMPLES: dict[type, Arguments] = {
     Cascade: {"first": FIRST, "second": SECOND, "keep": 7},
     CrossEncoderReranker: {
         "model": "a/b",
-        "backend": "torch",
+        "backend": "onnx",
         "device": "cuda:1",
-        "dtype": "float16",
+        "dtype": "int8",
         "max_length": 64,
         "revision": "abc",
         "cache_folder": "models",
         "local_files_only": True,
-        "trust_remote_code": True,
+        "trust_remote_code": False,
         "token": "hf_token",
         "timeout": 1.5,
         "max_waiting": 3,
+        "onnx_file": "model_O3.onnx",
     },
     Deduplicated: {"reranker": FIRST, "by": "near", "threshold": 0.5},
     Failure: {"reranker": "a", "error": "TimedOut", "message": "late"},
@@ -96,7 +97,7 @@ EXAMPLES: dict[type, Arguments] = {
     Fusion: {"rerankers": [FIRST, SECOND], "method": "rrf", "k": 10, "weights": [1.0, 0.5]},
     InfinityReranker: service(url=URL, model="a/b", raw_scores=True, max_documents_per_request=3),
     InputOrder: {},
-    JinaReranker: service(model="jina-reranker-v3", base_url=URL, max_documents_per_request=3),
+    JinaReranker: service(model="jina-reranker-v3", base_url=URL, raw_scores=True, max_documents_per_request=3),
     KnowledgeSDKClient: service(base_url=URL, empty_when_unavailable=True),
     LexicalReranker: {"k1": 2.0, "b": 0.5},
     LongDocuments: {"reranker": FIRST, "window": 50, "stride": 20, "pool": "mean", "k": 2, "max_windows": 9},
@@ -148,7 +149,7 @@ def of_extras() -> dict[type, Arguments]:
     found: dict[type, Arguments] = {}
     if find_spec("cohere"):
         found[ksdk_rerank.CohereReranker] = service(
-            model="rerank-v3.5", base_url=URL, max_tokens_per_doc=512, max_documents_per_request=3
+            model="rerank-v3.5", base_url=URL, raw_scores=True, max_tokens_per_doc=512, max_documents_per_request=3
         )
     if find_spec("ir_measures"):
         from ksdk_rerank.evaluation import DiskStore

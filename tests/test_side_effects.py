@@ -38,7 +38,8 @@ def audit(event, arguments):
         host = host[0] if isinstance(host, tuple) else host
         asked.append(host.decode() if isinstance(host, bytes) else host)
     elif event in CHANGES or event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
-        written.append(os.fspath(arguments[0]) if not isinstance(arguments[0], int) else arguments[0])
+        if not isinstance(arguments[0], int):  # a number is a file that is open already, such as standard output
+            written.append(os.fspath(arguments[0]))
 
 
 import _posixsubprocess

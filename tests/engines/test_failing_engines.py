@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tiny_models import break_inside
 
 from ksdk_rerank import Fallback
 from ksdk_rerank.engines.base import Engine
@@ -32,19 +33,6 @@ def reshape(folder: Path, *shape: int | str) -> Path:
         for size, dimension in zip(shape, value.type.tensor_type.shape.dim, strict=True):
             dimension.Clear()
             setattr(dimension, "dim_value" if isinstance(size, int) else "dim_param", size)
-    onnx.save(model, path)
-    return folder
-
-
-def break_inside(folder: Path) -> Path:
-    """Fix the sizes inside the graph, and leave its inputs open: what an exporter's trace leaves behind."""
-    path = folder / "onnx/model.onnx"
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.input[:] = ["fixed" if name == "input_ids" else name for name in node.input]
-    shape = onnx.numpy_helper.from_array(np.array([1, 5], np.int64), "its_shape")
-    model.graph.initializer.append(shape)
-    model.graph.node.insert(0, onnx.helper.make_node("Reshape", ["input_ids", "its_shape"], ["fixed"]))
     onnx.save(model, path)
     return folder
 

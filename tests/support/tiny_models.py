@@ -250,3 +250,16 @@ def tiny_model(request: pytest.FixtureRequest) -> str:
     """Either tiny model."""
     folder: str = request.getfixturevalue("tiny_" + request.param.replace("-", "_"))
     return folder
+
+
+def break_inside(folder: Path) -> Path:
+    """Fix the sizes inside the graph, and leave its inputs open: what an exporter's trace leaves behind."""
+    path = folder / "onnx/model.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = ["fixed" if name == "input_ids" else name for name in node.input]
+    shape = numpy_helper.from_array(np.array([1, 5], np.int64), "its_shape")
+    model.graph.initializer.append(shape)
+    model.graph.node.insert(0, helper.make_node("Reshape", ["input_ids", "its_shape"], ["fixed"]))
+    onnx.save(model, path)
+    return folder
