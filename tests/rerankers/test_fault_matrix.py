@@ -1,7 +1,7 @@
 """Every leaf through every kind of fault, as it is called: sync and async, alone and inside `Fallback`.
 
-`test_faults.py` and `tests/engines` look at each fault closely. Here each leaf meets each fault once, with real servers,
-files and engines: the error is ours and of the right class, and `Fallback` moves on after a transient one.
+`test_faults.py` and `tests/engines` look at each fault closely. Here each leaf meets each fault once, with real
+servers, files and engines: the error is ours and of the right class, and `Fallback` moves on if it is transient.
 """
 
 from __future__ import annotations
