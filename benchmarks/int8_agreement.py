@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ksdk_rerank import CrossEncoderReranker
-from ksdk_rerank.engines.machine import int8_kind
+from ksdk_rerank.engines.hardware import int8_kind
 
 KNOWLEDGE_BASE = Path(__file__).parent.parent / "examples" / "knowledge_base"
 DOCUMENTS = 40

@@ -11,8 +11,10 @@ The names below load on first use, so that importing this package costs next to 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from ksdk_rerank._exports import HOMES, exported
+from ksdk_rerank._version import __version__
 
 if TYPE_CHECKING:
     from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker
@@ -22,10 +24,9 @@ if TYPE_CHECKING:
     from ksdk_rerank.compose.fallback import Fallback
     from ksdk_rerank.compose.fusion import Fusion
     from ksdk_rerank.compose.long_documents import LongDocuments
-    from ksdk_rerank.configuring import from_config, to_config
     from ksdk_rerank.errors import RerankError
     from ksdk_rerank.knowledgesdk import KnowledgeSDKClient, SearchHit, SearchResults
-    from ksdk_rerank.loading import load_reranker
+    from ksdk_rerank.loading import from_config, load_reranker, to_config
     from ksdk_rerank.rerankers.cohere import CohereReranker
     from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
     from ksdk_rerank.rerankers.input_order import InputOrder
@@ -34,40 +35,6 @@ if TYPE_CHECKING:
     from ksdk_rerank.rerankers.server import InfinityReranker, TEIReranker, VLLMReranker
     from ksdk_rerank.results import Failure, Ranked, Ranking
     from ksdk_rerank.timeout import Timeout
-
-__version__ = "0.1.0"
-
-_HOMES = {
-    "Reranker": "base",
-    "ScoreKind": "base",
-    "Scores": "base",
-    "ScoringReranker": "base",
-    "Cached": "compose.cached",
-    "Cascade": "compose.cascade",
-    "Deduplicated": "compose.deduplicated",
-    "Fallback": "compose.fallback",
-    "Fusion": "compose.fusion",
-    "LongDocuments": "compose.long_documents",
-    "from_config": "configuring",
-    "to_config": "configuring",
-    "RerankError": "errors",
-    "KnowledgeSDKClient": "knowledgesdk",
-    "SearchHit": "knowledgesdk",
-    "SearchResults": "knowledgesdk",
-    "load_reranker": "loading",
-    "CohereReranker": "rerankers.cohere",
-    "CrossEncoderReranker": "rerankers.cross_encoder",
-    "InfinityReranker": "rerankers.server",
-    "JinaReranker": "rerankers.jina",
-    "TEIReranker": "rerankers.server",
-    "VLLMReranker": "rerankers.server",
-    "InputOrder": "rerankers.input_order",
-    "LexicalReranker": "rerankers.lexical",
-    "Failure": "results",
-    "Ranked": "results",
-    "Ranking": "results",
-    "Timeout": "timeout",
-}
 
 __all__ = [
     "Cached",
@@ -104,10 +71,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
+    globals()[name] = value = exported(name)
     return value
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 
 sys.exit(main())

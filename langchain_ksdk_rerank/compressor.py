@@ -10,8 +10,8 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict
 
 from ksdk_rerank import Ranking, Reranker, load_reranker
-from ksdk_rerank._call import checked_min_score, checked_top_n
 from ksdk_rerank._metadata import as_score, hand_on, rescored, was_handed_on
+from ksdk_rerank._request import checked_min_score, checked_top_n
 from langchain_ksdk_rerank.cross_encoder import CrossEncoder, LangChainCrossEncoder
 
 __all__ = ["RerankCompressor"]

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol, Self
 
 from ksdk_rerank import Reranker, ScoreKind, Scores, ScoringReranker, load_reranker
-from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import checked_scores
 from ksdk_rerank.errors import BadReply, InferenceFailed, RerankError
+from ksdk_rerank.worker import Worker
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder

@@ -16,8 +16,8 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from pydantic import BeforeValidator
 
 from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
-from ksdk_rerank._call import checked_min_score, checked_top_n
 from ksdk_rerank._metadata import SCORE_KEYS, as_score, hand_on, rescored, was_handed_on, without_scores
+from ksdk_rerank._request import checked_min_score, checked_top_n
 
 __all__ = ["RerankPostprocessor"]
 

@@ -14,7 +14,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from ksdk_rerank import KnowledgeSDKClient, SearchHit, Timeout
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._identity import digest
+from ksdk_rerank._fingerprint import digest
 from ksdk_rerank._metadata import without_scores
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ksdk_rerank import __version__, loading
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 from ksdk_rerank.engines.export import ExportReport
 from ksdk_rerank.testing import Fault
 

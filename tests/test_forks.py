@@ -207,7 +207,7 @@ def test_a_lock_is_forgotten_with_its_owner() -> None:
 
 def test_every_lock_in_the_library_is_one_that_a_fork_finds_free() -> None:
     root = Path(_locks.__file__).parent
-    own = {root / "_locks.py", root / "_worker.py"}  # the worker's is of one process, and a child has another
+    own = {root / "_locks.py", root / "worker.py"}  # the worker's is of one process, and a child has another
     packages = (root, root.parent / "langchain_ksdk_rerank", root.parent / "llamaindex_ksdk_rerank")
     # functools.cached_property has one until Python 3.12.
     pattern = re.compile(r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)\(|from threading import|cached_property")

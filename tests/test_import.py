@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import ksdk_rerank
+from ksdk_rerank._exports import HOMES
 
 HEAVY = ("numpy", "torch", "onnxruntime", "openvino", "tokenizers", "httpx", "cohere", "langchain_core", "llama_index")
 
@@ -49,7 +50,7 @@ def test_every_public_name_is_there_and_listed() -> None:
     for name in ksdk_rerank.__all__:
         assert getattr(ksdk_rerank, name) is not None
         assert name in dir(ksdk_rerank)
-    assert set(ksdk_rerank.__all__) == {*ksdk_rerank._HOMES, "__version__"}
+    assert set(ksdk_rerank.__all__) == {*HOMES, "__version__"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -93,6 +93,7 @@ nodes = [NodeWithScore(node=TextNode(text=text), score=0.5) for text in ("a", "k
 for _ in range(2):
     assert len(postprocessor.postprocess_nodes(nodes, query_str="the key")) == 2
 """
+MAIN = "from ksdk_rerank.commands.main import main; assert main"
 CASES = {
     "import": ("import langchain_ksdk_rerank, llamaindex_ksdk_rerank, ksdk_rerank.evaluation, ksdk_rerank.testing", ""),
     "lexical": ("ranked(k.load_reranker('lexical'))", ""),
@@ -110,8 +111,11 @@ CASES = {
     "compressor, embedded": (COMPRESSOR.format(reranker="embedded"), "onnxruntime"),
     "postprocessor, lexical": (POSTPROCESSOR.format(reranker="lexical"), ""),
     "postprocessor, embedded": (POSTPROCESSOR.format(reranker="embedded"), "onnxruntime"),
-    "rank": ("from ksdk_rerank.cli import main; assert main(['rank', 'key', folder + '/config.json']) == 0", ""),
-    "demo": ("from ksdk_rerank.cli import main; assert main(['demo']) == 0", ""),
+    "rank": (
+        MAIN + "(['rank', 'key', folder + '/config.json']) == 0",
+        "",
+    ),
+    "demo": (MAIN + "(['demo']) == 0", ""),
 }
 ASKS = {"tei", "tei by name", "jina", "cohere", "search", "demo"}
 

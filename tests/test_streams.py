@@ -169,7 +169,7 @@ def test_bytes_of_a_question_that_are_no_text_are_replaced(material: Material) -
 )
 @pytest.mark.parametrize("command", ["search", "compare", "failing"])
 def test_a_process_that_has_no_streams_runs_commands(command: str, missing: str, material: Material) -> None:
-    code = f"import sys; {missing}; from ksdk_rerank.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = f"import sys; {missing}; from ksdk_rerank.commands.main import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, *material.arguments(command)], capture_output=True, timeout=120)
     assert done.returncode == (1 if command == "failing" else 0)
     assert done.stdout == b""

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksdk_rerank._text_files import decoded, printable, texts_below
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 
 TEXT = "# Grüße\n\nZwei Zeilen über Schlüssel.\n"
 CJK = "# 密钥\n\n旋转密钥。\n"

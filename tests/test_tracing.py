@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from ksdk_rerank import InputOrder, LexicalReranker, _tracing
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 from ksdk_rerank.errors import RateLimited
 
 Call = Callable[..., Any]

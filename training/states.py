@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ksdk_rerank.engines.machine import has_bfloat16
+from ksdk_rerank.engines.hardware import has_bfloat16
 from training.bert import States
 
 __all__ = ["Pair", "Store", "Texts", "device", "fast", "join", "read", "tokenize"]

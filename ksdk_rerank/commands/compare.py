@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.compose.cached import Store
     from ksdk_rerank.evaluation import Evaluation, Progress
-    from ksdk_rerank.evaluation.judgements import Answers, Grades
-    from ksdk_rerank.knowledgesdk.results import SearchHit
+    from ksdk_rerank.evaluation.qrels import Answers, Grades
+    from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
     Material = tuple[Mapping[str, str], Mapping[str, tuple[SearchHit, ...]], Grades | Answers]
 
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     """Find out what is wrong before anything is asked."""
-    from ksdk_rerank.evaluation.measuring import contenders_among
+    from ksdk_rerank.evaluation.compare import contenders_among
     from ksdk_rerank.evaluation.metrics import measure_for
 
     if options.beir is not None and options.run_file is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ksdk_rerank._call import Call
+from ksdk_rerank._request import Call
 from ksdk_rerank._snippets import shortened
 from ksdk_rerank.commands.streams import asked
 from ksdk_rerank.loading import default_name, load_reranker

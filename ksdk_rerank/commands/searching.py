@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from ksdk_rerank._credentials import ApiKey
-from ksdk_rerank._identity import digest
+from ksdk_rerank._fingerprint import digest
+from ksdk_rerank._transport.auth import ApiKey
 from ksdk_rerank.knowledgesdk.client import KEY_VARIABLES, KnowledgeSDKClient
-from ksdk_rerank.knowledgesdk.results import SearchHit
+from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 if TYPE_CHECKING:
     from ksdk_rerank.compose.cached import Store

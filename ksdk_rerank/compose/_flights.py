@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ksdk_rerank._locks import Lock
-from ksdk_rerank._worker import Worker
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.results import Ranking
+from ksdk_rerank.worker import Worker
 
 __all__ = ["BlockingCaller", "Caller", "Flight", "Flights", "LoopCaller", "run_blocking"]
 

@@ -7,16 +7,16 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ksdk_rerank import __version__
 from ksdk_rerank._arguments import integer, number
-from ksdk_rerank._identity import digest, digest_after, identity
-from ksdk_rerank._worker import Worker
+from ksdk_rerank._fingerprint import digest, digest_after, identity
+from ksdk_rerank._version import __version__
 from ksdk_rerank.base import Reranker, ScoringReranker
 from ksdk_rerank.compose._entries import Entries, Store
 from ksdk_rerank.compose._flights import BlockingCaller, Caller, Flights, LoopCaller, run_blocking
 from ksdk_rerank.compose._wrapper import Wrapper, summed
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranking
+from ksdk_rerank.worker import Worker
 
 __all__ = ["Cached", "Store"]
 

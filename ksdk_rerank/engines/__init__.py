@@ -1,19 +1,27 @@
-"""Local models: text pairs in, one logit a pair out.
+"""Local models: text pairs in, one logit per pair out.
 
-    shared.py    one copy of the weights a process and configuration, on threads of its own
-    line.py      the calls that wait for one model, and who goes next
-    loading.py   from settings to a loaded model: which files, which engine
-    files.py     a folder, or a hub repository through its cache
-    head.py      what config.json says: one logit or not, how many tokens, which padding
-    first_tokens.py  as much of a text to tokens as is read
-    encoding.py  text pairs to token ids                                   the same
-    batching.py  token ids to padded batches under a token budget          for every engine
-    scoring.py   encoding, batching and an engine together
-    base.py      what an engine is; onnx.py, openvino.py and torch.py are three
-    graphs.py    ONNX files: which one a model offers to which engine
-    machine.py   cores, fast arithmetic in fewer bits, a GPU
-    telemetry.py the engines' own, switched off
-    export.py    ONNX files, fp32 and int8, from any cross-encoder
+From a reranker's settings to a loaded model:
 
-All but `base`, `shared`, `line` and `machine` need an extra, so nothing is imported here.
+    pool.py          one copy of the weights per process and settings, on threads of its own
+    scheduler.py     fair queueing of the calls for one model
+    select.py        which engine and which files run a model here
+    files.py         the model's files in a folder; hub.py, on a model hub and in its cache
+    reading.py       JSON files and tokenizers, and what is wrong with a damaged one
+    model_config.py  labels, window and pad token from the model's config
+    pairs.py         whether a tokenizer separates query and document
+    graphs.py        which ONNX file suits this processor; onnx_format.py reads what is in it
+    torch_files.py   checks of the files that torch reads
+    hardware.py      cores, fast reduced precision, a GPU
+
+From texts to logits, the same for every engine:
+
+    encoding.py      text pairs to token ids; first_tokens.py tokenizes no more of a text than is read
+    batching.py      token ids to padded batches under a token budget
+    scoring.py       encoding, batching and an engine together
+    engine.py        what an engine is; onnx.py, openvino.py and torch.py are three
+    telemetry.py     switches off the telemetry of those libraries
+
+    export.py        writes ONNX files, float32 and int8, of any cross-encoder
+
+Most of these modules need an extra, so nothing is imported here.
 """

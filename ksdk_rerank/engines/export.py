@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError
 
@@ -100,7 +100,7 @@ def export(
         raise MissingExtra.of("torch", "export")
 
     from ksdk_rerank.engines.files import locate
-    from ksdk_rerank.engines.head import check_head
+    from ksdk_rerank.engines.model_config import check_head
     from ksdk_rerank.engines.reading import read_json, read_list
     from ksdk_rerank.engines.torch import TorchEngine
 
@@ -192,8 +192,8 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
 def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, float]:
     """How far the fp32 and the int8 file are from torch; `ModelError` where it is too far."""
     from ksdk_rerank.engines.files import locate
-    from ksdk_rerank.engines.loading import model_of
     from ksdk_rerank.engines.onnx import OnnxEngine
+    from ksdk_rerank.engines.select import model_of
 
     settings = Settings(str(folder))
     files = locate(settings)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.reading import is_file
 from ksdk_rerank.errors import ModelError, ModelNotFound
 from ksdk_rerank.models import folder_of

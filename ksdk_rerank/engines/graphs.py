@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ksdk_rerank.engines.base import Settings
 from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.machine import int8_kind
+from ksdk_rerank.engines.hardware import int8_kind
 from ksdk_rerank.engines.onnx_format import GraphFile, read_graph
 from ksdk_rerank.engines.reading import check_start, damaged, read_tokenizer
 from ksdk_rerank.errors import ModelNotFound, UnsupportedModel

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from ksdk_rerank._environment import without_credentials
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank._transport.environment import without_credentials
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import WAYS_OUT, graphs_in
 from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
+from ksdk_rerank.engines.engine import Engine, Settings
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
-from ksdk_rerank.engines.machine import short_of_memory, streams_and_threads
+from ksdk_rerank.engines.hardware import short_of_memory, streams_and_threads
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 

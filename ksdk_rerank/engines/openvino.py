@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksdk_rerank._locks import Lock
-from ksdk_rerank.engines.base import Engine, Settings, inference_failed
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
+from ksdk_rerank.engines.engine import Engine, Settings, inference_failed
 from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
-from ksdk_rerank.engines.machine import short_of_memory, streams_and_threads
+from ksdk_rerank.engines.hardware import short_of_memory, streams_and_threads
 from ksdk_rerank.errors import ModelError, RerankError, UnsupportedModel
 
 __all__ = ["OpenVinoEngine"]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksdk_rerank.base import Scores
-from ksdk_rerank.engines.base import Engine, inference_failed
 from ksdk_rerank.engines.batching import pad, rounded, share, split
 from ksdk_rerank.engines.encoding import PairEncoder
+from ksdk_rerank.engines.engine import Engine, inference_failed
 from ksdk_rerank.errors import RerankError
 
 __all__ = ["Job", "Model"]

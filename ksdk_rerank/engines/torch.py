@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ksdk_rerank.engines.base import Engine, Settings
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
+from ksdk_rerank.engines.engine import Engine, Settings
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.head import labels_are_named
-from ksdk_rerank.engines.machine import short_of_memory
+from ksdk_rerank.engines.hardware import short_of_memory
+from ksdk_rerank.engines.model_config import labels_are_named
 from ksdk_rerank.engines.reading import read_json
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable

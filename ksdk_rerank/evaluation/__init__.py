@@ -6,10 +6,11 @@ result = evaluate(["lexical"], queries, candidates, judgements)
 print(result.table())
 """
 
-from ksdk_rerank.evaluation.judgements import Answers, Grades, answers_to
-from ksdk_rerank.evaluation.measuring import Progress, evaluate
+from ksdk_rerank.evaluation.compare import Progress, evaluate
+from ksdk_rerank.evaluation.formats import Collection, read_beir, read_corpus, read_qrels, read_queries, read_run
+from ksdk_rerank.evaluation.qrels import Answers, Grades, answers_to
 from ksdk_rerank.evaluation.questions import Questions, read_questions
-from ksdk_rerank.evaluation.results import (
+from ksdk_rerank.evaluation.records import (
     Comparison,
     EvaluatedQuery,
     EvaluatedReranker,
@@ -18,7 +19,6 @@ from ksdk_rerank.evaluation.results import (
     RankedQuery,
 )
 from ksdk_rerank.evaluation.store import DiskStore
-from ksdk_rerank.evaluation.trec import Collection, read_beir, read_corpus, read_qrels, read_queries, read_run
 
 __all__ = [
     "Answers",

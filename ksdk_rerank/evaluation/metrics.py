@@ -10,7 +10,7 @@ from ksdk_rerank.errors import MissingExtra
 from ksdk_rerank.evaluation.measures import parsed
 
 if TYPE_CHECKING:
-    from ksdk_rerank.evaluation.judgements import Judged
+    from ksdk_rerank.evaluation.qrels import Judged
 
 __all__ = ["Measure", "measure_for"]
 

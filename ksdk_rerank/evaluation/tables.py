@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ksdk_rerank._snippets import shortened
 
 if TYPE_CHECKING:
-    from ksdk_rerank.evaluation.results import EvaluatedReranker, Evaluation
+    from ksdk_rerank.evaluation.records import EvaluatedReranker, Evaluation
 
 __all__ = ["aligned", "cells", "clean", "notes", "plain", "summary"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from ksdk_rerank._snippets import shortened
-from ksdk_rerank._words import encodable
+from ksdk_rerank._text import encodable
 
 __all__ = ["failure_in", "joined", "names_in", "plain_fields", "text_in", "words_in"]
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._background import run_in_background
-from ksdk_rerank._http import HttpService, Reply
-from ksdk_rerank._pacing import pause_if_busy
+from ksdk_rerank._transport.pacing import pause_if_busy
+from ksdk_rerank._transport.service import HttpService, Reply
+from ksdk_rerank._transport.sync_bridge import run_in_background
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker, outside_its_range
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.rerankers._indexed import ListCut, scores_by_index, usage_of

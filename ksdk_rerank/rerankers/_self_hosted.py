@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._credentials import ApiKey
-from ksdk_rerank._http import HttpService
-from ksdk_rerank._reporting import ErrorClass
-from ksdk_rerank._urls import checked_url, endpoint_url
+from ksdk_rerank._transport.auth import ApiKey
+from ksdk_rerank._transport.error_mapping import ErrorClass
+from ksdk_rerank._transport.service import HttpService
+from ksdk_rerank._transport.urls import checked_url, endpoint_url
 from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit
 from ksdk_rerank.timeout import Timeout, checked_timeout

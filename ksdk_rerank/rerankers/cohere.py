@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._credentials import key_for
-from ksdk_rerank._http import HttpService, Reply
-from ksdk_rerank._urls import checked_url, endpoint_url, given_url
+from ksdk_rerank._transport.auth import key_for
+from ksdk_rerank._transport.service import HttpService, Reply
+from ksdk_rerank._transport.urls import checked_url, endpoint_url, given_url
 from ksdk_rerank.base import ScoreKind, Scores
 from ksdk_rerank.errors import MissingExtra
 from ksdk_rerank.rerankers._indexed import scores_by_index, usage_of

@@ -11,8 +11,8 @@ from typing import Self, get_args
 
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.engines.base import Backend, Dtype, Settings
-from ksdk_rerank.engines.shared import SharedModel, acquire, release
+from ksdk_rerank.engines.engine import Backend, Dtype, Settings
+from ksdk_rerank.engines.pool import SharedModel, acquire, release
 
 __all__ = ["CrossEncoderReranker"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._credentials import key_for
-from ksdk_rerank._http import HttpService
-from ksdk_rerank._urls import checked_url, endpoint_url
+from ksdk_rerank._transport.auth import key_for
+from ksdk_rerank._transport.service import HttpService
+from ksdk_rerank._transport.urls import checked_url, endpoint_url
 from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit
 from ksdk_rerank.timeout import Timeout, checked_timeout

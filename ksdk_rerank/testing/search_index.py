@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ksdk_rerank._locks import Lock
+from ksdk_rerank._text import encodable, terms_of
 from ksdk_rerank._text_files import texts_below
-from ksdk_rerank._words import encodable, terms_of
 
 __all__ = ["Chunk", "Hit", "SearchIndex", "chunks_of"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ksdk_rerank import InputOrder, LexicalReranker, Reranker, ScoreKind, Scores, ScoringReranker
-from ksdk_rerank._identity import identity
+from ksdk_rerank._fingerprint import identity
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_models import WORDS
 
-from ksdk_rerank.engines import shared
+from ksdk_rerank.engines import pool
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def documents() -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
     """Start every test without the models of the one before."""
-    shared._models.clear()
+    pool._models.clear()
     yield
-    shared._models.clear()
+    pool._models.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,10 @@ import pytest
 from tiny_models import bert_tokenizer
 
 from ksdk_rerank import CrossEncoderReranker, Fallback, LongDocuments, from_config, to_config
-from ksdk_rerank._identity import identity
-from ksdk_rerank.engines import loading, shared
-from ksdk_rerank.engines.base import Engine, Settings
+from ksdk_rerank._fingerprint import identity
+from ksdk_rerank.engines import pool, select
 from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.engine import Engine, Settings
 from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import Overloaded, RerankError, TimedOut
 
@@ -51,8 +51,8 @@ class Held(Engine):
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """The engine of whatever model is loaded now."""
     engine = Held()
-    monkeypatch.setattr(loading, "load", lambda settings: Model(engine, name=settings.model, max_length=64, pad_id=0))
-    monkeypatch.setattr(shared, "streams_and_threads", lambda: (1, 1))
+    monkeypatch.setattr(select, "load", lambda settings: Model(engine, name=settings.model, max_length=64, pad_id=0))
+    monkeypatch.setattr(pool, "streams_and_threads", lambda: (1, 1))
     yield engine
     engine.go_on.set()
 
@@ -60,13 +60,13 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
 @pytest.fixture
 def slow_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Models are loaded when the event is set."""
-    go_on, load = threading.Event(), loading.load
+    go_on, load = threading.Event(), select.load
 
     def loaded(settings: Settings) -> Model:
         assert go_on.wait(20)
         return load(settings)
 
-    monkeypatch.setattr(loading, "load", loaded)
+    monkeypatch.setattr(select, "load", loaded)
     yield go_on
     go_on.set()
 
@@ -113,7 +113,7 @@ def test_loading_counts_and_goes_on_for_the_next_call(call: Call, tiny_bert: str
     reranker = CrossEncoderReranker(tiny_bert, timeout=0.2)
     with pytest.raises(TimedOut, match="still being loaded"):
         call(reranker.rank, QUERY, ["key"])
-    (model,) = shared._models.values()
+    (model,) = pool._models.values()
     assert model._model is None
     slow_load.set()
     while model._model is None:
@@ -157,8 +157,8 @@ def test_a_call_beyond_those_that_may_wait_is_refused_at_once(call: Call, held: 
         running = threads.submit(reranker.rank, QUERY, ["key"])
         assert held.begun.wait(10)
         waiting = threads.submit(reranker.rank, QUERY, ["key"])
-        (model,) = shared._models.values()
-        while model._line.under_way() < 2:
+        (model,) = pool._models.values()
+        while model._scheduler.under_way() < 2:
             time.sleep(0.01)
         began = time.monotonic()
         with pytest.raises(Overloaded, match=r"held is busy: 2 calls .* max_waiting=1") as error:
@@ -201,7 +201,7 @@ def test_a_time_out_inside_the_model_is_not_taken_for_the_calls_own(call: Call, 
     def load(settings: Settings) -> Model:
         raise TimeoutError("of the disk")
 
-    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(select, "load", load)
     with pytest.raises(TimeoutError, match="of the disk"):
         call(CrossEncoderReranker(tiny_bert, timeout=30).rank, QUERY, ["key"])
 
@@ -211,7 +211,7 @@ def test_rerankers_that_wait_for_different_times_share_their_weights_and_what_is
     hasty = CrossEncoderReranker(tiny_bert, timeout=30, max_waiting=5)
     for reranker in (plain, hasty):
         reranker.rank(QUERY, ["key"])
-    assert len(shared._models) == 1
+    assert len(pool._models) == 1
     assert identity(plain, "u") == identity(hasty, "u")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ksdk_rerank.engines import loading, machine
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines import hardware, select
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
@@ -20,7 +20,7 @@ def without(monkeypatch: pytest.MonkeyPatch):
     """Pretend that packages are not installed."""
 
     def without(*missing: str) -> None:
-        monkeypatch.setattr(loading, "find_spec", lambda name: None if name in missing else find_spec(name))
+        monkeypatch.setattr(select, "find_spec", lambda name: None if name in missing else find_spec(name))
 
     return without
 
@@ -39,7 +39,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", "")
 
     def gpu(*, driver: bool = True) -> None:
-        monkeypatch.setattr(machine, "_GPU_DRIVERS", (tmp_path if driver else tmp_path / "missing",))
+        monkeypatch.setattr(hardware, "_GPU_DRIVERS", (tmp_path if driver else tmp_path / "missing",))
 
     return gpu
 
@@ -48,8 +48,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_torch_comes_first_where_it_can_use_a_gpu(tiny_bert: str, gpu, driver: bool) -> None:
     gpu(driver=driver)
     settings = Settings(tiny_bert)
-    by_default = loading._fastest_first(["onnx", "torch"], locate(settings), settings)
-    on_the_cpu = loading._fastest_first(["onnx", "torch"], locate(settings), Settings(tiny_bert, device="cpu"))
+    by_default = select._fastest_first(["onnx", "torch"], locate(settings), settings)
+    on_the_cpu = select._fastest_first(["onnx", "torch"], locate(settings), Settings(tiny_bert, device="cpu"))
     assert by_default == (["torch", "onnx"] if driver else ["onnx", "torch"])
     assert on_the_cpu == ["onnx", "torch"]
 
@@ -60,11 +60,11 @@ def test_what_has_no_weights_for_torch_is_for_others_on_a_gpu_too(make_model, gp
     folder = make_model()
     (folder / "model.safetensors").unlink()
     settings = Settings(str(folder), device=device)
-    assert loading._fastest_first(wanted, locate(settings), settings) == ["onnx"]
+    assert select._fastest_first(wanted, locate(settings), settings) == ["onnx"]
 
 
 @pytest.mark.skipif(
-    shutil.which("nvidia-smi") is not None or any(path.exists() for path in machine._GPU_DRIVERS),
+    shutil.which("nvidia-smi") is not None or any(path.exists() for path in hardware._GPU_DRIVERS),
     reason="this machine has a driver for a GPU",
 )
 def test_without_a_gpu_torch_is_not_even_imported(tiny_bert: str) -> None:
@@ -128,5 +128,5 @@ ALL = ("onnx", "openvino", "torch")
 def test_the_engines_follow_from_the_settings_and_the_processor(
     monkeypatch: pytest.MonkeyPatch, bfloat16: bool, settings: dict[str, object], expected: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(loading, "has_bfloat16", lambda: bfloat16)
-    assert loading._wanted(Settings("m", **settings)) == expected  # type: ignore[arg-type]
+    monkeypatch.setattr(select, "has_bfloat16", lambda: bfloat16)
+    assert select._wanted(Settings("m", **settings)) == expected  # type: ignore[arg-type]

@@ -11,8 +11,8 @@ import pytest
 from tiny_models import break_inside
 
 from ksdk_rerank import Fallback
-from ksdk_rerank.engines.base import Engine
 from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.engine import Engine
 from ksdk_rerank.errors import InferenceFailed, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 

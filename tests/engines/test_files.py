@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hub import COMMIT, TAGGED, Hub
 
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import ModelNotFound
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from ksdk_rerank import CrossEncoderReranker, Fallback
 from ksdk_rerank.engines import hub as engines_hub
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import HubUnreachable, ModelNotFound, UnsupportedModel
 from ksdk_rerank.testing.local_server import Fault, LocalServer, Reply, Request

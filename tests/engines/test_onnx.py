@@ -11,8 +11,8 @@ import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tokenizers import Tokenizer
 
-from ksdk_rerank.engines import graphs, machine
-from ksdk_rerank.engines.base import Settings
+from ksdk_rerank.engines import graphs, hardware
+from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import locate
 from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
@@ -288,4 +288,4 @@ def test_the_processor_is_known_by_its_flags(
 
     monkeypatch.setattr(platform, "machine", lambda: architecture)
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert machine.int8_kind() == expected
+    assert hardware.int8_kind() == expected

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnxruntime.quantization import quantize_dynamic
 
-from ksdk_rerank.engines import graphs, loading
-from ksdk_rerank.engines.machine import has_bfloat16
+from ksdk_rerank.engines import graphs, select
+from ksdk_rerank.engines.hardware import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -74,7 +74,7 @@ def test_without_being_asked_for_it_runs_only_what_has_no_int8_file_and_only_in_
     folder = make_model()
     if int8_file is not None:
         quantize_dynamic(folder / "onnx/model.onnx", folder / f"onnx/{int8_file}.onnx")
-    monkeypatch.setattr(loading, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(select, "has_bfloat16", lambda: bfloat16)
     monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
     assert CrossEncoderReranker(str(folder), **settings).engine == expected  # type: ignore[arg-type]
 
@@ -83,10 +83,10 @@ def test_without_being_asked_for_it_runs_only_what_has_no_int8_file_and_only_in_
 def test_without_onnxruntime_an_int8_file_asks_for_it(monkeypatch: pytest.MonkeyPatch, make_model) -> None:
     folder = make_model()
     quantize_dynamic(folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx")
-    monkeypatch.setattr(loading, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(select, "has_bfloat16", lambda: True)
     monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
     missing = ("onnxruntime", "sentence_transformers")
-    monkeypatch.setattr(loading, "find_spec", lambda name: None if name in missing else find_spec(name))
+    monkeypatch.setattr(select, "find_spec", lambda name: None if name in missing else find_spec(name))
     with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[local\]"'):
         CrossEncoderReranker(str(folder)).rank("key", ["invoice"])
 
@@ -172,6 +172,6 @@ def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model) ->
 def test_where_it_is_missing_and_asked_for_the_install_line_is_named(
     tiny_bert: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "find_spec", lambda name: None if name == "openvino" else find_spec(name))
+    monkeypatch.setattr(select, "find_spec", lambda name: None if name == "openvino" else find_spec(name))
     with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[openvino\]"'):
         CrossEncoderReranker(tiny_bert, backend="openvino").rank("key", ["invoice"])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ksdk_rerank.engines import shared
+from ksdk_rerank.engines import pool
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -62,7 +62,7 @@ def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model) -> None:
 
     folder = make_model(config={"dtype": "bfloat16", "torch_dtype": "bfloat16"})
     CrossEncoderReranker(str(folder), backend="torch", device="cpu").rank(QUERY, ["invoice"])
-    (one,) = shared._models.values()
+    (one,) = pool._models.values()
     assert one._loaded().engine._model.dtype == torch.float32  # type: ignore[attr-defined]
 
 

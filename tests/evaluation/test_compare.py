@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("ir_measures")
 
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 
 DOCS = "examples/knowledge_base"
 QUESTIONS = f"{DOCS}/questions.jsonl"

@@ -17,9 +17,9 @@ pytest.importorskip("ir_measures")
 import numpy as np
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 from ksdk_rerank.evaluation import answers_to, evaluate, read_beir, read_corpus, read_qrels, read_questions, read_run
-from ksdk_rerank.evaluation.judgements import Judged
+from ksdk_rerank.evaluation.qrels import Judged
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
 assert NFC != NFD

@@ -28,8 +28,8 @@ from ksdk_rerank.evaluation import (
     read_questions,
     read_run,
 )
-from ksdk_rerank.evaluation.asking import _decoded as answer_of
-from ksdk_rerank.evaluation.judgements import Judged
+from ksdk_rerank.evaluation.qrels import Judged
+from ksdk_rerank.evaluation.run import _decoded as answer_of
 
 CORPUS = {"d1": SearchHit("d1", "one"), "d2": SearchHit("d2", "two")}
 READERS: dict[str, Callable[[Path], Any]] = {

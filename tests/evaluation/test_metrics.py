@@ -16,10 +16,10 @@ pytest.importorskip("ir_measures")
 import ir_measures
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 from ksdk_rerank.evaluation import evaluate
-from ksdk_rerank.evaluation.judgements import Judged
 from ksdk_rerank.evaluation.metrics import measure_for
+from ksdk_rerank.evaluation.qrels import Judged
 
 GOOD = [
     *("nDCG@10", "nDCG", "nDCG(judged_only=True)@5", "nDCG(gains={0: 1, 1: 5})@5", "MRR@10", "MRR", "RR(rel=2)@5"),
@@ -160,7 +160,7 @@ _TRIES = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from ksdk_rerank import SearchHit
-from ksdk_rerank.evaluation.judgements import Judged
+from ksdk_rerank.evaluation.qrels import Judged
 from ksdk_rerank.evaluation.metrics import measure_for
 hits = [SearchHit(id, "t") for id in "abc"]
 judged = [

@@ -15,9 +15,9 @@ import pytest
 pytest.importorskip("ir_measures")
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.cli import main
+from ksdk_rerank.commands.main import main
 from ksdk_rerank.errors import Unauthorized
-from ksdk_rerank.evaluation import Evaluation, evaluate, reporting
+from ksdk_rerank.evaluation import Evaluation, evaluate, html_report
 
 Factory = Callable[[str, Callable[[str, Sequence[str]], Sequence[float]]], Any]
 
@@ -94,7 +94,7 @@ def test_long_texts_are_cut_and_each_document_is_there_once(scripted: Factory) -
 def test_of_many_questions_those_that_differ_most_have_their_candidates(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "_MOST_DETAILED", 2)
+    monkeypatch.setattr(html_report, "_MOST_DETAILED", 2)
     queries = data_of(evaluation.to_html())["queries"]
     assert sum(query["detailed"] for query in queries) == 2
     # "backwards" moves the answer of q0 from first to last, and that of q5 from last to first.

@@ -21,7 +21,7 @@ pytest.importorskip("ir_measures")
 from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit, models
 from ksdk_rerank.errors import RateLimited, Unauthorized
 from ksdk_rerank.evaluation import DiskStore, evaluate
-from ksdk_rerank.evaluation.asking import ask
+from ksdk_rerank.evaluation.run import ask
 from ksdk_rerank.evaluation.store import user_cache_folder
 from ksdk_rerank.testing import LocalServer, Reply, Request
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from ksdk_rerank import KnowledgeSDKClient, SearchHit, SearchResults, _retry, errors
+from ksdk_rerank import KnowledgeSDKClient, SearchHit, SearchResults, errors
+from ksdk_rerank._transport import retry
 from ksdk_rerank.testing import Fault, LocalServer, Reply
 
 Call = Callable[..., Any]
@@ -27,7 +28,7 @@ HIT = {
 
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_retry, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(retry, "_backoff", lambda state: 0.01)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import ksdk_rerank
 from ksdk_rerank import CrossEncoderReranker, load_reranker
-from ksdk_rerank.engines.base import Backend
+from ksdk_rerank.engines.engine import Backend
 from ksdk_rerank.errors import UnsupportedModel
 
 pytest.importorskip("onnxruntime")

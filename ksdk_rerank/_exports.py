@@ -1,0 +1,45 @@
+"""The public classes and functions by name, and the module of each: they load on first use."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+__all__ = ["HOMES", "exported"]
+
+HOMES: Mapping[str, str] = {
+    "Reranker": "base",
+    "ScoreKind": "base",
+    "Scores": "base",
+    "ScoringReranker": "base",
+    "Cached": "compose.cached",
+    "Cascade": "compose.cascade",
+    "Deduplicated": "compose.deduplicated",
+    "Fallback": "compose.fallback",
+    "Fusion": "compose.fusion",
+    "LongDocuments": "compose.long_documents",
+    "from_config": "loading",
+    "to_config": "loading",
+    "RerankError": "errors",
+    "KnowledgeSDKClient": "knowledgesdk",
+    "SearchHit": "knowledgesdk",
+    "SearchResults": "knowledgesdk",
+    "load_reranker": "loading",
+    "CohereReranker": "rerankers.cohere",
+    "CrossEncoderReranker": "rerankers.cross_encoder",
+    "InfinityReranker": "rerankers.server",
+    "JinaReranker": "rerankers.jina",
+    "TEIReranker": "rerankers.server",
+    "VLLMReranker": "rerankers.server",
+    "InputOrder": "rerankers.input_order",
+    "LexicalReranker": "rerankers.lexical",
+    "Failure": "results",
+    "Ranked": "results",
+    "Ranking": "results",
+    "Timeout": "timeout",
+}
+
+
+def exported(name: str) -> object:
+    """The public class or function called `name`, one of `HOMES`."""
+    return getattr(importlib.import_module(f"ksdk_rerank.{HOMES[name]}"), name)

@@ -1,0 +1,103 @@
+"""One call of `Reranker.rank`: its arguments checked, and its ranking brought back to what the caller passed."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._text import encodable
+from ksdk_rerank.errors import BadReply
+from ksdk_rerank.results import Ranked, Ranking
+
+__all__ = ["Call", "checked_min_score", "checked_top_n"]
+
+_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The checked arguments of one call."""
+
+    query: str
+    documents: Sequence[str]
+    positions: Sequence[int]  # of the documents that are not blank
+    top_n: int | None
+    min_score: float | None
+
+    @classmethod
+    def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Call:
+        if not isinstance(query, str):
+            raise TypeError(f"query must be a string, got {type(query).__name__}")
+        if not query.strip():
+            raise ValueError(f"query is blank ({query!r}); pass the question that the documents should answer")
+        if isinstance(documents, (str, bytes)):
+            raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
+        documents = list(documents)
+        for index, document in enumerate(documents):
+            if not isinstance(document, str):
+                raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")
+        top_n, min_score = checked_top_n(top_n), checked_min_score(min_score)
+        positions = [index for index, document in enumerate(documents) if document.strip()]
+        return cls(encodable(query), documents, positions, top_n, min_score)
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model reads: the documents that are not blank, in characters that can be encoded."""
+        return [encodable(self.documents[position]) for position in self.positions]
+
+    def finish(self, ranking: Ranking) -> Ranking:
+        """`ranking` over `texts` becomes one over `documents`, cut to what the caller asked for."""
+        if sorted([*ranking.indices, *ranking.duplicates]) != list(range(len(self.positions))):
+            raise BadReply(
+                f"{ranking.reranked_by} ranked {len(ranking)} of {len(self.positions)} documents, or some twice",
+                service=ranking.reranked_by,
+            )
+        positions = [self.positions[ranked.index] for ranked in ranking]
+        results = [
+            replace(
+                ranked,
+                index=position,
+                document=self.documents[position],
+                span=_in_original(ranked.span, self.documents[position]),
+            )
+            for ranked, position in zip(ranking, positions, strict=True)
+        ]
+        has_scores = any(ranked.score is not None for ranked in results)
+        not_blank = set(self.positions)
+        results += [Ranked(index, document) for index, document in enumerate(self.documents) if index not in not_blank]
+        if self.min_score is not None and has_scores:
+            results = [r for r in results if r.score is not None and r.score >= self.min_score]
+        duplicates = {self.positions[copy]: self.positions[kept] for copy, kept in ranking.duplicates.items()}
+        return replace(ranking, results=tuple(results[: self.top_n]), duplicates=duplicates)
+
+
+def _in_original(span: tuple[int, int] | None, document: str) -> tuple[int, int] | None:
+    """A span of the encodable text as one of `document`, where a character may be a pair of surrogates."""
+    if span is None:
+        return None
+    pairs = [pair.start() - earlier for earlier, pair in enumerate(_SURROGATES.finditer(document))]
+    start, end = (at + bisect_left(pairs, at) for at in span)
+    return start, end
+
+
+def checked_top_n(top_n: object) -> int | None:
+    """`top_n` as `Reranker.rank` takes it. Raises `ValueError` unless it is None or an integer of at least 1."""
+    if top_n is None:
+        return None
+    return integer("top_n", top_n, or_none=True, advice="use None to get every document back")
+
+
+def checked_min_score(min_score: object) -> float | None:
+    """`min_score` as `Reranker.rank` takes it. Raises `ValueError` unless it is None or a number in [0, 1]."""
+    if min_score is None:
+        return None
+    value = number("min_score", min_score)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f"min_score must be between 0 and 1, got {min_score!r}; it is compared with Ranked.score, not with"
+            " raw_score"
+        )
+    return value

@@ -1,0 +1,127 @@
+"""API keys: found in the environment, kept as secrets, left behind by pickle."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from ksdk_rerank._transport.urls import is_host_of
+from ksdk_rerank.errors import MissingKey
+
+__all__ = ["ApiKey", "key_for"]
+
+# Characters. A password must not be shorter (NIST SP 800-63B, section 5.1.1.1,
+# https://pages.nist.gov/800-63-3/sp800-63b.html, read 2026-11-26), and any text may contain "key", "EMPTY" or "123".
+_SECRET = 8
+
+
+class ApiKey:
+    """One service's API key, given or taken from the environment.
+
+    Its `repr` shows no key, and a pickle of it holds none: the copy reads the environment of the process that it
+    wakes up in.
+
+    Args:
+        given: the key, or None to take the first of `variables` that is set.
+        service: whose key it is, for messages.
+        variables: names of environment variables, the preferred one first.
+
+    Raises:
+        MissingKey: there is no key.
+        ValueError: the key is blank or has white space or control characters in it, as after a bad paste.
+    """
+
+    def __init__(self, given: str | SecretStr | None, *, service: str, variables: Sequence[str]) -> None:
+        self._service = service
+        self._variables = tuple(variables)
+        self._secret = self._from_environment() if given is None else self._checked(given, "the given api_key")
+        if self._secret is None:
+            raise self._missing()
+
+    def get_secret_value(self) -> str:
+        """The key itself, to be sent to the service and nowhere else."""
+        if self._secret is None:
+            self._secret = self._from_environment()
+        if self._secret is None:
+            raise self._missing()
+        return self._secret.get_secret_value()
+
+    def masked(self, text: str) -> str:
+        """`text` with every occurrence of the key masked; services like to quote what they refuse.
+
+        For errors and logs only: in data the same characters may be somebody's words. A key that is too short to be a
+        secret, such as a placeholder for a server without keys, is not masked, since that would garble the text.
+        """
+        if self._secret is None or len(self._secret.get_secret_value()) < _SECRET:
+            return text
+        for form in _forms(self._secret.get_secret_value()):
+            text = text.replace(form, "**********")
+        return text
+
+    def _from_environment(self) -> SecretStr | None:
+        for variable in self._variables:
+            if value := os.environ.get(variable):
+                return self._checked(value, f"the environment variable {variable}")
+        return None
+
+    def _checked(self, key: str | SecretStr, origin: str) -> SecretStr:
+        secret = key if isinstance(key, SecretStr) else SecretStr(key)
+        value = secret.get_secret_value()
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError(
+                f"{self._service}: {origin} is blank or has white space, control or non-ASCII characters in it"
+                f" ({len(value)} characters); copy the key again"
+            )
+        return secret
+
+    def _missing(self) -> MissingKey:
+        return MissingKey(
+            f"no {self._service} API key: pass api_key=... or set {self._variables[0]}"
+            + (f" ({', '.join(self._variables[1:])} also work)" if self._variables[1:] else "")
+        )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> ApiKey:
+        return self  # it never changes, and a copy within this process keeps its key
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_service": self._service, "_variables": self._variables, "_secret": None}
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self._service!r})"
+
+
+def key_for(
+    url: str, given: str | SecretStr | None, *, service: str, variables: Sequence[str], hosted: Sequence[str]
+) -> ApiKey | None:
+    """The key to send to `url`: `given`, else that of the environment; None for a server of the user's that wants none.
+
+    A key from the environment goes to whatever `url` the user chose, as a gateway wants the service's own key. Raises
+    `MissingKey` if there is no key, but `url` is on one of `hosted`, the domains of the service itself.
+    """
+    try:
+        return ApiKey(given, service=service, variables=variables)
+    except MissingKey:
+        if is_host_of(url, *hosted):
+            raise
+        return None
+
+
+def _forms(key: str) -> Iterator[str]:
+    """The key as it may be quoted: plain, in JSON, in a URL, and within base64, as in a basic `Authorization`."""
+    yield key
+    yield json.dumps(key)[1:-1]
+    yield json.dumps(key)[1:-1].replace("/", "\\/")
+    yield quote(key, safe="")
+    for before in range(3):  # base64 has three forms, by where in a group of three bytes the key begins
+        encoded = base64.b64encode(b"\0" * before + key.encode()).decode().rstrip("=")
+        whole = encoded[(0, 2, 3)[before] : (before + len(key)) * 4 // 3]  # without characters that others share
+        yield whole
+        yield whole.translate(_URL_SAFE)
+
+
+_URL_SAFE = str.maketrans("+/", "-_")

@@ -1,0 +1,175 @@
+"""What went wrong with a service, as one of our errors: what happened, with whom, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ksdk_rerank import errors
+from ksdk_rerank._transport.auth import ApiKey
+from ksdk_rerank._transport.environment import flaw_of, proxy_for, trust
+from ksdk_rerank._transport.failed_replies import (
+    Refusal,
+    explanation,
+    redirect_target,
+    request_id_of,
+    retry_after_of,
+    start_of,
+)
+from ksdk_rerank._transport.statuses import ADVICE, meaning_of
+from ksdk_rerank._transport.urls import shown_url
+from ksdk_rerank.timeout import Timeout
+
+if TYPE_CHECKING:
+    from ksdk_rerank._transport.service import Reply
+
+__all__ = ["ErrorClass", "Reporter"]
+
+ErrorClass = type[errors.ServiceError] | Callable[[str], type[errors.ServiceError]]
+"""An error's class, or what tells it from the text of a reply."""
+
+_ABOUT_THE_ADDRESS = {
+    errors.BadRequest,
+    errors.NotFound,
+    errors.Redirected,
+    errors.SearchUnavailable,
+    errors.ConnectionFailed,
+    errors.BadReply,
+}
+"""Errors that say which address was asked, as a wrong one may be why; a wrong endpoint refuses the input, too."""
+
+_SHOWN = 500  # characters of a reply's text that an error carries
+
+
+class Reporter:
+    """Makes the errors of one service. The key is masked in all of them.
+
+    Args:
+        service: its name, for messages.
+        key: its API key, or None if it wants none.
+        timeout: the deadlines of one call, for messages.
+        error_of_status: error classes for statuses that mean something special with this service.
+        reads_environment: whether proxies and certificates come from the environment, not from a client of the user's.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        key: ApiKey | None,
+        timeout: Timeout,
+        error_of_status: Mapping[int, ErrorClass],
+        reads_environment: bool,
+    ) -> None:
+        self._service = service
+        self._key = key
+        self._timeout = timeout
+        self._error_of_status = error_of_status
+        self._reads_environment = reads_environment
+
+    def error(
+        self,
+        error_class: type[errors.ServiceError],
+        what: str,
+        *,
+        response: httpx.Response | None = None,
+        url: str | None = None,
+        body: str = "",
+        advice: str | None = None,
+    ) -> errors.ServiceError:
+        """The error of that class; `advice` is the class's own unless given."""
+        if response is not None:
+            url = str(response.request.url)
+        status = None if response is None else response.status_code
+        request_id = None if response is None else request_id_of(response)
+        retry_after = None if response is None else retry_after_of(response.headers)
+        said = f" answered {status}: {what}" if status is not None else f": {what}"
+        notes = [
+            f"request id {request_id}" if request_id else "",
+            f"asks to wait {retry_after:g} s" if retry_after is not None else "",
+        ]
+        noted = ", ".join(note for note in notes if note)
+        message = f"{self._service}{said}{f' ({noted})' if noted else ''}; {advice or ADVICE[error_class]}"
+        message += _asked(url) if url is not None and error_class in _ABOUT_THE_ADDRESS else ""
+        return error_class(
+            self._masked(message),
+            service=self._service,
+            status=status,
+            request_id=request_id,
+            retry_after=retry_after,
+            body=self._masked(body)[:_SHOWN],
+        )
+
+    def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
+        """The error for a reply that is JSON but not of the documented shape: `what` says how, `advice` what to do."""
+        message = f"{self._service} answered {reply.status}, but {what}; {advice or ADVICE[errors.BadReply]}"
+        return errors.BadReply(
+            self._masked(message + _asked(reply.url)),
+            service=self._service,
+            status=reply.status,
+            request_id=reply.request_id,
+            body=self._masked(start_of(reply.content))[:_SHOWN],
+        )
+
+    def refused(self, refusal: Refusal, url: str) -> errors.ServiceError:
+        """The error for a status that is no success. The status decides its class, and the body adds words."""
+        response, content = refusal.response, refusal.content
+        status = response.status_code
+        said = self.explanation(content) or response.reason_phrase
+        error_class, advice = meaning_of(status, start_of(content), retry_after=retry_after_of(response.headers))
+        if special := self._error_of_status.get(status):
+            error_class = special if isinstance(special, type) else special(start_of(content))
+            advice = ADVICE[error_class]
+        elif error_class is errors.Redirected and (target := redirect_target(response)):
+            said = f"redirects to {target}"
+        elif status == 407 and self._reads_environment and (proxy := proxy_for(url)):
+            said = f"{said}; {proxy}, and that proxy asks for a user name and password, or for others"
+            error_class, advice = errors.InvalidEnvironment, ADVICE[errors.InvalidEnvironment]
+        return self.error(error_class, said, response=response, body=start_of(content), advice=advice)
+
+    def broken(self, error: Exception, url: str) -> errors.ServiceError | None:
+        """The error for a connection that was not made, or broke; None if `error` says nothing of the kind."""
+        if isinstance(error, RuntimeError):  # of asyncio, as at the interpreter's end
+            return None
+        if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):  # `_redirect_url` of httpx
+            return self.error(errors.Redirected, "redirects to an address that is not valid")
+        proxy = proxy_for(url) if self._reads_environment else None
+        if proxy and (why := _fault_of(proxy.value, error)):
+            return self.error(errors.InvalidEnvironment, f"{proxy}, which {why}")
+        by_way = f" (by way of a proxy: {proxy})" if proxy else ""
+        if isinstance(error, httpx.ConnectTimeout):
+            return self.error(errors.TimedOut, f"no connection within {self._timeout.connect:g} s{by_way}")
+        if isinstance(error, httpx.TimeoutException):
+            return self.error(errors.TimedOut, f"sent nothing for {self._timeout.read:g} s{by_way}")
+        if not isinstance(error, httpx.TransportError):
+            return None
+        what = f"{type(error).__name__}: {error or 'no details'}{by_way}"
+        if self._reads_environment and "CERTIFICATE_VERIFY_FAILED" in what:
+            trusted, none_at_all = trust()
+            what = f"{what}; {trusted}" if trusted else what
+            if none_at_all:
+                return self.error(errors.InvalidEnvironment, what)
+        return self.error(errors.ConnectionFailed, what, url=url)
+
+    def explanation(self, content: bytes) -> str:
+        """What the service says in `content`, in the length that an error quotes."""
+        return self._masked(explanation(content))[:_SHOWN]
+
+    def _masked(self, text: str) -> str:
+        return text if self._key is None else self._key.masked(text)
+
+
+def _asked(url: str) -> str:
+    return f" (asked: POST {shown_url(url)})"
+
+
+def _fault_of(proxy: str, error: Exception) -> str:
+    """What makes `proxy` unusable, if that is why a request failed with `error`; empty if it may work next time."""
+    if not isinstance(error, httpx.TransportError):  # httpcore lets some errors of sockets and of SOCKS through
+        return flaw_of(proxy) or f"cannot be used ({type(error).__name__})"
+    if isinstance(error, httpx.ConnectError):
+        return flaw_of(proxy)
+    if isinstance(error, httpx.ProxyError) and not str(error).startswith(("5", "Proxy Server could not connect")):
+        return f"refuses the connection: {error}"
+    return ""

@@ -1,0 +1,119 @@
+"""An event loop on a thread of its own, so that synchronous calls run the same code as asynchronous ones.
+
+One implementation of retries and deadlines serves both, and a synchronous call can be cut off at its deadline
+wherever it stands, which blocking sockets do not allow (they bound each read, not their sum, and no name lookup).
+Unlike `asyncio.run` it also works if a loop is running already, as in a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor, thread
+from functools import partial
+from typing import Any, TypeVar
+
+from ksdk_rerank._locks import Lock
+from ksdk_rerank.worker import Worker
+
+__all__ = ["run_in_background", "run_where_names_resolve"]
+
+T = TypeVar("T")
+
+_LOOKUPS = 16  # names that are looked up at the same time
+
+
+class _Lookups(ThreadPoolExecutor):
+    """Where the loop looks up names. Python shuts down a loop's usual executor as soon as the main thread has ended."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        return _lookups.submit(partial(fn, *args, **kwargs))
+
+
+_lookups = Worker("ksdk-rerank-lookup", _LOOKUPS)
+
+
+class _BackgroundLoop:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=lambda: _run(_main(ready)), name="ksdk-rerank-http", daemon=True)
+        self._thread.start()
+        self.loop, self._stop = ready.result()
+
+    def stop(self) -> None:
+        """End the loop once its calls are done, which closes the connections that were opened on it."""
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=2.0)
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    # As asyncio.run does, but for the loop's executor: shutting that down starts a thread, which Python 3.12 refuses
+    # while it exits.
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_Lookups())
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _main(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    stop = asyncio.Event()
+    ready.set_result((asyncio.get_running_loop(), stop))
+    await stop.wait()
+    while calls := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(calls)
+
+
+_lock = Lock()
+_background: _BackgroundLoop | None = None
+
+
+def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` on the background loop and wait for its result; an interrupted wait cancels it."""
+    loop = _loop()
+    if loop is None:
+        return _run(coroutine)
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def run_where_names_resolve(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` on this loop, or on the background loop if this one cannot look up names any more.
+
+    asyncio leaves that to a `ThreadPoolExecutor`, which refuses once the main thread has ended.
+    """
+    refused: bool = getattr(thread, "_shutdown", False)
+    loop = _loop() if refused else None
+    if loop in (None, asyncio.get_running_loop()):
+        return await coroutine
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """The background loop; None if Python starts no thread for it any more."""
+    global _background
+    with _lock:
+        if _background is None or _background.pid != os.getpid():  # a forked child has no such thread
+            try:
+                _background = _BackgroundLoop()
+            except RuntimeError:
+                return None
+        return _background.loop
+
+
+@atexit.register
+def _stop_at_exit() -> None:
+    global _background
+    stopped, _background = _background, None  # another handler may ask for one again
+    if stopped is not None and stopped.pid == os.getpid():
+        stopped.stop()

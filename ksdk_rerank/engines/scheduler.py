@@ -1,0 +1,196 @@
+"""`Scheduler`: fair queueing of the calls for one model.
+
+A free thread takes one piece of work: it encodes some documents of a call, or calculates one batch. So a call never
+holds a thread for longer than one piece, however many documents it has. Every other piece comes from the call with the
+least work left, so that small calls overtake huge ones. The pieces in between come from the call that has waited
+longest, so that a huge call gets half of the time however many small ones arrive.
+
+If more calls wait than there are threads, a half-empty batch is filled up with a batch of another call whose pairs are
+about as long. So callers that wait at the same moment share a pass, and a call on its own gets the same scores, bit for
+bit, every time.
+
+Worked example, one thread: A has three batches, and B, with one, arrives while A's first is calculated. The order is A,
+B, A, A. First come, first served would be A, A, A, B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ksdk_rerank._locks import Lock
+from ksdk_rerank.base import Scores
+from ksdk_rerank.errors import Overloaded
+from ksdk_rerank.worker import Worker, pause_at_exit
+
+if TYPE_CHECKING:
+    from ksdk_rerank.engines.scoring import Job, Model
+
+__all__ = ["Scheduler"]
+
+_READ = 2_048
+"""Characters of a document that count before its tokens are counted: about what a model with the usual window reads."""
+
+_ABOUT_AS_LONG = 0.75
+"""Of two batches' longest pairs, the shorter one's share of the longer one's at least: more would be padding."""
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    query: str
+    documents: Sequence[str]
+    estimate: int  # about how many tokens it has
+    future: Future[Scores] = field(default_factory=Future)
+    encoding: bool = False  # by a thread, at this moment
+    model: Model | None = None
+    job: Job | None = None  # of that model
+
+    def waiting(self) -> int:
+        """About how many tokens nobody has taken."""
+        return self.job.waiting if self.job is not None and self.job.encoded else self.estimate
+
+    def ready(self, running: int) -> bool:
+        """Whether there is something to do for one more thread, where so many calculate."""
+        if self.job is None or self.model is None or not self.job.encoded:
+            return not self.encoding
+        return bool(self.job.batches) and running < self.model.engine.streams
+
+
+class Scheduler:
+    """Calls of one model, in the order they came.
+
+    Args:
+        worker: whose threads do the work.
+        model: gives the model, which it may have to load first; what it raises is the call's error.
+        name: the model's, for messages.
+    """
+
+    def __init__(self, worker: Worker, model: Callable[[], Model], name: str = "the model") -> None:
+        self._worker = worker
+        self._model = model
+        self._name = name
+        self._lock = Lock()
+        self._calls: list[_Call] = []
+        self._running = 0  # how many threads calculate
+        self._turn = 0
+
+    def join(self, query: str, documents: Sequence[str], max_waiting: int | None = None) -> Future[Scores]:
+        """Ask for the scores of `documents`. Cancelling the future leaves the queue, also between two batches.
+
+        Raises:
+            Overloaded: every thread has a call, and `max_waiting` others wait.
+        """
+        call = _Call(query, documents, sum(min(len(document), _READ) for document in documents) // 4)
+        with self._lock:
+            if max_waiting is not None and (count := self._under_way()) >= self._worker.threads + max_waiting:
+                raise Overloaded(
+                    f"{self._name} is busy: {count} calls are under way, of which {self._worker.threads} can run at"
+                    f" once and max_waiting={max_waiting} may wait; try again later, raise max_waiting, or put the"
+                    " reranker into a Fallback"
+                )
+            self._calls.append(call)
+        self._worker.submit(self._work)
+        return call.future
+
+    def under_way(self) -> int:
+        """How many calls wait or run."""
+        with self._lock:
+            return self._under_way()
+
+    def _under_way(self) -> int:
+        return sum(not call.future.cancelled() for call in self._calls)
+
+    def _work(self) -> None:
+        """Take piece after piece until there is none for this thread."""
+        try:
+            while (piece := self._next()) is not None:
+                piece()
+                pause_at_exit()
+        except BaseException as error:  # a fault of this library's: nobody else would hear of it, and all would wait
+            with self._lock:
+                waiting = list(self._calls)
+            self._leave(waiting, error)
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._lock:
+            self._calls = [call for call in self._calls if not call.future.cancelled()]
+            ready = [call for call in self._calls if call.ready(self._running)]
+            if not ready:
+                return None
+            self._turn += 1
+            call = min(ready, key=_Call.waiting) if self._turn % 2 else ready[0]
+            if call.model is None or call.job is None or not call.job.encoded:
+                call.encoding = True
+                return partial(self._encode, call)
+            self._running += 1
+            return partial(self._calculate, call.model, _batch(call, call.model, call.job, ready))
+
+    def _encode(self, call: _Call) -> None:
+        try:
+            model = call.model or self._model()  # before the import, which needs what an extra installs
+
+            from ksdk_rerank.engines.scoring import Job
+
+            if call.future.cancelled():  # while the model was loaded
+                return
+            job = call.job or Job(call.query, call.documents)
+            job.encode(model)
+        except BaseException as error:
+            self._leave([call], error)
+            return
+        with self._lock:
+            call.model, call.job, call.encoding = model, job, False
+        for _ in range(min(len(job.batches), model.engine.streams) - 1):
+            self._worker.submit(self._work)  # this thread goes on with one of them
+
+    def _calculate(self, model: Model, batch: Sequence[tuple[_Call, Job, list[int]]]) -> None:
+        error: BaseException | None = None
+        try:
+            logits = model.forward([job.pairs[row] for _, job, rows in batch for row in rows])
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._running -= 1
+            if error is None:
+                start = 0
+                for _, job, rows in batch:
+                    job.put(rows, logits[start : start + len(rows)])
+                    start += len(rows)
+        self._leave([call for call, job, _ in batch if error is not None or not job.missing], error)
+
+    def _leave(self, calls: Sequence[_Call], error: BaseException | None) -> None:
+        """Give `calls` their scores, or `error`."""
+        for call in calls:
+            with self._lock:
+                if call not in self._calls:  # cancelled, or failed in another thread
+                    continue
+                self._calls.remove(call)
+            if not call.future.set_running_or_notify_cancel():
+                continue
+            if error is not None or call.job is None:
+                call.future.set_exception(error)
+            else:
+                call.future.set_result(call.job.scores())
+
+
+def _batch(call: _Call, model: Model, job: Job, ready: Sequence[_Call]) -> list[tuple[_Call, Job, list[int]]]:
+    """The next batch of `call`, with those of others that fit into it."""
+    rows = job.take()
+    batch = [(call, job, rows)]
+    if len(ready) <= model.engine.streams:
+        return batch  # there is a thread for each
+    count, longest = len(rows), model.length(job.pairs[rows[0]])
+    shortest = longest
+    for other in ready:
+        if other is call or other.model is not model or other.job is None or not other.job.batches:
+            continue
+        rows = other.job.batches[0]
+        its = model.length(other.job.pairs[rows[0]])
+        low, high = min(shortest, its), max(longest, its)
+        if low >= high * _ABOUT_AS_LONG and (count + len(rows)) * high <= model.engine.budget:
+            batch.append((other, other.job, other.job.take()))
+            count, longest, shortest = count + len(rows), high, low
+    return batch

@@ -1,0 +1,179 @@
+"""From settings to a loaded model: which files, and which engine."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from ksdk_rerank.engines.engine import Backend, Settings
+from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu, short_of_memory
+from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
+from ksdk_rerank.models import EMBEDDED
+
+if TYPE_CHECKING:
+    from ksdk_rerank.engines.engine import Engine
+    from ksdk_rerank.engines.files import Files
+    from ksdk_rerank.engines.scoring import Model
+
+__all__ = ["load", "model_of"]
+
+_ONNX_FILES = ("tokenizers", "huggingface_hub", "numpy")
+_NEEDS = {
+    "openvino": ("openvino", *_ONNX_FILES),
+    "onnx": ("onnxruntime", *_ONNX_FILES),
+    "torch": ("sentence_transformers",),
+}
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What torch loads; a folder that `export` wrote holds none of it."""
+_EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
+
+
+def load(settings: Settings) -> Model:
+    """Load what `settings` describe. The engine follows from them, what is installed and what the model offers.
+
+    Raises:
+        MissingExtra: no engine that these settings allow is installed.
+        ModelNotFound: the model is neither here nor to be had.
+        HubUnreachable: it is not here, and the hub cannot be asked.
+        UnsupportedModel: it is not a cross-encoder with one logit, or offers nothing to an engine that is installed.
+        InferenceFailed: there is not enough memory for it.
+        ModelError: a file of it is damaged, or an engine cannot load it.
+    """
+    try:
+        return _load(settings)
+    except RerankError:
+        raise
+    except BaseException as error:  # the last resort: those who know the file or the setting at fault say so earlier
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):  # of libraries in Rust
+            raise
+        said = f"{settings.model} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
+        if short_of_memory(error):
+            raise InferenceFailed(f"{said}; free memory, or use a smaller model or dtype") from error
+        raise ModelError(f"{said}; fetch or export the model again, or try another backend") from error
+
+
+def _load(settings: Settings) -> Model:
+    wanted = _wanted(settings)
+    if settings.model == EMBEDDED or settings.onnx_file is not None:
+        wanted = tuple(backend for backend in wanted if backend != "torch")
+        if not wanted:
+            what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
+            raise UnsupportedModel(
+                f'{what} is for the engines "onnx" and "openvino", and these settings ask for torch on this machine;'
+                " leave backend, dtype and device as they are by default"
+            )
+    installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
+    if not installed:
+        raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
+
+    from ksdk_rerank.engines.files import locate
+    from ksdk_rerank.engines.model_config import check_head, window
+    from ksdk_rerank.engines.reading import read_json, read_list
+
+    files = locate(settings)
+    config = read_json(files.find("config.json"))
+    check_head(config, settings.model, read_list(files.find("modules.json")))
+    # Here for its checks: what an engine says of a damaged field does not always name it.
+    window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
+    if settings.backend is None:
+        installed = _fastest_first(installed, files, settings)
+        if not installed:
+            raise MissingExtra.of(_EXTRAS["onnx"], f"CrossEncoderReranker({settings.model!r})")
+    return model_of(_engine(installed, files, settings), files, settings)
+
+
+def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
+    """An engine together with what the model's files say of its window and its padding."""
+    from ksdk_rerank.engines.model_config import pad_id, window
+    from ksdk_rerank.engines.pairs import check_pair
+    from ksdk_rerank.engines.reading import read_json
+    from ksdk_rerank.engines.scoring import Model
+
+    config = read_json(files.find("config.json"))
+    tokenizer_config = read_json(files.find("tokenizer_config.json"))
+    check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
+    return Model(
+        engine,
+        name=settings.model,
+        max_length=window(config, tokenizer_config, settings.max_length, settings.model),
+        pad_id=pad_id(config, tokenizer_config, engine.tokenizer, settings.model),
+    )
+
+
+def _wanted(settings: Settings) -> tuple[Backend, ...]:
+    """The engines that may run this, in the order of preference."""
+    if settings.backend is not None:
+        return (settings.backend,)
+    if settings.trust_remote_code or settings.dtype == "float16":
+        return ("torch",)
+    if settings.dtype == "int8":
+        return ("onnx",)
+    if settings.device not in (None, "cpu"):  # the usual onnxruntime package runs on nothing else
+        return ("torch",) if settings.dtype == "bfloat16" else ("torch", "onnx")
+    if settings.dtype == "bfloat16":
+        return ("openvino", "torch") if has_bfloat16() else ("torch",)
+    if settings.dtype == "auto" and has_bfloat16():
+        return ("onnx", "openvino", "torch")  # _fastest_first decides between the first two
+    return ("onnx", "torch")
+
+
+def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
+    """`installed`, in the order that this machine and the model's files ask for.
+
+    On a GPU torch comes first. OpenVINO in bfloat16 is 2.5 to 3 times as fast as float32 by onnxruntime, so it comes
+    before onnx if the model has no int8 file. If it has one, OpenVINO is left out: int8 by onnxruntime is as fast with
+    matrix units (AMX), faster without (`benchmarks/latency.py`, 2026-11-25), and has no telemetry to switch off.
+    """
+    others: list[Backend] = [backend for backend in installed if backend != "torch"]
+    on_gpu = installed[0] == "torch" or (settings.device is None and "torch" in installed and has_gpu())
+    if on_gpu and others:
+        if any(files.find(name) for name in _WEIGHTS):
+            return ["torch", *others]
+        installed = others
+    if "openvino" not in installed or settings.dtype != "auto":
+        return installed
+    from ksdk_rerank.engines.graphs import offers_int8
+
+    without: list[Backend] = [backend for backend in installed if backend != "openvino"]
+    return without if offers_int8(files, settings) else ["openvino", *without]
+
+
+def _install_first(wanted: tuple[Backend, ...]) -> Backend:
+    """What to advise: the extra that most models and machines are fine with."""
+    return "onnx" if "onnx" in wanted else wanted[-1]
+
+
+def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engine:
+    for backend in installed:
+        if backend == "torch":
+            from ksdk_rerank.engines.torch import TorchEngine
+
+            return TorchEngine(files, settings)
+        from ksdk_rerank.engines.graphs import find_model
+
+        name = find_model(files, settings, backend)
+        if name is None:
+            continue
+        if backend == "openvino":
+            from ksdk_rerank.engines.openvino import OpenVinoEngine
+
+            return OpenVinoEngine(name, files, settings)
+        from ksdk_rerank.engines.onnx import OnnxEngine
+
+        return OnnxEngine(name, files, settings)
+    if files.failure is not None:  # what is missing may be on the hub
+        raise files.failure
+    raise _unsupported(files, settings)
+
+
+def _unsupported(files: Files, settings: Settings) -> ModelError:
+    """No engine that is installed can run what the model offers."""
+    from ksdk_rerank.engines.graphs import missing
+
+    said = missing(files, settings)
+    if settings.onnx_file is not None:
+        return ModelNotFound(said) if files.find(settings.onnx_file) is None else UnsupportedModel(said)
+    return UnsupportedModel(
+        f"{said}; no other engine may run it. Write one with: ksdk-rerank export {settings.model} FOLDER, then pass"
+        ' that folder; or pip install "ksdk-rerank[torch]" and use backend="torch"'
+    )

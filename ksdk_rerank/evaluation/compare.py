@@ -1,0 +1,289 @@
+"""`evaluate`: the first stage's order and each reranker's, side by side on the same candidates."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+from ksdk_rerank._arguments import integer, number
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.compose._forgiving import Forgiving, Store
+from ksdk_rerank.errors import RerankError
+from ksdk_rerank.evaluation.bootstrap import intervals
+from ksdk_rerank.evaluation.ids import by_id, id_of
+from ksdk_rerank.evaluation.metrics import Measure, measure_for
+from ksdk_rerank.evaluation.qrels import Answers, Grades, Judged, JudgedById, judgements_by_id
+from ksdk_rerank.evaluation.records import (
+    Comparison,
+    EvaluatedQuery,
+    EvaluatedReranker,
+    Evaluation,
+    Latency,
+    RankedQuery,
+)
+from ksdk_rerank.evaluation.run import Asked, Question, ask
+from ksdk_rerank.knowledgesdk.search_results import SearchHit
+from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.results import Failure
+
+__all__ = ["Contender", "Progress", "contenders_among", "evaluate"]
+
+Progress = Callable[[str, int, int], None]
+"""Told which reranker is at work, how many of its queries are done, and of how many."""
+
+_MOST_EXAMPLES = 3  # ids of each side in an error
+_EQUAL = 1e-9  # metrics that differ by less are the same but for the order of the sums
+
+
+def evaluate(
+    rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker],
+    queries: Mapping[str, str],
+    candidates: Mapping[str, Sequence[SearchHit]],
+    judgements: Grades | Answers,
+    metrics: Sequence[str] = ("nDCG@10", "MRR@10", "P@1", "R@5"),
+    *,
+    titles: bool = True,
+    store: Store | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure whether reranking helps: every reranker orders the same candidates as the first stage.
+
+    Args:
+        rerankers: rerankers, or names for `load_reranker`; a mapping gives them labels of your own. We close those
+            that we load.
+        queries: what is asked, as {id: text}.
+        candidates: what the first stage found for each query, best first, as `KnowledgeSDKClient.search` returns it.
+            A query that is missing here found nothing, and scores 0.
+        judgements: what is relevant: `{query id: {document id: grade}}` (TREC qrels) or `{query id: [answer, ...]}`
+            (ids, pages or parts of addresses, see `answers_to`; each answer counts once, at its first section). A
+            query with nothing relevant is left out, unasked, and named in the result. Ids are compared as text, so 7
+            is "7", and grades are whole numbers of any type.
+        metrics: names of `ir-measures`; the first one leads in tables and pictures.
+        titles: whether rerankers read a candidate's title in a line above its text.
+        store: where answers are kept and looked up, such as a `DiskStore`: nothing is asked twice. Times come from the
+            call that was made. A store that fails costs a warning, and the answer is asked for again.
+        confidence: of the intervals.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap. The same input and seed give the same numbers, times apart.
+        progress: called after each query.
+
+    Returns:
+        The first stage's row and one a reranker. A reranker that fails is a row that says why: its metrics are over the
+        queries that it answered, compared with the first stage on the same ones. It is asked no more after an error
+        that no other query would mend (a missing key, say) or three in a row.
+
+    Raises:
+        ValueError: an unknown query id, a blank query, a candidate twice, a grade that is no whole number or beyond 32
+            bits, nothing relevant at all, no judged document among the candidates, or no such metric or reranker. All
+            of this is found out before anything is asked.
+        MissingExtra: `pip install "ksdk-rerank[evaluate]"`.
+    """
+    confidence = number("confidence", confidence)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
+    resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
+    contenders = contenders_among(rerankers)
+    store = Forgiving.around(store)
+    queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
+    known_of = judgements_by_id(judgements)
+    _check(queries, candidates, known_of)
+    left_out = _left_out(queries, known_of)
+    ids = [query for query in queries if query not in left_out]
+    if not ids:
+        raise ValueError("nothing can be measured: no query has anything relevant to it; check the judgements' ids")
+    hits = {query: tuple(candidates.get(query, ())) for query in ids}
+    if not any(hits.values()):
+        raise ValueError("nothing can be measured: no judged query has a candidate; check the candidates' query ids")
+    judged = [Judged(hits[query], known_of[query]) for query in ids]
+    if not any(known.has_a_candidate for known in judged):
+        raise ValueError(
+            f"nothing can be measured: no judged document is among the candidates; judged are"
+            f" {_examples(id for known in judged for id in known.judged)}, and candidates are"
+            f" {_examples(name for known in judged for name in known.candidates)};"
+            " check that both name documents in the same way"
+        )
+    table = _Table(ids, measure_for(metrics, judged), tuple(metrics), confidence, resamples, seed)
+    first_stage = table.first_stage([hits[query] for query in ids])
+    questions = [(queries[query], [_text(hit, titles) for hit in hits[query]]) for query in ids]
+    return Evaluation(
+        metrics=tuple(metrics),
+        queries=tuple(
+            EvaluatedQuery(query, queries[query], hits[query], known.grades(), known.missed())
+            for query, known in zip(ids, judged, strict=True)
+        ),
+        first_stage=first_stage,
+        rerankers=tuple(table.row(who.label, who.asked(questions, store, progress), first_stage) for who in contenders),
+        left_out=left_out,
+        confidence=confidence,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A reranker that takes part, or the error because of which there is none."""
+
+    label: str
+    reranker: Reranker | RerankError
+    ours: bool  # to close
+
+    def asked(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Asked:
+        """What it answers to all `questions`."""
+        if isinstance(self.reranker, RerankError):
+            failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
+            return Asked(failures={0: failure}, not_asked=len(questions) - 1)
+        done = 0
+
+        def answered() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(self.label, done, len(questions))
+
+        try:
+            return ask(self.reranker, questions, store=store, answered=answered)
+        finally:
+            if self.ours:
+                self.reranker.close()
+
+
+def contenders_among(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker]) -> list[Contender]:
+    """The rerankers by their labels; `ValueError` where there is none, one twice, or a name that is nobody's."""
+    if isinstance(rerankers, str):
+        raise TypeError(f"rerankers must be a sequence or a mapping, got one name; write [{rerankers!r}]")
+    if isinstance(rerankers, Mapping):
+        named = list(rerankers.items())
+    else:
+        named = [(who if isinstance(who, str) else who.name, who) for who in rerankers]
+        seen = Counter(label for label, _ in named)
+        named = [(label if seen[label] == 1 or isinstance(who, str) else repr(who), who) for label, who in named]
+        if twice := [label for label, times in Counter(label for label, _ in named).items() if times > 1]:
+            raise ValueError(f"{twice[0]} is given twice; leave one out, or pass a mapping with labels of your own")
+    if not named:
+        raise ValueError('there is no reranker to evaluate; name at least one, such as "lexical"')
+    contenders = []
+    for label, who in named:
+        try:
+            contenders.append(Contender(label, load_reranker(who), ours=isinstance(who, str)))
+        except RerankError as error:  # no key, or a package that is not installed; a wrong name is a ValueError
+            contenders.append(Contender(label, error, ours=False))
+    return contenders
+
+
+def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: JudgedById) -> None:
+    """Find out what cannot be right before anything is asked."""
+    for query, text in queries.items():
+        if not text.strip():
+            raise ValueError(f"the query {query!r} is blank; give it a text or leave it out")
+    for given, name in ((candidates, "candidates"), (judgements, "judgements")):
+        if unknown := [query for query in given if query not in queries]:
+            more = f" (and {len(unknown) - 1} more)" if unknown[1:] else ""
+            raise ValueError(
+                f"{name}: the query {unknown[0]!r} is not among the queries{more}; check that both belong together"
+            )
+    for query, hits in candidates.items():
+        if repeated := [id for id, times in Counter(id_of(hit.id) for hit in hits).items() if times > 1]:
+            raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; leave one out")
+
+
+def _examples(ids: Iterable[str]) -> str:
+    """The first few of `ids`."""
+    first = list(islice(dict.fromkeys(ids), _MOST_EXAMPLES + 1))
+    more = ", ..." if first[_MOST_EXAMPLES:] else ""
+    return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
+
+
+def _left_out(queries: Mapping[str, str], judgements: JudgedById) -> dict[str, str]:
+    reasons = {}
+    for query in queries:
+        judged = judgements.get(query)
+        if not judged:
+            reasons[query] = "not judged"
+        elif isinstance(judged, Mapping) and max(judged.values()) <= 0:
+            reasons[query] = "nothing is relevant"
+    return reasons
+
+
+def _text(hit: SearchHit, titles: bool) -> str:
+    return f"{hit.title}\n{hit.text}" if titles and hit.title else hit.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Makes rows: what was asked of every reranker is here, so that all are measured alike."""
+
+    ids: Sequence[str]
+    measure: Measure
+    metrics: Sequence[str]
+    confidence: float
+    resamples: int
+    seed: int
+
+    def first_stage(self, hits: Sequence[Sequence[SearchHit]]) -> EvaluatedReranker:
+        orders = [tuple(range(len(found))) for found in hits]
+        ranked = {
+            query: RankedQuery(order, tuple(_finite(hit.score) for hit in found), values)
+            for query, order, found, values in zip(self.ids, orders, hits, self.measure(orders), strict=True)
+        }
+        means = {metric: fmean(one.values[metric] for one in ranked.values()) for metric in self.metrics}
+        compared = {metric: Comparison(mean, mean, None, 0, 0, len(ranked)) for metric, mean in means.items()}
+        return EvaluatedReranker("first stage", compared, ranked)
+
+    def row(self, label: str, asked: Asked, first_stage: EvaluatedReranker) -> EvaluatedReranker:
+        orders: list[tuple[int, ...]] = [()] * len(self.ids)
+        for position, answer in asked.answers.items():
+            orders[position] = answer.indices
+        measured = self.measure(orders)
+        ranked = {
+            self.ids[position]: RankedQuery(answer.indices, answer.scores, measured[position], answer.seconds)
+            for position, answer in asked.answers.items()
+        }
+        timed = [answer for answer in asked.answers.values() if answer.indices]
+        return EvaluatedReranker(
+            name=label,
+            metrics=self._compared(ranked, first_stage) if ranked else {},
+            queries=ranked,
+            latency=Latency.of(
+                [answer.seconds for answer in timed if not answer.first],
+                next((answer.seconds for answer in timed if answer.first), None),
+            ),
+            usage=asked.usage,
+            truncated=sum(answer.truncated for answer in asked.answers.values()),
+            fallbacks=sum(answer.fell_back for answer in asked.answers.values()),
+            failures={self.ids[position]: failure for position, failure in asked.failures.items()},
+            not_asked=asked.not_asked,
+        )
+
+    def _compared(self, ranked: Mapping[str, RankedQuery], first: EvaluatedReranker) -> dict[str, Comparison]:
+        pairs = {
+            metric: [(one.values[metric], first.queries[query].values[metric]) for query, one in ranked.items()]
+            for metric in self.metrics
+        }
+        differences = {metric: [new - old for new, old in pairs[metric]] for metric in self.metrics}
+        known = intervals(
+            list(differences.values()), confidence=self.confidence, resamples=self.resamples, seed=self.seed
+        )
+        compared = {}
+        for metric, interval in zip(self.metrics, known, strict=True):
+            wins = sum(difference > _EQUAL for difference in differences[metric])
+            losses = sum(difference < -_EQUAL for difference in differences[metric])
+            compared[metric] = Comparison(
+                value=fmean(new for new, _ in pairs[metric]),
+                first_stage=fmean(old for _, old in pairs[metric]),
+                interval=interval,
+                wins=wins,
+                losses=losses,
+                ties=len(ranked) - wins - losses,
+            )
+        return compared
+
+
+def _finite(score: float | None) -> float | None:
+    """A first stage's score as JSON can hold it: numpy's become Python's, and what is no number None."""
+    return None if score is None or not math.isfinite(score) else float(score)

@@ -1,0 +1,233 @@
+"""Collections in the field's own formats: TREC qrels and runs, BEIR folders."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from collections.abc import Collection as Ids
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ksdk_rerank._arguments import integer
+from ksdk_rerank.evaluation.ids import by_id, id_of
+from ksdk_rerank.evaluation.lines import Line, lines_of, shortened
+from ksdk_rerank.knowledgesdk.search_results import SearchHit
+
+__all__ = ["Collection", "read_beir", "read_corpus", "read_qrels", "read_queries", "read_run"]
+
+T = TypeVar("T")
+
+_QRELS = ("qrels.tsv", "qrels/test.tsv")
+_GRADE_HEADINGS = {"score", "grade", "relevance", "rel", "label"}
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Queries, candidates and judgements, as `evaluate` takes them."""
+
+    queries: Mapping[str, str]
+    candidates: Mapping[str, tuple[SearchHit, ...]]
+    judgements: Mapping[str, Mapping[str, int]]
+
+
+def read_beir(
+    folder: str | os.PathLike[str],
+    run: str | os.PathLike[str],
+    *,
+    qrels: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+) -> Collection:
+    """Read a folder in BEIR's layout, with the candidates of a TREC run.
+
+    Args:
+        folder: holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels.tsv` or
+            `qrels/test.tsv`.
+        run: the first stage's candidates, a TREC run; only their texts are kept in memory.
+        qrels: judgements from another file, BEIR's or TREC's.
+        limit: candidates a query at most; None takes all.
+
+    Files may be gzipped (`.gz`). Queries that are neither judged nor in the run are left out. A malformed document or
+    query matters only if what is needed is not found in the other lines.
+
+    Raises:
+        ValueError: a line that is needed is malformed, or the run names a query or document that is nowhere; with file
+            and line.
+        OSError: a file cannot be read.
+    """
+    folder = Path(folder)
+    judgements = read_qrels(qrels if qrels is not None else _existing(folder, *_QRELS))
+    ranked = _ranked(run, limit)
+    documents = {hit.document for hits in ranked.values() for hit in hits}
+    corpus = _read(_existing(folder, "corpus.jsonl"), _hit, only=documents)
+    queries = _read(_existing(folder, "queries.jsonl"), _query, only={*judgements, *ranked})
+    return Collection(queries, _candidates(ranked, corpus, queries), judgements)
+
+
+def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
+    """Read judgements as {query id: {document id: grade}}, from either of two formats.
+
+    q1 0 d17 2                           TREC: query, iteration, document, grade, split at white space or tabs
+    query-id<tab>corpus-id<tab>score     BEIR: this heading, then such lines
+    q1<tab>d17<tab>2
+
+    Lines that begin with `#` are comments. Quotation marks around what stands between tabs are taken off, and ids are
+    in Unicode's composed form (NFC). A grade is a whole number, `1.0` too, of at most 32 bits.
+    """
+    judgements: dict[str, dict[str, int]] = {}
+    first = True
+    for line in lines_of(path):
+        if line.says_nothing:
+            continue
+        columns = line.columns(3, 4)
+        heading = first and columns[-1].lower() in _GRADE_HEADINGS
+        first = False
+        if heading:
+            continue
+        if len(columns) not in (3, 4):
+            raise line.wrong(f"there are {len(columns)} columns; write query, 0, document, grade (or BEIR's three)")
+        query, document, grade = id_of(columns[0]), id_of(columns[-2]), line.grade(columns[-1])
+        if not (query and document):
+            raise line.wrong(f"the {'document' if query else 'query'} has no id; add it")
+        known = judgements.setdefault(query, {})
+        if known.setdefault(document, grade) != grade:
+            raise line.wrong(f"{document!r} has another grade for {query!r} above, {known[document]}; keep one")
+    if not judgements:
+        raise ValueError(f"{path}: there is no judgement; write lines such as: q1 0 d17 1")
+    return judgements
+
+
+def read_queries(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read `queries.jsonl`, lines such as {"_id": "q1", "text": "..."}, as {id: text}."""
+    return _read(path, _query)
+
+
+def read_corpus(path: str | os.PathLike[str], *, only: Ids[str] | None = None) -> dict[str, SearchHit]:
+    """Read `corpus.jsonl`, lines such as {"_id": "d1", "title": "...", "text": "..."}; `only` these ids, or all.
+
+    With `only`, a malformed line matters only if one of these ids is not found in the other lines.
+    """
+    return _read(path, _hit, only=None if only is None else {id_of(id) for id in only})
+
+
+def _read(
+    path: str | os.PathLike[str], made: Callable[[Line, str], T], *, only: Ids[str] | None = None
+) -> dict[str, T]:
+    """What is `made` of each line, by its id."""
+    found: dict[str, T] = {}
+    unreadable: ValueError | None = None
+    for line in lines_of(path):
+        try:
+            id = line.id_in("_id", "id")
+        except ValueError as error:
+            if only is None:
+                raise
+            unreadable = unreadable or error
+            continue
+        if only is not None and id not in only:
+            continue
+        if id in found:
+            raise line.wrong(f"the id {id!r} is there twice; keep one")
+        found[id] = made(line, id)
+    if unreadable is not None and only is not None and any(id not in found for id in only):
+        raise unreadable
+    return found
+
+
+def _query(line: Line, id: str) -> str:
+    return line.text_in("text", "query", "question")
+
+
+def _hit(line: Line, id: str) -> SearchHit:
+    title, text, url = (line.fields.get(name) for name in ("title", "text", "url"))
+    if not isinstance(text, str):  # a blank one is fine: public collections do hold empty documents
+        raise line.wrong(f"'text' is {shortened(text)}, not a text; correct it")
+    return SearchHit(
+        id, text, title if isinstance(title, str) and title else None, url if isinstance(url, str) else None
+    )
+
+
+def read_run(
+    path: str | os.PathLike[str], corpus: Mapping[str, SearchHit], *, limit: int | None = None
+) -> dict[str, tuple[SearchHit, ...]]:
+    """Read the candidates of a TREC run, lines such as `q1 Q0 d17 1 12.5 bm25`, with the texts of `corpus`.
+
+    Best first is by score, as in trec_eval, then by rank, then by line. Lines that begin with `#` are comments. A
+    document that is there twice for a query, a second system's tag, or a score that is no finite number is an error.
+    """
+    return _candidates(_ranked(path, limit), by_id(corpus, "corpus"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    line: Line
+    document: str
+    rank: int
+    score: float
+
+
+def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_Place]]:
+    if limit is not None:
+        limit = integer("limit", limit, or_none=True, advice="use None for all candidates")
+    found: dict[str, dict[str, _Place]] = {}
+    system: tuple[str, int] | None = None
+    for line in lines_of(path):
+        if line.says_nothing:
+            continue
+        columns = line.columns(6)
+        if len(columns) != 6:
+            raise line.wrong(f"there are {len(columns)} columns; write query, Q0, document, rank, score, tag")
+        query, _, document, rank, score, tag = columns
+        query, document = id_of(query), id_of(document)
+        if not (query and document):
+            raise line.wrong(f"the {'document' if query else 'query'} has no id; add it")
+        system = system or (tag, line.number)
+        if tag != system[0]:
+            raise line.wrong(
+                f"the run of a second system begins here, {tag!r} after {system[0]!r} in line {system[1]};"
+                " keep one system in a file"
+            )
+        try:
+            value = float(score)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise line.wrong(f"the score is {shortened(score)}, not a finite number; correct it")
+        places = found.setdefault(query, {})
+        if document in places:
+            raise line.wrong(f"{document!r} is there twice for {query!r}, first in line {places[document].line.number}")
+        places[document] = _Place(line, document, line.integer(rank, "the rank"), value)
+    if not found:
+        raise ValueError(f"{path}: there is no candidate; write lines such as: q1 Q0 d17 1 12.5 bm25")
+    return {
+        query: sorted(places.values(), key=lambda place: (-place.score, place.rank))[:limit]
+        for query, places in found.items()
+    }
+
+
+def _candidates(
+    ranked: Mapping[str, list[_Place]], corpus: Mapping[str, SearchHit], queries: Ids[str] | None
+) -> dict[str, tuple[SearchHit, ...]]:
+    candidates = {}
+    for query, places in ranked.items():
+        if queries is not None and query not in queries:
+            raise places[0].line.wrong(f"the query {query!r} is not among the queries; check that both belong together")
+        hits = []
+        for place in places:
+            if place.document not in corpus:
+                raise place.line.wrong(
+                    f"the document {place.document!r} is not in the corpus; check that both belong together"
+                )
+            known = corpus[place.document]
+            hits.append(SearchHit(known.id, known.text, known.title, known.source, place.score, known.metadata))
+        candidates[query] = tuple(hits)
+    return candidates
+
+
+def _existing(folder: Path, *names: str) -> Path:
+    for name in names:
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.exists():
+                return path
+    raise FileNotFoundError(f"{folder} has no {' or '.join(names)}; BEIR's layout is needed")

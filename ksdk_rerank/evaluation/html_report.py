@@ -1,0 +1,145 @@
+"""An `Evaluation` as one HTML page that needs no network: the template and its parts are in the folder `report`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections import Counter
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from ksdk_rerank._version import __version__
+from ksdk_rerank.evaluation.tables import plain, summary
+from ksdk_rerank.knowledgesdk.search_results import SearchHit
+
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation.records import Comparison, EvaluatedReranker, Evaluation
+
+__all__ = ["as_html"]
+
+_SCRIPTS = ("drawing.js", "overview.js", "questions.js", "candidates.js", "page.js")
+_LONGEST_TEXT = 2000  # characters of a document on the page
+_MOST_DETAILED = 300  # questions with their candidates on the page; the numbers are there for all
+_IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+def as_html(evaluation: Evaluation, title: str) -> str:
+    """The page. What comes from outside is in it as JSON, and reaches the page as text only.
+
+    The page's own script and style are named by their hashes in its Content-Security-Policy, so that nothing else runs
+    or loads even if something slipped through.
+    """
+    folder = files(__package__) / "report"
+    style = (folder / "report.css").read_text(encoding="utf-8")
+    parts = "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    script = f'\n(() => {{\n"use strict";\n{parts}}})();\n'
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+    filled = {
+        "policy": policy,
+        "title": html.escape(title),
+        "style": style,
+        "table": html.escape(plain(evaluation)),
+        "version": html.escape(__version__),
+        "data": json.dumps(_data(evaluation)).translate(_IN_SCRIPT),
+        "script": script,
+    }
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    pieces = page.split("%%")  # text, name, text, name, ...: what is filled in is not looked at again
+    return "".join(filled[piece] if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _data(evaluation: Evaluation) -> dict[str, Any]:
+    documents: dict[tuple[str, str | None, str | None, str], int] = {}
+    detailed = _most_telling(evaluation)
+    queries = []
+    for query in evaluation.queries:
+        first = evaluation.first_stage.queries[query.id]
+        ranked = [row.queries.get(query.id) for row in evaluation.rerankers]
+        about: dict[str, Any] = {
+            "id": query.id,
+            "text": query.text,
+            "values": [
+                None if one is None else [_short(one.values[metric]) for metric in evaluation.metrics]
+                for one in (first, *ranked)
+            ],
+            "detailed": query.id in detailed,
+        }
+        if about["detailed"]:
+            about |= {
+                "documents": [documents.setdefault(_document(hit), len(documents)) for hit in query.candidates],
+                "scores": [_short(score) for score in first.scores],
+                "grades": query.grades,
+                "missed": query.missed,
+                "orders": [None if one is None else one.indices for one in ranked],
+                "reranked": [None if one is None else [_short(score) for score in one.scores] for one in ranked],
+            }
+        queries.append(about)
+    return {
+        "metrics": evaluation.metrics,
+        "confidence": f"{100 * evaluation.confidence:.4g}\u00a0%",
+        "summary": summary(evaluation),
+        "rows": [_row(row) for row in (evaluation.first_stage, *evaluation.rerankers)],
+        "queries": queries,
+        "documents": [
+            {"id": id, "title": title, "source": source, "text": text} for id, title, source, text in documents
+        ],
+        "leftOut": [[reason, count] for reason, count in Counter(evaluation.left_out.values()).items()],
+    }
+
+
+def _most_telling(evaluation: Evaluation) -> set[str]:
+    """The questions whose candidates are shown: all, or those where the orders differ most."""
+
+    def gap(id: str) -> float:
+        first = evaluation.first_stage.queries[id].values[evaluation.metrics[0]]
+        values = [row.queries[id].values[evaluation.metrics[0]] for row in evaluation.rerankers if id in row.queries]
+        return max((abs(value - first) for value in values), default=0.0)
+
+    ids = [query.id for query in evaluation.queries]
+    return set(sorted(ids, key=gap, reverse=True)[:_MOST_DETAILED])
+
+
+def _document(hit: SearchHit) -> tuple[str, str | None, str | None, str]:
+    text = hit.text if len(hit.text) <= _LONGEST_TEXT else hit.text[:_LONGEST_TEXT] + " ..."
+    return hit.id, hit.title, hit.source, text
+
+
+def _row(row: EvaluatedReranker) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "metrics": [_compared(compared) for compared in row.metrics.values()],
+        "p50": row.latency.p50 if row.latency else None,
+        "p95": row.latency.p95 if row.latency else None,
+        "first": row.latency.first if row.latency else None,
+        "answered": len(row.queries),
+        "failure": row.failure,
+        "failed": len(row.failures),
+        "notAsked": row.not_asked,
+        "fallbacks": row.fallbacks,
+        "truncated": row.truncated,
+        "usage": list(row.usage.items()),
+    }
+
+
+def _compared(compared: Comparison) -> dict[str, Any]:
+    return {
+        "value": compared.value,
+        "first": compared.first_stage,
+        "interval": compared.interval,
+        "wins": compared.wins,
+        "losses": compared.losses,
+        "ties": compared.ties,
+    }
+
+
+def _short(number: float | None) -> float | None:
+    return None if number is None else round(number, 6)

@@ -1,0 +1,47 @@
+"""An `Evaluation` as JSON, for scripts and dashboards."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ksdk_rerank.evaluation.records import EvaluatedReranker, Evaluation
+
+__all__ = ["as_json"]
+
+
+def as_json(evaluation: Evaluation) -> str:
+    """All numbers and orders; documents by their ids."""
+    candidates = {query.id: [hit.id for hit in query.candidates] for query in evaluation.queries}
+    return json.dumps(
+        {
+            "metrics": evaluation.metrics,
+            "confidence": evaluation.confidence,
+            "first_stage": _row(evaluation.first_stage, candidates),
+            "rerankers": [_row(row, candidates) for row in evaluation.rerankers],
+            "queries": [
+                {
+                    "id": query.id,
+                    "text": query.text,
+                    "candidates": candidates[query.id],
+                    "grades": query.grades,
+                    "missed": query.missed,
+                }
+                for query in evaluation.queries
+            ],
+            "left_out": evaluation.left_out,
+        },
+        indent=1,
+        default=dict,
+    )
+
+
+def _row(row: EvaluatedReranker, candidates: dict[str, list[str]]) -> dict[str, Any]:
+    fields = dataclasses.asdict(row)
+    for metric, compared in row.metrics.items():
+        fields["metrics"][metric]["difference"] = compared.difference
+    for query, ranked in row.queries.items():
+        fields["queries"][query]["order"] = [candidates[query][index] for index in ranked.indices]
+    return fields

@@ -1,0 +1,173 @@
+"""Which candidates are relevant: by graded document ids, or by what a question should find."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from ksdk_rerank.evaluation.ids import by_id, grade_of, id_of
+from ksdk_rerank.knowledgesdk.search_results import SearchHit
+
+__all__ = ["Answers", "Grades", "Judged", "answers_to", "judgements_by_id"]
+
+Grades = Mapping[str, Mapping[str, int]]
+"""How relevant documents are, as {query id: {document id: grade}}; above 0 is relevant, more is better, and below 0 is
+not judged, as for trec_eval. Grades are whole numbers of at most 32 bits, and ids are compared as text."""
+
+Answers = Mapping[str, Sequence[str]]
+"""What each query should find, as {query id: [answer, ...]}; see `answers_to` for what an answer may be."""
+
+_BESIDE = r"[/#?&=.]"  # where one part of an address ends and the next begins
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+class Judged:
+    """What is known of one query's documents, in the ids that the metrics are worked out with.
+
+    An answer is found once, by the first candidate of an order that is one; further sections of the same page take up
+    their places but count no more. So what a candidate is worth depends on the order, and `run` says it for one.
+    Answers that name the same page are one answer.
+
+    Attributes:
+        judged: what is judged, as it was given.
+        candidates: what the candidates are called there: ids, or sources.
+        has_a_candidate: whether any candidate is judged at all, as relevant or not.
+        qrels: the grades.
+    """
+
+    def __init__(self, candidates: Sequence[SearchHit], judgements: Mapping[str, int] | Sequence[str]) -> None:
+        self.judged = tuple(judgements)
+        if isinstance(judgements, Mapping):
+            self.candidates = tuple(id_of(hit.id) for hit in candidates)
+            self.has_a_candidate = any(id in judgements for id in self.candidates)
+            self.qrels = {name: grade for name, grade in judgements.items() if grade >= 0}
+            self._names = [[id] if id in self.qrels else [] for id in self.candidates]
+        else:
+            self.candidates = tuple(hit.source or id_of(hit.id) for hit in candidates)
+            found = [answers_to(hit, judgements) for hit in candidates]
+            same = _one_page_once(judgements, found)
+            self.qrels = {same[answer]: 1 for answer in judgements}
+            self._names = [list(dict.fromkeys(same[answer] for answer in answers)) for answers in found]
+            self.has_a_candidate = any(found)
+
+    def grades(self) -> tuple[int, ...]:
+        """Each candidate's grade, 0 where it is not relevant or not judged."""
+        return tuple(max((self.qrels[name] for name in names), default=0) for names in self._names)
+
+    def missed(self) -> tuple[str, ...]:
+        """What is relevant but not among the candidates."""
+        found = {name for names in self._names for name in names}
+        return tuple(name for name, grade in self.qrels.items() if grade > 0 and name not in found)
+
+    def run(self, indices: Sequence[int]) -> list[str | None]:
+        """What the document at each place of an order is judged as; None where it is not, or was already."""
+        taken: set[str] = set()
+        counted: list[str | None] = []
+        for index in indices:
+            name = next((name for name in self._names[index] if name not in taken), None)
+            if name is not None:
+                taken.add(name)
+            counted.append(name)
+        return counted
+
+
+JudgedById = dict[str, Mapping[str, int] | Sequence[str]]
+"""What is known of each query."""
+
+
+def judgements_by_id(judgements: Grades | Answers) -> JudgedById:
+    """`judgements` with all ids as text and all grades as integers; a `ValueError` names what cannot be read."""
+    given: Mapping[str, Mapping[str, int] | Sequence[str]] = {**judgements}
+    return {query: _of_one(query, judged) for query, judged in by_id(given, "judgements").items()}
+
+
+def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> Mapping[str, int] | Sequence[str]:
+    if isinstance(judged, str):
+        raise TypeError(f"judgements[{query!r}] must be a list of answers, got one string; write [{judged!r}]")
+    if not isinstance(judged, Mapping):
+        return tuple(dict.fromkeys(map(id_of, judged)))
+    grades: dict[object, int] = {}
+    for document, grade in judged.items():
+        try:
+            grades[document] = grade_of(grade)
+        except ValueError as error:
+            raise ValueError(
+                f"judgements[{query!r}]: the grade of {document!r} is {grade!r:.80}, {error};"
+                " write whole numbers, 0 for what is not relevant"
+            ) from None
+    return by_id(grades, f"judgements[{query!r}]")
+
+
+def _one_page_once(answers: Sequence[str], found: Iterable[Sequence[str]]) -> dict[str, str]:
+    """For each of `answers` the first one that names the same page.
+
+    Two do if one is the other's address (`seats` and `https://x.com/billing/seats.md`), or the same candidates are
+    both (an id, and the page that has it).
+    """
+    candidates: dict[str, list[int]] = {answer: [] for answer in answers}
+    for place, names in enumerate(found):
+        for name in names:
+            candidates[name].append(place)
+    same: dict[str, str] = {}
+    of_candidates: dict[tuple[int, ...], str] = {(): ""}
+    of_name: dict[str, list[str]] = {}
+    for answer in candidates:
+        first = of_candidates.setdefault(tuple(candidates[answer]), answer) or answer
+        named = of_name.setdefault(_page(answer).stem, [])
+        if first == answer:
+            first = next((other for other in named if _is_page(other, answer) or _is_page(answer, other)), answer)
+        named.append(answer)
+        same[answer] = same.get(first, first)
+    return same
+
+
+def _is_page(answer: str, address: str) -> bool:
+    return _is(SearchHit(address, "", source=address), answer)
+
+
+def answers_to(hit: SearchHit, answers: Sequence[str]) -> list[str]:
+    """Those of `answers` that `hit` is.
+
+    An answer is one of:
+
+    - the hit's id, or its whole source;
+    - the name of its file or page: what stands behind the last slash of the source, with or without its suffix, without
+      `?...` and `#...`. `"rotate-a-key"` and `"rotate-a-key.md"` are `https://x.com/docs/rotate-a-key.md#steps`;
+    - a part of its address, which has a `/` or `#` in it and is made of whole segments: `"docs/rotate-a-key"` and
+      `"rotate-a-key.md#steps"` are that page too, `"docs/rotate"` is not.
+
+    Case counts. `http://` and `https://` do not, nor does a slash at the end, nor how accents are encoded (NFC or NFD).
+    """
+    return [answer for answer in answers if _is(hit, id_of(answer))]
+
+
+def _is(hit: SearchHit, answer: str) -> bool:
+    if answer == id_of(hit.id):
+        return True
+    if not hit.source:
+        return False
+    address = unicodedata.normalize("NFC", hit.source)
+    source, wanted = _SCHEME.sub("", address).rstrip("/"), _SCHEME.sub("", answer).rstrip("/")
+    if not wanted:
+        return False
+    if source == wanted:
+        return True
+    page = _page(address)
+    if wanted in (page.name, page.stem):
+        return True
+    if "/" not in answer and "#" not in answer:
+        return False
+    before = "" if wanted[0] in "/#" else f"(?:^|{_BESIDE})"
+    return re.search(f"{before}{re.escape(wanted)}(?:$|{_BESIDE})", source) is not None
+
+
+def _page(address: str) -> PurePosixPath:
+    """The path in an address."""
+    try:
+        path = urlsplit(address).path
+    except ValueError:  # such as "http://[draft/page.md"
+        path = _SCHEME.sub("", address).rstrip("/")
+    return PurePosixPath(unicodedata.normalize("NFC", unquote(path)))

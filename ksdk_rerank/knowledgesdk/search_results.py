@@ -1,0 +1,172 @@
+"""What a search found, read from any of the shapes that KnowledgeSDK's own clients read.
+
+Follows the vendor's clients (knowledgesdk-node of 2026-04-29, knowledgesdk-mcp and knowledgesdk-cli 0.3.0 of
+2026-05-08, PyPI knowledgesdk 0.2.0), which disagree on the shape of a reply. But: what none of them would read is an
+error here, never an empty result. A reply has hits with text, or is an empty list that nothing speaks against, or is a
+`ValueError` that quotes the service.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+from ksdk_rerank._text import encodable
+from ksdk_rerank.knowledgesdk._items import TEXT_FIELDS, fields_of
+from ksdk_rerank.knowledgesdk._reply import failure_in, joined, names_in, words_in
+
+__all__ = ["SearchHit", "SearchResults", "parse_results"]
+
+_LIST_FIELDS = ("hits", "results", "items")
+_log = logging.getLogger("ksdk_rerank")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One candidate of the first stage.
+
+    Attributes:
+        id: the item's id; if the service sends none, one derived from source and text, the same every time.
+        text: what there is to read, and to rerank. A text in parts is joined by line ends.
+        title: the item's title, or None.
+        source: the item's origin, usually a URL, or None.
+        score: the first stage's score, or None. Its range is not documented: compare it within one reply only.
+        metadata: everything else that the service sent, such as `category`, as JSON can write it.
+
+    The item's own fields come first. Its nested `metadata` object stands in for a title or source that it lacks, and is
+    part of `metadata` as a whole, under the names that it has there. If the item has another value under such a name,
+    that one stays, and the nested one is called `metadata.NAME`. Nothing is lost but embeddings.
+    """
+
+    id: str
+    text: str
+    title: str | None = None
+    source: str | None = None
+    score: float | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+    def metadata_beside(self, named: Mapping[str, object]) -> dict[str, object]:
+        """`metadata` together with what an adapter puts there under names of its own; None is left out.
+
+        If `metadata` has another value under one of those names, it is called `metadata.NAME`.
+        """
+        return joined({name: value for name, value in named.items() if value is not None}, self.metadata.items())
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResults(Sequence[SearchHit]):
+    """The hits of one search in the service's own order, best first.
+
+    Attributes:
+        hits: at most as many as asked for.
+        query: the query as the service understood it.
+        total: how many hits the service counts. Whether that includes more than it sent is not documented.
+    """
+
+    hits: tuple[SearchHit, ...]
+    query: str
+    total: int
+
+    @property
+    def texts(self) -> list[str]:
+        """The hits' texts, as `Reranker.rank` takes them."""
+        return [hit.text for hit in self.hits]
+
+    @overload
+    def __getitem__(self, position: int) -> SearchHit: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[SearchHit, ...]: ...
+    def __getitem__(self, position: int | slice) -> SearchHit | tuple[SearchHit, ...]:
+        return self.hits[position]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[SearchHit]:
+        return iter(self.hits)
+
+
+def parse_results(data: object, query: str, limit: int) -> SearchResults:
+    """Read a decoded reply; a `ValueError` says what is odd about one that cannot be read.
+
+    Items without any text are left out, and a warning says so, as long as others have text.
+    """
+    envelope = data if isinstance(data, dict) else {}
+    items, hits = _first_readable(_lists(data))
+    failure = failure_in(envelope)
+    total, said_query = envelope.get("total"), envelope.get("query")
+    counted = total if isinstance(total, int) and not isinstance(total, bool) else len(items)
+    if not hits and counted > 0:
+        failure = failure or f"total: {counted}"
+    if failure and not hits:
+        raise ValueError(f"it has no hits beside {failure}{_quoted(envelope, failure)}")
+    if failure:
+        _log.warning("a search found %d hits beside %s", len(hits), failure)
+    return SearchResults(
+        tuple(hits[:limit]),
+        query=encodable(said_query if isinstance(said_query, str) else query),
+        total=counted,
+    )
+
+
+def _lists(data: object) -> list[list[object]]:
+    if isinstance(data, list):
+        return [data]
+    if not isinstance(data, dict):
+        raise ValueError(f"the reply is {_kind(data)}, not an object or an array")
+    lists = [data[name] for name in _LIST_FIELDS if isinstance(data.get(name), list)]
+    if not lists:
+        wrong = [f"{name} is {_kind(data[name])}" for name in _LIST_FIELDS if name in data]
+        there = "; ".join(wrong) or f"none of {', '.join(_LIST_FIELDS)}, it has {names_in(data)}"
+        raise ValueError(f"the reply has no list of hits ({there}){_quoted(data)}")
+    return lists
+
+
+def _first_readable(lists: Sequence[list[object]]) -> tuple[list[object], list[SearchHit]]:
+    """The first of `lists` that has hits with text, or an empty one if all are empty."""
+    refused: ValueError | None = None
+    for items in filter(None, lists):
+        try:
+            return items, _hits(items)
+        except ValueError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
+    return [], []
+
+
+def _hits(items: list[object]) -> list[SearchHit]:
+    hits, without_text = [], []
+    for position, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ValueError(f"item {position} is {_kind(item)}, not an object")
+        try:
+            fields = fields_of(item)
+        except ValueError as error:
+            raise ValueError(f"item {position} cannot be read: {error}") from error
+        if fields is None:
+            without_text.append(item)
+        else:
+            hits.append(SearchHit(**fields))
+    if without_text:
+        said = (
+            f"{len(without_text)} of {len(items)} items have no text under {', '.join(TEXT_FIELDS)}"
+            f" (the first has {names_in(without_text[0])}){_quoted(without_text[0])}"
+        )
+        if not hits:
+            raise ValueError(said)
+        _log.warning("a search found more than it can show: %s", said)
+    return hits
+
+
+def _quoted(data: object, said: str = "") -> str:
+    """The service's own words for the end of a message that has `said` so far."""
+    words = words_in(data)
+    return f"; it says: {words}" if words and words not in said else ""
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "null", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tokenizers import Tokenizer, models
+
+from ksdk_rerank.engines.model_config import check_head, pad_id, window
+from ksdk_rerank.errors import ModelError, UnsupportedModel
+from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+
+ONE_LOGIT = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+
+
+@pytest.mark.parametrize(
+    "config", [ONE_LOGIT, {"architectures": ["NewForSequenceClassification"], "num_labels": 1}], ids=["names", "number"]
+)
+def test_a_cross_encoder_with_one_logit_passes(config: dict[str, object]) -> None:
+    check_head(config, "m")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({**ONE_LOGIT, "id2label": {"0": "a", "1": "b", "2": "c"}}, "org/m is a classifier with 3 labels"),
+        ({"architectures": ["BertForSequenceClassification"]}, "with 2 labels"),
+        ({"architectures": ["BertModel"]}, r"org/m .*BertModel.*embedding models \(bi-encoders\)"),
+        ({"architectures": ["Qwen3ForCausalLM"]}, r"language model \(Qwen3ForCausalLM\)"),
+    ],
+    ids=["three", "none", "embedding", "llm"],
+)
+def test_other_models_are_refused_by_name_with_advice(config: dict[str, object], message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=f"{message}.*use a cross-encoder with one logit"):
+        check_head(config, "org/m")
+
+
+@pytest.mark.parametrize(
+    ("config", "tokenizer_config", "max_length", "expected"),
+    [
+        ({"max_position_embeddings": 512}, {"model_max_length": 512}, 512, 512),
+        ({"max_position_embeddings": 512}, {}, 128, 128),
+        ({"max_position_embeddings": 8192}, {"model_max_length": 1e30}, 512, 512),
+        ({"max_position_embeddings": 514, "model_type": "xlm-roberta", "pad_token_id": 1}, {}, 1024, 512),
+        ({"max_position_embeddings": 514, "model_type": "roberta"}, {}, 1024, 512),
+        ({"max_position_embeddings": -1}, {"model_max_length": 256}, 512, 256),
+        ({}, {}, 512, 512),
+    ],
+)
+def test_the_window_is_the_smallest_limit(
+    config: dict[str, object], tokenizer_config: dict[str, object], max_length: int, expected: int
+) -> None:
+    assert window(config, tokenizer_config, max_length) == expected
+
+
+def test_the_padding_is_what_the_files_name_or_an_error() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 5, "[UNK]": 0}, unk_token="[UNK]"))
+    assert pad_id({"pad_token_id": 0}, {"pad_token": "[PAD]"}, tokenizer, "m") == 0
+    assert pad_id({"pad_token_id": None}, {"pad_token": "[PAD]"}, tokenizer, "m") == 5
+    assert pad_id({}, {"pad_token": {"content": "[PAD]"}}, tokenizer, "m") == 5
+    with pytest.raises(UnsupportedModel, match=r"m names no padding token.*add pad_token_id"):
+        pad_id({}, {}, tokenizer, "m")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"id2label": {"0": "LABEL_0"}},
+        {"num_labels": 1},
+        {"label2id": {"LABEL_0": 0}},
+        {"architectures": None, "num_labels": 1},
+        {"architectures": [], "id2label": {"0": "LABEL_0"}},
+        {
+            "architectures": ["OwnRanker"],
+            "auto_map": {"AutoModelForSequenceClassification": "own.OwnRanker"},
+            "num_labels": 1,
+        },
+    ],
+)
+def test_a_config_without_a_classifiers_architecture_passes_if_other_fields_say_one_logit(
+    config: dict[str, object],
+) -> None:
+    check_head(config, "m")
+
+
+MODULES = "sentence_transformers.models."
+
+
+@pytest.mark.parametrize(
+    ("config", "modules", "message"),
+    [
+        ({}, [], r'config\.json of org/m names neither an architecture nor labels, .*add "num_labels": 1'),
+        ({"num_labels": 2}, [], "org/m is a classifier with 2 labels"),
+        ({"architectures": ["BertForMaskedLM"]}, [], "names the architecture BertForMaskedLM, which gives no logit"),
+        (
+            {"architectures": ["ModernBertModel"]},
+            ["Transformer", "Pooling", "Dense", "LayerNorm", "Dense"],
+            r"is a modular cross-encoder of sentence-transformers \(Transformer, Pooling, Dense, LayerNorm, Dense\)",
+        ),
+        (
+            {"architectures": ["BertModel"]},
+            ["Transformer", "Pooling", "Normalize"],
+            r"is an embedding model \(bi-encoder\) of sentence-transformers \(Transformer, Pooling, Normalize\)",
+        ),
+        ({}, ["Transformer", "Pooling"], r"is an embedding model \(bi-encoder\)"),
+        ({"architectures": ["Qwen3ForCausalLM"]}, ["Transformer", "LogitScore"], "needs a prompt, which this version"),
+        ({}, ["Transformer", "LogitScore"], "language model .with the module LogitScore."),
+    ],
+)
+def test_a_refusal_says_what_the_files_say_and_no_more(
+    config: dict[str, object], modules: list[str], message: str
+) -> None:
+    with pytest.raises(UnsupportedModel, match=rf"{message}.*cross-encoder"):
+        check_head(config, "org/m", [{"type": MODULES + name, "path": ""} for name in modules])
+
+
+@pytest.mark.parametrize("modules", [["Transformer"], ["Transformer", "Pooling"]])
+def test_a_classifier_is_one_whatever_modules_stand_beside_it(modules: list[str]) -> None:
+    check_head(ONE_LOGIT, "m", [{"type": MODULES + name, "path": ""} for name in modules])
+
+
+@pytest.mark.parametrize("module", [7, {}, {"type": 7}])
+def test_modules_of_the_wrong_type_are_named(module: object) -> None:
+    with pytest.raises(ModelError, match=r"modules\.json of m is damaged: type is .*not a name"):
+        check_head(ONE_LOGIT, "m", [module])
+
+
+ENGINES = ["onnx", "openvino", "torch"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"architectures": None},
+        {"architectures": [], "id2label": None, "label2id": None, "num_labels": 1},
+        {"architectures": None, "id2label": None},
+    ],
+    ids=["id2label", "num_labels", "label2id"],
+)
+def test_a_folder_whose_config_names_no_architecture_scores_like_the_same_with_one(
+    make_model, tiny_bert: str, backend: str, fields: dict[str, object]
+) -> None:
+    pytest.importorskip({"onnx": "onnxruntime", "torch": "sentence_transformers"}.get(backend, backend))
+    folder = make_model(config=fields)
+    config = {
+        name: value for name, value in json.loads((folder / "config.json").read_text()).items() if value is not None
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    got, expected = (
+        CrossEncoderReranker(model, backend=backend, device="cpu", dtype="float32").score("the key", ["key"]).raw
+        for model in (str(folder), tiny_bert)
+    )
+    assert got == expected
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_an_encoder_without_a_head_gets_no_random_one(make_model) -> None:
+    pytest.importorskip("sentence_transformers")
+    folder = make_model(config={"architectures": None})
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'"classifier.', b'"nonesuch__.'))
+    with pytest.raises(UnsupportedModel, match="its weights hold no classification head"):
+        CrossEncoderReranker(str(folder), backend="torch").rank("the key", ["key"])

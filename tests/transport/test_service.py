@@ -1,0 +1,376 @@
+"""`HttpService`: deadlines, retries, errors and connections, against real servers on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from typing import Any
+
+import httpx
+import pytest
+
+from ksdk_rerank import Timeout, errors
+from ksdk_rerank._transport import retry
+from ksdk_rerank._transport.auth import ApiKey
+from ksdk_rerank._transport.service import HttpService
+from ksdk_rerank.testing import Fault, LocalServer, Reply, Request
+
+Call = Callable[..., Any]
+KEY = "sentinel-key-4711"
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer(lambda request: Reply.json({"echo": request.json()})) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_backoff", lambda state: 0.01)
+
+
+def service(**options: Any) -> HttpService:
+    key = ApiKey(KEY, service="Example", variables=["EXAMPLE_KEY"])
+    return HttpService("Example", **{"key": key, "timeout": 5.0, **options})
+
+
+def fails(call: Call, server: LocalServer, fault: Fault, *, times: int | None = None, **options: Any) -> Any:
+    """The error that a call to a server with `fault` ends in."""
+    with server.failing(fault, times=times), pytest.raises(errors.ServiceError) as caught:
+        call(service(**options).post, server.url, {})
+    return caught.value
+
+
+def test_the_body_goes_out_as_json_with_the_key_in_its_header(call: Call, server: LocalServer) -> None:
+    reply = call(service().post, f"{server.url}/path", {"text": "grün \ud83d"})
+    assert reply.data == {"echo": {"text": "grün ?"}}
+    request = server.requests[0]
+    assert (request.method, request.path) == ("POST", "/path")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"].startswith("ksdk-rerank/")
+
+
+def test_the_request_id_is_on_the_reply(call: Call, server: LocalServer) -> None:
+    assert call(service().post, server.url, {}).request_id == "req_1"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "advice"),
+    [
+        (301, errors.Redirected, "set base_url to the address it redirects to"),
+        (307, errors.Redirected, "set base_url to the address it redirects to"),
+        (400, errors.BadRequest, "correct it, sending it again cannot help"),
+        (401, errors.Unauthorized, "check the API key"),
+        (403, errors.Unauthorized, "check the API key"),
+        (404, errors.NotFound, "check base_url and the model's name"),
+        (405, errors.NotFound, "check base_url and the model's name"),
+        (413, errors.BadRequest, "correct it"),
+        (418, errors.NotFound, "check base_url"),
+        (422, errors.BadRequest, "correct it"),
+        (501, errors.NotFound, "check base_url"),
+    ],
+)
+def test_statuses_that_will_not_change_raise_at_once(
+    call: Call, server: LocalServer, status: int, error: type[errors.ServiceError], advice: str
+) -> None:
+    raised = fails(call, server, Fault(status=status, headers={"location": "http://127.0.0.1:1/"}))
+    assert type(raised) is error
+    assert raised.status == status
+    assert raised.service == "Example"
+    assert raised.request_id == "req_1"
+    assert str(raised).startswith(f"Example answered {status}: ")
+    assert advice in str(raised)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(408, errors.TimedOut), (429, errors.RateLimited)]
+    + [(status, errors.ServerError) for status in (500, 502, 503, 504, 520, 524, 529)],
+)
+def test_transient_statuses_are_tried_again_and_then_raised(
+    call: Call, server: LocalServer, status: int, error: type[errors.ServiceError]
+) -> None:
+    raised = fails(call, server, Fault(status=status), retries=2)
+    assert type(raised) is error
+    assert raised.status == status
+    assert len(server.requests) == 3
+
+
+def test_a_transient_failure_is_forgotten_once_an_attempt_succeeds(call: Call, server: LocalServer) -> None:
+    faults = [Fault(status=503), Fault(reset=True), None]
+    with server.failing(faults):
+        assert call(service().post, server.url, {}).data == {"echo": {}}
+    assert len(server.requests) == 3
+
+
+def test_no_retries_means_one_attempt(call: Call, server: LocalServer) -> None:
+    fails(call, server, Fault(status=503), retries=0)
+    assert len(server.requests) == 1
+
+
+def test_retry_after_seconds_are_waited_for(call: Call, server: LocalServer) -> None:
+    started = time.monotonic()
+    with server.failing(Fault(status=429, headers={"Retry-After": "0.6"}), times=1):
+        call(service().post, server.url, {})
+    assert 0.6 <= time.monotonic() - started < 3.0
+
+
+def test_a_retry_after_date_is_waited_for(call: Call, server: LocalServer) -> None:
+    date = formatdate(time.time() + 2, usegmt=True)  # dates have whole seconds: at least one remains
+    started = time.monotonic()
+    with server.failing(Fault(status=503, headers={"Retry-After": date}), times=1):
+        call(service().post, server.url, {})
+    assert 0.5 <= time.monotonic() - started < 4.0
+
+
+def test_a_retry_after_beyond_the_deadline_is_not_waited_for_but_told(call: Call, server: LocalServer) -> None:
+    started = time.monotonic()
+    raised = fails(call, server, Fault(status=429, headers={"Retry-After": "3600"}))
+    assert time.monotonic() - started < 1.0
+    assert raised.retry_after == 3600.0
+    assert "asks to wait 3600 s" in str(raised)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "nan", "inf", "Wed, 99 Nov"])
+def test_an_odd_retry_after_is_no_reason_to_fail_otherwise(call: Call, server: LocalServer, value: str) -> None:
+    raised = fails(call, server, Fault(status=429, headers={"Retry-After": value}), retries=1)
+    assert raised.retry_after in (None, 0.0)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"message": "Invalid API key", "error": "Unauthorized"}, "Invalid API key"),
+        ({"error": "Unauthorized"}, "Unauthorized"),
+        ({"error": {"message": "no such model"}}, "no such model"),
+        ({"detail": [{"msg": "field required"}, {"msg": "too long"}]}, "field required; too long"),
+        (["odd", "list"], "odd; list"),
+        (b"plain  text\nin two lines", "plain text in two lines"),
+        (b"<html><h1>Bad gateway</h1></html>", "Bad Request"),
+        (b"", "Bad Request"),
+        ({"statusCode": 400}, "Bad Request"),
+    ],
+)
+def test_an_error_says_what_the_service_said(call: Call, server: LocalServer, body: object, said: str) -> None:
+    raised = fails(call, server, Fault(status=400, body=body))
+    assert str(raised).startswith(f"Example answered 400: {said} (request id req_1); ")
+
+
+def test_a_long_error_body_is_trimmed(call: Call, server: LocalServer) -> None:
+    raised = fails(call, server, Fault(status=400, body=b"x" * 10_000))
+    assert len(raised.body) == 500
+    assert len(str(raised)) < 800
+
+
+def test_an_error_body_without_end_is_not_read_to_the_end(call: Call, server: LocalServer) -> None:
+    raised = fails(call, server, Fault(status=500, body=b"x", size=200_000_000), retries=0)
+    assert type(raised) is errors.ServerError
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        (Fault(body=b"<html>login</html>"), "sent a body that is not JSON"),
+        (Fault(body=b'{"cut": '), "sent a body that is not JSON"),
+        (Fault(body=b"\xff\xfe\xfa"), "sent a body that is not JSON"),
+        (Fault(body=b""), "sent an empty body"),
+        (Fault(status=204), "sent an empty body"),
+        (Fault(body=b"no gzip", headers={"content-encoding": "gzip"}), "cannot be decoded"),
+        (Fault(body=b" ", size=100_000_000), "sent more than 32 MiB"),
+    ],
+)
+def test_success_without_json_is_a_bad_reply(call: Call, server: LocalServer, fault: Fault, what: str) -> None:
+    raised = fails(call, server, fault)
+    assert type(raised) is errors.BadReply
+    assert what in str(raised)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(reset=True), Fault(cut_after="request"), Fault(cut_after=3), Fault(cut_after=3, reset=True)]
+)
+def test_a_broken_connection_is_tried_again_and_then_raised(call: Call, server: LocalServer, fault: Fault) -> None:
+    raised = fails(call, server, fault, retries=1)
+    assert type(raised) is errors.ConnectionFailed
+    assert raised.status is None
+    assert raised.__cause__ is not None
+    assert len(server.requests) == 2
+
+
+def test_a_refused_connection_and_an_unknown_host_are_connection_failures(call: Call) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        for address in (url, "http://no-such-host.invalid"):
+            with pytest.raises(errors.ConnectionFailed, match="check the address and the network"):
+                call(service(retries=1).post, address, {})
+
+
+def test_a_silent_server_runs_into_the_read_time_out(call: Call, server: LocalServer) -> None:
+    raised = fails(call, server, Fault(delay=30), timeout=Timeout(read=0.3, total=5), retries=1)
+    assert type(raised) is errors.TimedOut
+    assert isinstance(raised, TimeoutError)
+    assert "sent nothing for 0.3 s" in str(raised)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("fault", [Fault(drip_body=0.1), Fault(drip_headers=0.1), Fault(delay=30)])
+def test_the_total_deadline_holds_whatever_the_server_does(call: Call, server: LocalServer, fault: Fault) -> None:
+    started = time.monotonic()
+    raised = fails(call, server, fault, timeout=Timeout(total=0.7, read=10))
+    assert type(raised) is errors.TimedOut
+    assert "had not answered in full after 0.7 s" in str(raised)
+    assert 0.7 <= time.monotonic() - started < 1.2
+
+
+def test_the_total_deadline_spans_all_attempts(
+    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "_backoff", lambda state: 0.2)
+    started = time.monotonic()
+    raised = fails(call, server, Fault(status=503), timeout=0.7, retries=100)
+    assert type(raised) is errors.ServerError  # what went wrong is worth more than that time ran out
+    assert time.monotonic() - started < 1.2
+
+
+def test_the_key_is_masked_where_a_service_quotes_it(call: Call, server: LocalServer) -> None:
+    raised = fails(call, server, Fault(status=401, body={"message": f"no such key: {KEY}"}))
+    assert KEY not in str(raised)
+    assert KEY not in raised.body
+    assert "no such key: ****" in str(raised)
+
+
+def test_errors_keep_their_fields_through_pickle(call: Call, server: LocalServer) -> None:
+    raised = fails(call, server, Fault(status=429, headers={"Retry-After": "60"}))
+    copied = pickle.loads(pickle.dumps(raised))
+    assert type(copied) is errors.RateLimited
+    assert str(copied) == str(raised)
+    assert vars(copied) == vars(raised)
+
+
+def test_a_service_shows_no_key_in_repr_or_pickle_but_keeps_it_in_a_deepcopy() -> None:
+    original = service()
+    assert KEY not in repr(vars(original))
+    assert KEY.encode() not in pickle.dumps(original)
+    copied: Any = copy.deepcopy(original)
+    assert copied._key.get_secret_value() == KEY
+
+
+def test_connections_are_kept_alive(call: Call) -> None:
+    connections: set[str] = set()
+
+    class Counting(LocalServer):
+        def answer(self, request: Request) -> Reply:
+            connections.add(threading.current_thread().name)  # the server has a thread a connection
+            return Reply.json({})
+
+    with Counting() as server:
+        shared = service()
+        if call.__name__ == "<lambda>":
+            for _ in range(5):
+                shared.post(server.url, {})
+            shared.close()
+        else:
+
+            async def main() -> None:
+                for _ in range(5):
+                    await shared.apost(server.url, {})
+
+            asyncio.run(main())
+        assert len(server.requests) == 5
+        assert len(connections) == 1
+
+
+def test_one_service_works_from_one_event_loop_after_another(server: LocalServer) -> None:
+    shared = service()
+
+    async def main() -> None:
+        await asyncio.gather(*(shared.apost(server.url, {}) for _ in range(5)))
+
+    asyncio.run(main())
+    asyncio.run(main())
+    assert len(server.requests) == 10
+    assert not shared._clients
+
+
+def test_sync_calls_work_inside_a_running_event_loop_and_from_many_threads(server: LocalServer) -> None:
+    shared = service()
+
+    async def main() -> object:
+        return shared.post(server.url, {"n": 1}).data
+
+    assert asyncio.run(main()) == {"echo": {"n": 1}}
+    threads = [threading.Thread(target=shared.post, args=(server.url, {})) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(server.requests) == 17
+    shared.close()
+    shared.post(server.url, {})  # closing gives connections back; asking again takes new ones
+
+
+def test_a_program_that_made_a_call_by_host_name_ends_quietly(server: LocalServer) -> None:
+    url = server.url.replace("127.0.0.1", "localhost")  # a look-up runs on a thread of the loop's executor
+    code = f"from ksdk_rerank._transport.service import HttpService; print(HttpService('x').post({url!r}, {{}}).status)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "200\n", "")
+
+
+def test_a_cancelled_call_hangs_up(server: LocalServer) -> None:
+    async def main() -> None:
+        with server.failing(Fault(delay=30)):
+            task = asyncio.create_task(service().apost(server.url, {}))
+            while not server.requests:  # noqa: ASYNC110 - the server is on another thread
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    started = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - started < 5.0
+
+
+def test_a_client_factory_makes_the_clients_and_they_are_closed(call: Call, server: LocalServer) -> None:
+    made: list[httpx.AsyncClient] = []
+
+    def factory() -> httpx.AsyncClient:
+        made.append(httpx.AsyncClient(headers={"x-team": "search"}))
+        return made[-1]
+
+    shared = service(client_factory=factory)
+    call(shared.post, server.url, {})
+    shared.close()
+    assert server.requests[0].headers["x-team"] == "search"
+    assert [client.is_closed for client in made] == [True]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_without_end_or_sense_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match="must be a positive, finite number of seconds"):
+        service(timeout=timeout)
+
+
+@pytest.mark.parametrize("retries", [-1, 1.5, True])
+def test_retries_must_be_a_count(retries: Any) -> None:
+    with pytest.raises(ValueError, match=r"retries must be (an integer of )?at least 0"):
+        service(retries=retries)
+
+
+def test_a_malformed_url_is_a_value_error(call: Call) -> None:
+    with pytest.raises(ValueError, match="is not valid"):
+        call(service().post, "http://127.0.0.1:port", {})

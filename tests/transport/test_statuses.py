@@ -1,0 +1,419 @@
+"""What a status means, and that nothing which happens to its body changes that."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from typing import Any
+
+import httpx
+import pytest
+
+from ksdk_rerank import Fallback, TEIReranker, Timeout, errors
+from ksdk_rerank._transport import retry
+from ksdk_rerank._transport.failed_replies import retry_after_of
+from ksdk_rerank._transport.service import HttpService
+from ksdk_rerank.testing import Fault, LocalServer, Reply
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer(lambda request: Reply.json({})) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_backoff", lambda state: 0.01)
+
+
+def fails(call: Call, server: LocalServer, fault: Fault, **options: Any) -> Any:
+    """The error that a call to a server with `fault` ends in."""
+    service = HttpService("Example", **{"timeout": 20.0, "retries": 0, **options})
+    with server.failing(fault), pytest.raises(errors.ServiceError) as caught:
+        call(service.post, server.url, {})
+    return caught.value
+
+
+FINAL = {
+    400: (errors.BadRequest, "correct it"),
+    401: (errors.Unauthorized, "check the API key"),
+    402: (errors.QuotaExceeded, "check the account's balance and plan"),
+    403: (errors.Unauthorized, "check the API key"),
+    404: (errors.NotFound, "check base_url and the model's name"),
+    405: (errors.NotFound, "takes no POST; check base_url"),
+    406: (errors.NotFound, "offers no JSON; check base_url"),
+    407: (errors.Unauthorized, "a proxy on the way asks for a user name and password"),
+    410: (errors.NotFound, "this address was given up"),
+    411: (errors.BadRequest, "check the proxies"),
+    412: (errors.BadRequest, "see its documentation for this status"),
+    413: (errors.BadRequest, "fewer or shorter documents"),
+    414: (errors.NotFound, "check base_url"),
+    415: (errors.NotFound, "takes no JSON; check base_url"),
+    416: (errors.BadRequest, "see its documentation"),
+    417: (errors.BadRequest, "see its documentation"),
+    418: (errors.NotFound, "check base_url"),
+    422: (errors.BadRequest, "correct it"),
+    426: (errors.NotFound, "another protocol; check base_url, and https:// in it"),
+    428: (errors.BadRequest, "see its documentation"),
+    431: (errors.BadRequest, "the headers are too large"),
+    451: (errors.Unauthorized, "for legal reasons"),
+    455: (errors.BadRequest, "see its documentation"),
+    498: (errors.BadRequest, "rejects a word in the query or a document"),
+    501: (errors.NotFound, "check base_url"),
+}
+PASSING = {
+    408: (errors.TimedOut, "took too long to arrive"),
+    409: (errors.ServerError, "busy; try again later"),
+    421: (errors.ServerError, "the wrong server; try again"),
+    423: (errors.ServerError, "locked; try again later"),
+    424: (errors.ServerError, "try again later"),
+    425: (errors.ServerError, "try again later"),
+    429: (errors.RateLimited, "send fewer requests"),
+    499: (errors.ServerError, "cancelled on the way; try again"),
+    500: (errors.ServerError, "try again later"),
+    503: (errors.ServerError, "try again later"),
+    529: (errors.ServerError, "try again later"),
+}
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_a_status_that_will_not_change_is_told_at_once_with_advice_that_fits(
+    call: Call, server: LocalServer, status: int
+) -> None:
+    expected, advice = FINAL[status]
+    error = fails(call, server, Fault(status=status), retries=2)
+    assert type(error) is expected
+    assert (error.status, error.retryable) == (status, False)
+    assert error.transient is (status == 402)
+    assert advice in str(error).rpartition(" (request id ")[2]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", PASSING)
+def test_a_status_that_may_pass_is_asked_again(call: Call, server: LocalServer, status: int) -> None:
+    expected, advice = PASSING[status]
+    error = fails(call, server, Fault(status=status), retries=1)
+    assert type(error) is expected
+    assert (error.status, error.transient) == (status, True)
+    assert advice in str(error).rpartition(" (request id ")[2]
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", set(range(400, 500)) - {404, 405, 406, 410, 414, 415, 418, 426, 421})
+def test_advice_about_the_address_is_for_statuses_about_the_address(status: int, server: LocalServer) -> None:
+    error = fails(lambda post, *args: post(*args), server, Fault(status=status))
+    assert "base_url" not in str(error)
+
+
+OPENAI = {"error": {"message": "You exceeded your current quota, see billing", "type": "insufficient_quota"}}
+# What services document, or are known to say, about a used-up quota with another status than 402.
+SPENT = {
+    "OpenAI's code": (429, OPENAI),
+    "the code alone": (429, {"error": "insufficient_quota"}),
+    "the code in one word": (429, {"error": {"code": "insufficientQuota", "message": "no"}}),
+    "Jina's balance": (403, {"code": "AUTHZ_INSUFFICIENT_BALANCE", "detail": "Insufficient account balance"}),
+    "Jina's plan": (403, {"code": "AUTHZ_RESOURCE_LIMIT_EXCEEDED", "detail": "Resource limit exceeded for your plan"}),
+    "Cohere's trial key": (
+        429,
+        {
+            "message": "You are using a Trial key, which is limited to 1000 API calls / month. You can continue to use"
+            " the Trial key for free or upgrade to a Production key with higher rate limits"
+        },
+    ),
+    "a monthly quota": (429, {"statusCode": 429, "message": "Monthly quota exceeded. Try again next month"}),
+    "a quota": (429, {"message": "quota exceeded"}),
+    "a quota, forbidden": (403, {"message": "Quota exceeded"}),
+    "a balance, forbidden": (403, b"Your account balance is insufficient"),
+    "a daily quota": (429, {"message": "Quota exceeded: 500 requests per day"}),
+}
+NOT_SPENT = {
+    "Cohere's trial key, by the minute": (
+        429,
+        {"message": "You are using a Trial key, which is limited to 40 API calls / minute."},
+        errors.RateLimited,
+    ),
+    "a quota per minute": (429, {"message": "Quota exceeded for requests per minute"}, errors.RateLimited),
+    "a quota that comes back": (
+        429,
+        {"message": "You exceeded your current quota, see billing. Please retry in 34.2s."},
+        errors.RateLimited,
+    ),
+    "Jina's rate": (
+        429,
+        {
+            "code": "RATE_TOKEN_LIMIT_EXCEEDED",
+            "detail": "Token rate limit exceeded: 1,010,000/1,000,000 tokens per minute",
+        },
+        errors.RateLimited,
+    ),
+    "a permission": (403, {"message": "This key may not use this model"}, errors.Unauthorized),
+    "another status": (400, {"message": "no document may say insufficient_quota"}, errors.BadRequest),
+}
+
+
+@pytest.mark.parametrize(("status", "body"), SPENT.values(), ids=SPENT)
+def test_a_quota_that_is_used_up_is_that_whatever_the_status(
+    call: Call, server: LocalServer, status: int, body: object
+) -> None:
+    error = fails(call, server, Fault(status=status, body=body), retries=2)
+    assert type(error) is errors.QuotaExceeded
+    assert error.status == status
+    assert str(error).endswith("; check the account's balance and plan, or put the reranker into a Fallback")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "body", "expected"), NOT_SPENT.values(), ids=NOT_SPENT)
+def test_a_limit_that_passes_is_no_used_up_quota(
+    call: Call, server: LocalServer, status: int, body: object, expected: type[errors.ServiceError]
+) -> None:
+    assert type(fails(call, server, Fault(status=status, body=body))) is expected
+
+
+def test_a_quota_with_a_time_to_come_back_is_a_rate_limit_unless_a_code_says_otherwise(
+    call: Call, server: LocalServer
+) -> None:
+    soon = {"retry-after": "0"}
+    limited = fails(call, server, Fault(status=429, body={"message": "quota exceeded"}, headers=soon), retries=1)
+    assert type(limited) is errors.RateLimited
+    assert len(server.requests) == 2
+    assert type(fails(call, server, Fault(status=429, body=OPENAI, headers=soon))) is errors.QuotaExceeded
+
+
+def test_a_fallback_moves_on_when_the_quota_is_used_up(call: Call, server: LocalServer) -> None:
+    reranker = Fallback([TEIReranker(server.url), "input-order"])
+    with server.failing(Fault(status=402, body={"message": "insufficient balance"})):
+        ranking = call(reranker.rank, "query", ["document"])
+    assert [failure.error for failure in ranking.failures] == ["QuotaExceeded"]
+    assert len(server.requests) == 1
+
+
+WORDS = b'{"message": "no such key, sorry"}'
+WAIT = {"retry-after": "1800", "x-request-id": "req_7"}
+BODIES = {
+    "cut": Fault(body=WORDS, cut_after=9),
+    "reset": Fault(body=WORDS, cut_after=9, reset=True),
+    "reset at once": Fault(body=WORDS, cut_after=0, reset=True),
+    "stalled": Fault(body=WORDS, drip_body=60.0),
+    "dripping": Fault(body=WORDS * 100, drip_body=0.05),
+    "no gzip": Fault(body=WORDS, headers={"content-encoding": "gzip"}),
+    "no gzip, and binary": Fault(body=b"\xff\xfe\x00", headers={"content-encoding": "gzip"}),
+    "gzip, cut": Fault(body=gzip.compress(WORDS), headers={"content-encoding": "gzip"}, cut_after=20),
+    "an encoding that nobody knows": Fault(body=b"\x1b\x0a\x80\xff", headers={"content-encoding": "br"}),
+    "an encoding that nobody knows, and plain": Fault(body=WORDS, headers={"content-encoding": "x-rot13"}),
+    "several encodings": Fault(body=WORDS, headers={"content-encoding": "gzip, deflate, gzip"}),
+    "endless": Fault(body=b"x", size=200_000_000),
+    "empty": Fault(body=b""),
+    "not UTF-8": Fault(body=b'{"message": "caf\xe9"}'),
+    "nested without end": Fault(body=b"[" * 50_000),
+    "a web page": Fault(body=b"<html><body>no</body></html>", headers={"content-type": "text/html"}),
+}
+STATUSES = {401: errors.Unauthorized, 404: errors.NotFound, 429: errors.RateLimited, 503: errors.ServerError}
+
+
+def spoilt(body: Fault, status: int, headers: dict[str, str]) -> Fault:
+    return Fault(
+        status=status,
+        body=body.body,
+        headers={**headers, **body.headers},
+        size=body.size,
+        drip_body=body.drip_body,
+        cut_after=body.cut_after,
+        reset=body.reset,
+    )
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_the_status_decides_whatever_happens_to_the_body(
+    call: Call, server: LocalServer, body: Fault, status: int
+) -> None:
+    started = time.monotonic()
+    error = fails(call, server, spoilt(body, status, WAIT), timeout=Timeout(read=1.0, total=2.0))
+    assert time.monotonic() - started < 2.0
+    assert type(error) is STATUSES[status]
+    assert (error.status, error.retry_after, error.request_id) == (status, 1800.0, "req_7")
+    assert str(error).startswith(f"Example answered {status}: ")
+    assert "(request id req_7, asks to wait 1800 s)" in str(error)
+
+
+@pytest.mark.parametrize("name", ["no gzip", "an encoding that nobody knows, and plain", "several encodings"])
+def test_words_that_can_be_read_are_quoted_whatever_the_headers_say(call: Call, server: LocalServer, name: str) -> None:
+    assert "401: no such key, sorry" in str(fails(call, server, spoilt(BODIES[name], 401, {})))
+
+
+def test_what_came_of_a_body_that_broke_is_quoted(call: Call, server: LocalServer) -> None:
+    error = fails(call, server, Fault(status=401, body=b"no such key, and more", cut_after=11))
+    assert "Example answered 401: no such key (request id" in str(error)
+    assert error.body == "no such key"
+
+
+def test_a_wrong_key_stays_a_wrong_key_for_a_fallback_when_its_body_is_cut(call: Call, server: LocalServer) -> None:
+    reranker = Fallback([TEIReranker(server.url), "input-order"])
+    with server.failing(spoilt(BODIES["cut"], 401, {})), pytest.raises(errors.Unauthorized):
+        call(reranker.rank, "query", ["document"])
+
+
+def test_the_body_of_an_error_gets_a_part_of_the_time_only(call: Call, server: LocalServer) -> None:
+    started = time.monotonic()
+    error = fails(call, server, spoilt(BODIES["stalled"], 401, {}), timeout=60.0)
+    assert type(error) is errors.Unauthorized
+    assert time.monotonic() - started < 15.0
+
+
+@pytest.mark.parametrize("delay", [0.35, 0.45, 0.49])
+def test_a_deadline_that_passes_while_the_body_of_an_error_is_read_leaves_the_status(
+    call: Call, server: LocalServer, delay: float
+) -> None:
+    stalled = Fault(status=401, body=WORDS, delay=delay, drip_body=60.0, headers=WAIT)
+    for _ in range(3):
+        error = fails(call, server, stalled, timeout=0.5)
+        if not isinstance(error, errors.TimedOut):  # a loaded machine may have sent the status too late
+            break
+    assert type(error) is errors.Unauthorized
+    assert (error.status, error.retry_after) == (401, 1800.0)
+
+
+def test_a_deadline_that_passes_over_an_error_of_a_split_call_leaves_the_status(
+    call: Call, server: LocalServer
+) -> None:
+    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=2.0, retries=0)
+    stalled = Fault(status=401, body=WORDS, delay=1.7, drip_body=60.0)
+    started = time.monotonic()
+    with server.failing(stalled), pytest.raises(errors.Unauthorized):
+        call(reranker.rank, "query", [f"document {number}" for number in range(20)])
+    assert time.monotonic() - started < 3.0
+
+
+def test_one_deadline_covers_all_parts_of_a_split_call(call: Call, server: LocalServer) -> None:
+    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=1.0, retries=5)
+    started = time.monotonic()
+    with server.failing(Fault(delay=0.4, body=[{"index": 0, "score": 0.5}])), pytest.raises(errors.TimedOut):
+        call(reranker.rank, "query", [f"document {number}" for number in range(80)])  # ten rounds of eight
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_cancelled_call_is_cancelled_also_while_the_body_of_an_error_is_read(server: LocalServer) -> None:
+    async def main() -> None:
+        with server.failing(Fault(status=503, body=WORDS, drip_body=60.0)):
+            task = asyncio.create_task(HttpService("Example", timeout=60.0).apost(server.url, {}))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_client_that_has_read_the_body_already_gives_its_words(call: Call) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, json={"message": "no such key"}, headers={"x-request-id": "r"})
+
+    service = HttpService("Example", client_factory=lambda: httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    with pytest.raises(errors.Unauthorized, match="answered 401: no such key"):
+        call(service.post, "http://example.invalid", {})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("br", "in the encoding br"),
+        ("compress", "in the encoding compress"),
+        ("x-Lizard, gzip", "in the encoding x-lizard"),
+    ],
+)
+def test_an_unknown_encoding_is_named(call: Call, server: LocalServer, encoding: str, said: str) -> None:
+    body = gzip.compress(b"\x1b\x0a\x80\xff") if "gzip" in encoding else b"\x1b\x0a\x80\xff"
+    only_gzip = {"Accept-Encoding": "gzip"}
+    error = fails(
+        call,
+        server,
+        Fault(body=body, headers={"content-encoding": encoding}),
+        client_factory=lambda: httpx.AsyncClient(headers=only_gzip),
+    )
+    assert type(error) is errors.BadReply
+    assert error.status == 200
+    assert said in str(error)
+
+
+def test_a_body_that_is_not_in_its_encoding_is_named(call: Call, server: LocalServer) -> None:
+    error = fails(call, server, Fault(body=b"no gzip", headers={"content-encoding": "gzip"}))
+    assert type(error) is errors.BadReply
+    assert error.status == 200
+    assert "sent a body that cannot be decoded as gzip" in str(error)
+
+
+REDIRECTS = {
+    "a whole address": ("https://search.example.com/v2/rerank", "https://search.example.com/v2/rerank"),
+    "with secrets": ("https://u:s3cret@search.example.com/v2?key=s3cret#s3cret", "https://search.example.com/v2"),
+    "a path": ("/v2/rerank?key=s3cret", "{server}/v2/rerank"),
+    "another host": ("//search.example.com:8443/", "http://search.example.com:8443/"),
+    "nothing to be read": ("http://[::1", "an address that is not valid"),
+    "a port that is none": ("https://u:s3cret@host:port/", "an address that is not valid"),
+}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(("location", "shown"), REDIRECTS.values(), ids=REDIRECTS)
+def test_a_redirect_says_where_to(call: Call, server: LocalServer, status: int, location: str, shown: str) -> None:
+    error = fails(call, server, Fault(status=status, headers={"location": location}))
+    assert type(error) is errors.Redirected
+    assert error.status == status
+    assert f"redirects to {shown.replace('{server}', server.url)} (request id" in str(error)
+    assert "s3cret" not in str(error)
+
+
+def test_a_redirect_to_nowhere_is_a_redirect(call: Call, server: LocalServer) -> None:
+    error = fails(call, server, Fault(status=307))
+    assert type(error) is errors.Redirected
+    assert "Example answered 307: Temporary Redirect" in str(error)
+
+
+@pytest.mark.parametrize("location", ["https://search.example.com/v2?key=s3cret", "http://[::1"])
+def test_a_redirect_is_one_with_a_client_of_the_user_s_too(call: Call, server: LocalServer, location: str) -> None:
+    fault = Fault(status=307, headers={"location": location})
+    error = fails(call, server, fault, client_factory=httpx.AsyncClient)
+    assert type(error) is errors.Redirected
+    assert "redirects to " in str(error)
+    assert "s3cret" not in str(error)
+
+
+@pytest.fixture(params=["Asia/Tokyo", "America/New_York", "UTC"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+FORMS = {
+    "as sent today": lambda at: formatdate(at, usegmt=True),
+    "asctime": lambda at: time.asctime(time.gmtime(at)),
+    "RFC 850": lambda at: time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(at)),
+    "with an offset of unknown zone": lambda at: formatdate(at),
+}
+
+
+@pytest.mark.parametrize("written", FORMS.values(), ids=FORMS)
+def test_a_date_to_come_back_at_is_utc_in_every_form(written: Callable[[float], str], zone: str) -> None:
+    seconds = retry_after_of(httpx.Headers({"retry-after": written(time.time() + 100)}))
+    assert seconds is not None
+    assert 90 < seconds < 101
+
+
+@pytest.mark.parametrize("value", ["soon", "", "nan", "inf", "1e999", "Wed, 99 Nov", "5, 10"])
+def test_a_time_to_come_back_at_that_cannot_be_read_is_none(value: str) -> None:
+    assert retry_after_of(httpx.Headers({"retry-after": value})) is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:0", "http://u:s3cret@127.0.0.1:port"])
+def test_a_port_that_cannot_be_is_a_value_error_without_the_password(call: Call, url: str) -> None:
+    with pytest.raises(ValueError, match="is not valid") as raised:
+        call(HttpService("Example").post, url, {})
+    assert "s3cret" not in str(raised.value)
