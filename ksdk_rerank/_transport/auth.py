@@ -1,4 +1,4 @@
-"""API keys: found in the environment, kept as secrets, left behind by pickle."""
+"""API keys: read from the environment, kept secret, and never pickled."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from ksdk_rerank.errors import MissingKey
 
 __all__ = ["ApiKey", "key_for"]
 
-# Characters. A password must not be shorter (NIST SP 800-63B, section 5.1.1.1,
-# https://pages.nist.gov/800-63-3/sp800-63b.html, read 2026-11-26), and any text may contain "key", "EMPTY" or "123".
+# Minimum characters of a secret. NIST SP 800-63B, section 5.1.1.1, sets this minimum for passwords
+# (https://pages.nist.gov/800-63-3/sp800-63b.html, read 2026-11-26), and any text may contain "key", "EMPTY" or "123".
 _SECRET = 8
 
 
 class ApiKey:
-    """One service's API key, given or taken from the environment.
+    """One service's API key, passed in or read from the environment.
 
-    Its `repr` shows no key, and a pickle of it holds none: the copy reads the environment of the process that it
-    wakes up in.
+    Neither its `repr` nor its pickle contains the key. An unpickled copy reads the environment of its own process.
 
     Args:
-        given: the key, or None to take the first of `variables` that is set.
-        service: whose key it is, for messages.
-        variables: names of environment variables, the preferred one first.
+        given: the key, or None to read the first of `variables` that is set.
+        service: the service's name, for messages.
+        variables: names of environment variables, in order of preference.
 
     Raises:
         MissingKey: there is no key.
-        ValueError: the key is blank or has white space or control characters in it, as after a bad paste.
+        ValueError: the key is blank, or contains white space, control or non-ASCII characters, as after a bad paste.
     """
 
     def __init__(self, given: str | SecretStr | None, *, service: str, variables: Sequence[str]) -> None:
@@ -44,7 +43,7 @@ class ApiKey:
             raise self._missing()
 
     def get_secret_value(self) -> str:
-        """The key itself, to be sent to the service and nowhere else."""
+        """The key itself, for requests to the service only. Raises `MissingKey` if a copy finds none."""
         if self._secret is None:
             self._secret = self._from_environment()
         if self._secret is None:
@@ -52,10 +51,10 @@ class ApiKey:
         return self._secret.get_secret_value()
 
     def masked(self, text: str) -> str:
-        """`text` with every occurrence of the key masked; services like to quote what they refuse.
+        """`text` with every occurrence of the key redacted; services often quote what they refuse.
 
-        For errors and logs only: in data the same characters may be somebody's words. A key that is too short to be a
-        secret, such as a placeholder for a server without keys, is not masked, since that would garble the text.
+        Use it for errors and logs only: in data, the same characters may be ordinary text. A key too short to be a
+        secret, such as a placeholder for a server without keys, is not redacted, because that would garble the text.
         """
         if self._secret is None or len(self._secret.get_secret_value()) < _SECRET:
             return text
@@ -86,7 +85,7 @@ class ApiKey:
         )
 
     def __deepcopy__(self, memo: dict[int, object]) -> ApiKey:
-        return self  # it never changes, and a copy within this process keeps its key
+        return self  # immutable, and a copy within this process keeps its key
 
     def __getstate__(self) -> dict[str, object]:
         return {"_service": self._service, "_variables": self._variables, "_secret": None}
@@ -98,10 +97,10 @@ class ApiKey:
 def key_for(
     url: str, given: str | SecretStr | None, *, service: str, variables: Sequence[str], hosted: Sequence[str]
 ) -> ApiKey | None:
-    """The key to send to `url`: `given`, else that of the environment; None for a server of the user's that wants none.
+    """The key to send to `url`: `given`, else the one in the environment; None if the user's own server needs none.
 
-    A key from the environment goes to whatever `url` the user chose, as a gateway wants the service's own key. Raises
-    `MissingKey` if there is no key, but `url` is on one of `hosted`, the domains of the service itself.
+    A key from the environment is sent to any `url` the user chose, because a gateway needs the service's own key.
+    Raises `MissingKey` if there is no key and `url` is on one of `hosted`, the service's own domains.
     """
     try:
         return ApiKey(given, service=service, variables=variables)
@@ -112,14 +111,14 @@ def key_for(
 
 
 def _forms(key: str) -> Iterator[str]:
-    """The key as it may be quoted: plain, in JSON, in a URL, and within base64, as in a basic `Authorization`."""
+    """The forms in which a reply may quote the key: plain, JSON, URL, or base64 as in a basic `Authorization`."""
     yield key
     yield json.dumps(key)[1:-1]
     yield json.dumps(key)[1:-1].replace("/", "\\/")
     yield quote(key, safe="")
-    for before in range(3):  # base64 has three forms, by where in a group of three bytes the key begins
+    for before in range(3):  # the base64 form depends on the key's offset within a group of three bytes
         encoded = base64.b64encode(b"\0" * before + key.encode()).decode().rstrip("=")
-        whole = encoded[(0, 2, 3)[before] : (before + len(key)) * 4 // 3]  # without characters that others share
+        whole = encoded[(0, 2, 3)[before] : (before + len(key)) * 4 // 3]  # only characters that encode the key alone
         yield whole
         yield whole.translate(_URL_SAFE)
 

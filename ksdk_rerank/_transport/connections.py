@@ -1,4 +1,4 @@
-"""Connections: kept for one event loop each, because they cannot move between loops."""
+"""HTTP clients, kept per event loop because connections cannot move between loops."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ksdk_rerank.errors import InvalidEnvironment
 
 __all__ = ["ClientsByLoop", "default_client"]
 
-_CONNECTIONS = 50  # of one service on one loop; further requests wait their turn (benchmarks/http_overhead.py)
-_IDLE = 30.0  # seconds after which a connection that nobody needs is closed
+_CONNECTIONS = 50  # per service and loop; further requests wait (benchmarks/http_overhead.py)
+_IDLE = 30.0  # seconds after which an unused connection is closed
 
-_closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks only weakly
+_closing: set[asyncio.Task[None]] = set()  # strong references: a loop holds its tasks only weakly
 
 
 @dataclass(slots=True)
 class _Loop:
-    """One loop's clients. `idle` has the one used last at its end."""
+    """One loop's clients. `idle` is ordered by last use, the most recent last."""
 
     closing: AsyncGenerator[None]
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
@@ -41,15 +41,16 @@ _Loops = dict[asyncio.AbstractEventLoop, _Loop]
 
 
 class ClientsByLoop:
-    """The clients of one service, made as they are needed: one for each request that is under way at a time.
+    """The clients of one service, created on demand: one per concurrent request.
 
-    A client serves one request after another, so it has one connection, and the pool inside httpx is not used as one:
-    it walks through all its connections, for every one that is idle, whenever a request comes or goes, which blocks
-    the loop for seconds where there are a hundred (httpcore 1.0, `_assign_requests_to_connections`; measured by
+    Each client serves one request at a time, so it holds one connection. This bypasses httpx's own connection pool,
+    which is slow: whenever a request starts or ends, it scans all connections once per idle connection. With a hundred
+    connections this blocks the loop for seconds (httpcore 1.0, `_assign_requests_to_connections`; measured by
     benchmarks/http_overhead.py).
 
-    Clients are closed when their loop shuts down, by way of an asynchronous generator that the loop knows of:
-    `asyncio.run` and its kin close those before they close the loop. Dropping the service closes them, too.
+    Clients are closed when their loop shuts down. An asynchronous generator registered with the loop does this:
+    `asyncio.run` and similar runners close such generators before the loop. Clients are also closed when the service
+    is garbage-collected.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class ClientsByLoop:
 
     @asynccontextmanager
     async def turn(self, factory: Callable[[], httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of the running loop, for one request. `factory` makes it where none is idle."""
+        """Lend a client of the running loop for one request. `factory` creates one if none is idle."""
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop) or await self._of(loop)
         async with here.turns:
@@ -77,7 +78,7 @@ class ClientsByLoop:
                 here.idle.append((client, loop.time()))
 
     async def _of(self, loop: asyncio.AbstractEventLoop) -> _Loop:
-        for other in [other for other in list(self._loops) if other.is_closed()]:  # threads add theirs meanwhile
+        for other in [other for other in list(self._loops) if other.is_closed()]:  # a copy: other threads may add loops
             self._loops.pop(other, None)
         here = self._loops[loop] = _Loop(_close_at_end(self._loops, loop))
         await anext(here.closing)
@@ -108,12 +109,15 @@ def _close_all(loops: _Loops) -> None:
         task.add_done_callback(_closing.discard)
 
     for loop, here in list(loops.items()):
-        with suppress(RuntimeError):  # that loop is closed, and its clients with it
+        with suppress(RuntimeError):  # the loop is closed, and so are its clients
             loop.call_soon_threadsafe(start, here.closing)
 
 
 def default_client(service: str = "the client") -> httpx.AsyncClient:
-    """A client with verified TLS, kept-alive connections and proxies from the environment."""
+    """A client with verified TLS, keep-alive connections and proxies from the environment.
+
+    Raises `InvalidEnvironment`, naming `service`, if a proxy or certificate variable cannot be used.
+    """
     try:
         return httpx.AsyncClient(
             verify=_ssl_context(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"))),
@@ -121,19 +125,19 @@ def default_client(service: str = "the client") -> httpx.AsyncClient:
             limits=httpx.Limits(keepalive_expiry=_IDLE),
             event_hooks={"response": [_redirect_kept]},
         )
-    except Exception as error:  # nothing but the environment can be wrong here
+    except Exception as error:  # only the environment can be at fault here
         why = why_no_client(error)
-    # Outside of the handler: httpx's own error may quote half of a proxy's password.
+    # Raised outside the handler, because httpx's own error may quote half of a proxy's password.
     raise InvalidEnvironment(f"{service}: {why}; {ADVICE[InvalidEnvironment]}", service=service)
 
 
 async def _redirect_kept(response: httpx.Response) -> None:
-    """Put a redirect's target out of httpx's sight, which fails on a malformed one even if it is not to follow it."""
+    """Hide a redirect's target from httpx, which fails on a malformed one even when it does not follow redirects."""
     if location := response.headers.pop("location", None):
         response.extensions[LOCATION] = location
 
 
 @cache
 def _ssl_context(*variables: str | None) -> SSLContext:
-    """The context that httpx makes (it reads the same variables), made once: it takes tens of milliseconds."""
+    """The context that httpx creates (it reads the same variables), cached because that takes tens of milliseconds."""
     return httpx.create_ssl_context()

@@ -1,8 +1,8 @@
-"""Proxy and certificate settings in the environment: which of them cannot be used, and why.
+"""Finds proxy and certificate settings in the environment that cannot be used, and explains why.
 
-Follows what httpx 0.28 reads (`get_environment_proxies` in httpx/_utils.py, `create_ssl_context` in httpx/_config.py,
-read 2026-11-26). Its own errors name neither the variable nor the file, and may quote half of a password, so they are
-not passed on.
+Follows httpx 0.28 (`get_environment_proxies` in httpx/_utils.py, `create_ssl_context` in httpx/_config.py, read
+2026-11-26). But: httpx's own errors are not passed on. They name neither the variable nor the file, and may quote half
+of a password.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import httpx
 
 __all__ = ["Setting", "flaw_of", "proxy_for", "trust", "why_no_client", "without_credentials"]
 
-_SHOWN = 200  # characters of a value that an error quotes
+_SHOWN = 200  # maximum characters of a value that an error quotes
 _SCHEMES = ("http", "https", "socks5", "socks5h")
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # the only names that OpenSSL looks for in a folder of certificates
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # the only file names that OpenSSL reads in a certificate folder
 
 
 class Setting(NamedTuple):
-    """A proxy variable and its value. `str` is for people, with credentials masked."""
+    """A proxy variable and its value. `str` and `repr` redact credentials."""
 
     variable: str
     value: str
@@ -38,7 +38,7 @@ class Setting(NamedTuple):
 
 
 def why_no_client(error: Exception) -> str:
-    """Why httpx could not make a client of this environment."""
+    """Why httpx could not create a client in this environment: the setting at fault, and its flaw."""
     if isinstance(error, OSError):
         return _why_no_certificates(error)
     for proxy in _proxies().values():
@@ -48,7 +48,7 @@ def why_no_client(error: Exception) -> str:
 
 
 def proxy_for(url: str) -> Setting | None:
-    """The proxy that requests to `url` go through, if the environment names one."""
+    """The environment's proxy for requests to `url`, or None."""
     target = httpx.URL(url)
     if proxy_bypass(target.host) or "*" in _exclusions():
         return None
@@ -57,7 +57,7 @@ def proxy_for(url: str) -> Setting | None:
 
 
 def flaw_of(proxy: str) -> str:
-    """What is wrong with the address of a proxy; empty if nothing can be seen."""
+    """What is wrong with a proxy's address; empty if it looks valid."""
     address = proxy if "://" in proxy else f"http://{proxy}"
     scheme = address.partition("://")[0].lower()
     if scheme not in _SCHEMES:
@@ -76,7 +76,7 @@ def flaw_of(proxy: str) -> str:
 
 
 def trust() -> tuple[str, bool]:
-    """Which setting decides whose certificates are trusted, in words, and whether it rules out all of them.
+    """The setting that restricts which certificates are trusted, in words, and whether it rules out all of them.
 
     The words are empty if there is no such setting.
     """
@@ -99,7 +99,7 @@ def _exclusions() -> list[str]:
 
 
 def _setting(kind: str, value: str) -> Setting:
-    """The setting by the name under which it was found: lower case first, as `getproxies` does."""
+    """The setting under its actual name. Lower case takes precedence, as in `getproxies`."""
     names = [name for name, here in os.environ.items() if name.lower() == f"{kind}_proxy" and here == value]
     return Setting(min(names, key=str.isupper, default=f"the system's setting {kind}_proxy"), value)
 
@@ -118,7 +118,7 @@ def _why_no_exclusions() -> str:
 
 
 def _pattern(entry: str) -> str:
-    """The URL pattern that httpx makes of an entry of NO_PROXY."""
+    """The URL pattern that httpx derives from an entry of NO_PROXY."""
     if "://" in entry:
         return entry
     try:
@@ -147,6 +147,6 @@ def _has_certificates(folder: str) -> bool:
 
 
 def without_credentials(value: str) -> str:
-    """`value` without user name and password, which may hold any character, and without a query."""
+    """`value` with user name and password redacted and its query removed. Credentials may contain any character."""
     shown = re.sub(r"^([\w.+-]*://)?.*@", r"\1**********@", value, flags=re.DOTALL).partition("?")[0]
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

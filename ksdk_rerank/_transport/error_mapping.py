@@ -1,4 +1,4 @@
-"""What went wrong with a service, as one of our errors: what happened, with whom, and what to do next."""
+"""Maps a service's failures to our errors: what happened, at which service, and what to do next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ErrorClass", "Reporter"]
 
 ErrorClass = type[errors.ServiceError] | Callable[[str], type[errors.ServiceError]]
-"""An error's class, or what tells it from the text of a reply."""
+"""An error class, or a function that chooses one from a reply's text."""
 
 _ABOUT_THE_ADDRESS = {
     errors.BadRequest,
@@ -38,20 +38,20 @@ _ABOUT_THE_ADDRESS = {
     errors.ConnectionFailed,
     errors.BadReply,
 }
-"""Errors that say which address was asked, as a wrong one may be why; a wrong endpoint refuses the input, too."""
+"""Errors that quote the requested URL, because a wrong URL may be the cause; a wrong endpoint may refuse input, too."""
 
-_SHOWN = 500  # characters of a reply's text that an error carries
+_SHOWN = 500  # maximum characters of a reply's text that an error carries
 
 
 class Reporter:
-    """Makes the errors of one service. The key is masked in all of them.
+    """Creates the errors of one service, with the key redacted.
 
     Args:
         service: its name, for messages.
-        key: its API key, or None if it wants none.
+        key: its API key, or None if it needs none.
         timeout: the deadlines of one call, for messages.
-        error_of_status: error classes for statuses that mean something special with this service.
-        reads_environment: whether proxies and certificates come from the environment, not from a client of the user's.
+        error_of_status: error classes for statuses that have a special meaning for this service.
+        reads_environment: whether proxies and certificates come from the environment, not from the user's own client.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Reporter:
         body: str = "",
         advice: str | None = None,
     ) -> errors.ServiceError:
-        """The error of that class; `advice` is the class's own unless given."""
+        """An error of class `error_class`; `advice` defaults to that class's own."""
         if response is not None:
             url = str(response.request.url)
         status = None if response is None else response.status_code
@@ -102,7 +102,7 @@ class Reporter:
         )
 
     def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
-        """The error for a reply that is JSON but not of the documented shape: `what` says how, `advice` what to do."""
+        """The error for JSON that is not in the documented shape. `what` describes the problem, `advice` the remedy."""
         message = f"{self._service} answered {reply.status}, but {what}; {advice or ADVICE[errors.BadReply]}"
         return errors.BadReply(
             self._masked(message + _asked(reply.url)),
@@ -113,7 +113,7 @@ class Reporter:
         )
 
     def refused(self, refusal: Refusal, url: str) -> errors.ServiceError:
-        """The error for a status that is no success. The status decides its class, and the body adds words."""
+        """The error for a status other than success. Its class depends on the status, and on words in the body."""
         response, content = refusal.response, refusal.content
         status = response.status_code
         said = self.explanation(content) or response.reason_phrase
@@ -129,8 +129,8 @@ class Reporter:
         return self.error(error_class, said, response=response, body=start_of(content), advice=advice)
 
     def broken(self, error: Exception, url: str) -> errors.ServiceError | None:
-        """The error for a connection that was not made, or broke; None if `error` says nothing of the kind."""
-        if isinstance(error, RuntimeError):  # of asyncio, as at the interpreter's end
+        """The error for a connection that failed or broke; None if `error` has another cause."""
+        if isinstance(error, RuntimeError):  # from asyncio, for example at interpreter shutdown
             return None
         if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):  # `_redirect_url` of httpx
             return self.error(errors.Redirected, "redirects to an address that is not valid")
@@ -153,7 +153,7 @@ class Reporter:
         return self.error(errors.ConnectionFailed, what, url=url)
 
     def explanation(self, content: bytes) -> str:
-        """What the service says in `content`, in the length that an error quotes."""
+        """The service's own explanation in `content`, redacted and truncated for an error message."""
         return self._masked(explanation(content))[:_SHOWN]
 
     def _masked(self, text: str) -> str:
@@ -165,8 +165,8 @@ def _asked(url: str) -> str:
 
 
 def _fault_of(proxy: str, error: Exception) -> str:
-    """What makes `proxy` unusable, if that is why a request failed with `error`; empty if it may work next time."""
-    if not isinstance(error, httpx.TransportError):  # httpcore lets some errors of sockets and of SOCKS through
+    """What makes `proxy` unusable, if that is why the request failed; empty if a retry may work."""
+    if not isinstance(error, httpx.TransportError):  # httpcore lets some socket and SOCKS errors through
         return flaw_of(proxy) or f"cannot be used ({type(error).__name__})"
     if isinstance(error, httpx.ConnectError):
         return flaw_of(proxy)

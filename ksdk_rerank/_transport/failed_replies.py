@@ -1,4 +1,4 @@
-"""What a failed reply says: why, in the service's own words, when to come back, and where it redirects to."""
+"""Reads a failed reply: the service's explanation, when to retry, and where it redirects to."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ LOCATION = "ksdk_rerank.location"
 
 _BYTES_READ = 64 * 1024
 _REASONS = ("message", "error", "detail", "msg", "errors", "error_message", "error_msg", "errmsg", "reason")
-_TARGET_SHOWN = 200  # characters of a redirect's target that an error quotes
+_TARGET_SHOWN = 200  # maximum characters of a redirect's target that an error quotes
 
 
 class Refusal:
-    """A reply whose status is no success. Its body adds words, and nothing that happens to it changes the error."""
+    """A reply with a failure status. Its body only adds detail; failing to read the body never replaces the error."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
         self._sent = bytearray()
-        self._is_encoded = not response.is_stream_consumed  # a hook or transport of the user's has read it otherwise
+        self._is_encoded = not response.is_stream_consumed  # else the user's own hook or transport has read it
 
     async def read(self, seconds: float) -> None:
-        """Read the start of the body, as much as comes within `seconds`."""
+        """Read the start of the body: about 64 KiB, or as much as arrives within `seconds`."""
         chunks = self.response.aiter_raw() if self._is_encoded else self.response.aiter_bytes()
         with suppress(httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(seconds):
@@ -52,7 +52,7 @@ class Refusal:
 
     @property
     def content(self) -> bytes:
-        """What was read, decoded; empty if it cannot be."""
+        """The part of the body that was read, decoded; empty if it cannot be decoded."""
         content, encoding = bytes(self._sent), self.response.headers.get("content-encoding")
         if encoding is None or not self._is_encoded:
             return content
@@ -81,7 +81,7 @@ def retry_after_of(headers: httpx.Headers) -> float | None:
 
 
 def redirect_target(response: httpx.Response) -> str:
-    """Where `response` redirects to, without credentials and query; empty if it does not say."""
+    """The URL that `response` redirects to, without credentials and query; empty if it names none."""
     location = response.extensions.get(LOCATION) or response.headers.get("location", "")
     if not location:
         return ""
@@ -93,25 +93,25 @@ def redirect_target(response: httpx.Response) -> str:
 
 
 def foreign_encoding(response: httpx.Response) -> str:
-    """The encodings of `response` that were not asked for, and so are not decoded; empty if there are none."""
+    """The content encodings of `response` that were not requested, and so not decoded; empty if there are none."""
     asked = response.request.headers.get("accept-encoding", "").replace(" ", "").lower().split(",")
     used = response.headers.get("content-encoding", "").replace(" ", "").lower().split(",")
     return ", ".join(encoding for encoding in used if encoding not in ("", "identity", *asked))
 
 
 def request_id_of(response: httpx.Response) -> str | None:
-    """What the service's support desk asks for."""
+    """The service's request id, which its support desk needs; None if it sent none."""
     headers: Mapping[str, str] = response.headers
     return headers.get("x-request-id") or headers.get("request-id")
 
 
 def start_of(content: bytes) -> str:
-    """The start of a body, for an error to quote once keys are masked in it."""
+    """The start of a body as text. Redact keys in it before an error quotes it."""
     return content[:_BYTES_READ].decode(errors="replace")
 
 
 def explanation(content: bytes) -> str:
-    """What the service said was wrong: a field of its JSON, or its text unless that is a web page."""
+    """The service's explanation: a field of its JSON, or the whole text unless that is a web page."""
     text = start_of(content).strip()
     try:
         said = _message(json.loads(text))

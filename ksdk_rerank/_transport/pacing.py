@@ -1,4 +1,4 @@
-"""Leaving the event loop to others when very many calls begin at the same moment."""
+"""Yields the event loop to other tasks when very many calls begin at once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from weakref import WeakKeyDictionary
 
 __all__ = ["pause_if_busy"]
 
-_BUSY = 0.005  # seconds of one round of the loop; benchmarks/http_overhead.py
+_BUSY = 0.005  # maximum seconds of one iteration of the loop; benchmarks/http_overhead.py
 
 _round_began: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 
 
 async def pause_if_busy() -> None:
-    """Wait for a later round of the event loop where this one has lasted long.
+    """Wait for a later iteration of the event loop if the current one has taken 5 ms or more.
 
-    A loop runs whatever is ready in one round, and lets nothing new in before its end. Two hundred calls that begin
-    together need a millisecond or two each to write their request, so without this they would hold up everybody else
-    for all of that time.
+    In each iteration a loop runs everything that is ready, and admits nothing new until the end. Two hundred calls that
+    begin together need a millisecond or two each to write their requests. Without this pause they would block all
+    other tasks for all of that time.
     """
     loop = asyncio.get_running_loop()
     while True:

@@ -1,4 +1,4 @@
-"""The one retry policy: which errors get another attempt, when, and how long that goes on."""
+"""The retry policy: which errors are retried, how to back off, and when to stop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ __all__ = ["transient_errors_retried"]
 
 
 def transient_errors_retried(retries: int, deadline: float) -> AsyncRetrying:
-    """Runs an attempt up to `retries` times more, with jitter, and never waits past `deadline` seconds from now.
+    """Retries an attempt up to `retries` times, backing off with jitter, for at most `deadline` seconds.
 
-    `Retry-After` is waited for where that ends before the deadline; otherwise its error is raised at once.
+    The deadline counts from the first attempt. A wait that would end after it is never started: the error is raised at
+    once, also if `Retry-After` asks for that wait.
     """
     return AsyncRetrying(
         retry=retry_if_exception(_worth_another_attempt),
@@ -31,11 +32,11 @@ def _worth_another_attempt(error: BaseException) -> bool:
     return isinstance(error, errors.ServiceError) and error.retryable
 
 
-_backoff = wait_random_exponential(multiplier=0.3, max=8.0)  # "full jitter": anywhere from 0 to the bound
+_backoff = wait_random_exponential(multiplier=0.3, max=8.0)  # "full jitter": from 0 up to the bound
 
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, errors.ServiceError) and error.retry_after is not None:
-        return error.retry_after + random.uniform(0.0, 0.1)  # never sooner than asked, and not all at once
+        return error.retry_after + random.uniform(0.0, 0.1)  # never sooner than requested, and not all at once
     return _backoff(state)

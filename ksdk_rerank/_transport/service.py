@@ -1,8 +1,8 @@
-"""The one way out: a JSON POST with deadlines, retries and errors that say what to do.
+"""The only way out to a service: a JSON POST with deadlines, retries and errors that state what to do.
 
-Every service that this library asks is asked through `HttpService`, so what users rely on is decided here: time-outs
-are explicit, one budget covers all attempts, `Retry-After` is honoured, redirects are not followed, replies are
-bounded, and every failure becomes one of our errors.
+All requests to services go through `HttpService`. It guarantees what users rely on: timeouts are explicit, one deadline
+covers all attempts, `Retry-After` is honoured, redirects are not followed, reply size is limited, and every failure
+becomes one of our errors.
 """
 
 from __future__ import annotations
@@ -35,43 +35,43 @@ __all__ = ["HttpService", "Reply"]
 T = TypeVar("T")
 
 _call_began: ContextVar[float] = ContextVar("call_began")
-"""When the call began that the running request is a part of."""
+"""Start time of the call to which the current request belongs."""
 
 _MAX_REPLY_BYTES = 32 * 1024 * 1024
-_MAX_ERROR_BYTES = 64 * 1024  # of a success that is an error in truth
-_REFUSAL_SECONDS = 2.0  # for the body of an error, or a quarter of the whole call if that is less
-_REQUESTS_AT_ONCE = 8  # of one call that is split; the rest wait, so that one call does not starve the others
+_MAX_ERROR_BYTES = 64 * 1024  # of a reply with a success status that is really an error
+_REFUSAL_SECONDS = 2.0  # to read an error's body, or a quarter of the total deadline if that is less
+_REQUESTS_AT_ONCE = 8  # per split call; the rest wait, so that one call does not starve the others
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful reply: the decoded JSON, the service's id of the request, the body as it came, and the address."""
+    """A successful reply: the decoded JSON, the service's request id, the raw body and the URL."""
 
     status: int
     data: object = field(repr=False)  # it may quote the key
     request_id: str | None
     content: bytes = field(default=b"", repr=False)
-    url: str = field(default="", repr=False)  # a client of the user's may have added a secret to it
+    url: str = field(default="", repr=False)  # the user's own client may have added a secret to it
 
 
 class HttpService:
-    """One remote service, asked by POST with a JSON body.
+    """One remote service, called by POST with a JSON body.
 
-    It may be shared between threads and event loops: each loop has connections of its own, which are kept alive and
-    closed with the loop. Synchronous calls share one background loop.
+    Threads and event loops may share an instance. Each loop has its own connections, which are kept alive and closed
+    with the loop. Synchronous calls share one background loop.
 
     Args:
         service: its name, for messages.
-        key: its API key, or None where it wants none.
-        key_header: the header that carries the key, and what stands before it, such as
+        key: its API key, or None if it needs none.
+        key_header: the header that carries the key, and the prefix before the key, such as
             `("Authorization", "Bearer ")`.
         timeout: the deadlines of one call.
-        retries: how many more attempts a transient failure gets, within the total deadline.
-        error_of_status: error classes for statuses that mean something special with this service. A function is given
+        retries: how many times to retry a transient failure, within the total deadline.
+        error_of_status: error classes for statuses that have a special meaning for this service. A function receives
             the reply's text and returns the class.
-        client_factory: makes an `httpx.AsyncClient`, for users with proxies, certificates or transports of their own.
-            It is called once for each request that is under way at a time. We close what it makes.
+        client_factory: returns an `httpx.AsyncClient`, for the user's own proxies, certificates or transports. It is
+            called once per concurrent request; the clients are reused, and closed by us.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class HttpService:
         self._clients = ClientsByLoop()
 
     def post(self, url: str, body: Mapping[str, object]) -> Reply:
-        """Send `body` to `url` and wait for the reply. Raises a `ServiceError` where there is none to be had."""
+        """Send `body` to `url` and wait for the reply. Raises a `ServiceError` if there is no usable one."""
         return run_in_background(self.apost(url, body))
 
     async def apost(self, url: str, body: Mapping[str, object]) -> Reply:
@@ -104,10 +104,10 @@ class HttpService:
         return await self.asend(url, content, _HEADERS)
 
     async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """Like `apost`, for a body that is encoded already. The key is added to `headers` here."""
+        """Like `apost`, for a body that is already encoded. The key is added to `headers` here."""
         _check_address(self.service, url)
         if self._key is not None:
-            self._key.get_secret_value()  # a copy out of a pickle may have none: say so before anything is opened
+            self._key.get_secret_value()  # an unpickled copy may have none: raise before connecting
         began = _call_began.get(time.monotonic())
         left = began + self.timeout.total - time.monotonic()
         refusals: list[Refusal] = []
@@ -118,7 +118,7 @@ class HttpService:
         except TimeoutError as error:
             if isinstance(error, errors.TimedOut):
                 raise
-            if refusals:  # time ran out over the body of an error, and what the status says is worth more
+            if refusals:  # the deadline passed while reading an error's body; its status is worth more
                 raise self._report.refused(refusals[-1], url) from error
             waited = time.monotonic() - began
             raise self._report.error(errors.TimedOut, f"had not answered in full after {waited:.1f} s") from error
@@ -126,7 +126,7 @@ class HttpService:
     async def together(self, requests: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """The results of a call that is split into several `requests`, in their order.
 
-        Some run at a time, the total deadline covers them all, and the first to fail ends the others.
+        Up to eight run at once under one total deadline. The first failure cancels the others.
         """
         at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
@@ -144,7 +144,7 @@ class HttpService:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for request in requests:
-                request.close()  # one that has not begun would warn that it was never awaited
+                request.close()  # an unstarted one would warn that it was never awaited
 
     def close(self) -> None:
         """Close the connections that synchronous calls opened."""
@@ -191,15 +191,14 @@ class HttpService:
                 raise
 
     def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
-        """The error for a reply that is JSON but not of the documented shape: `what` says how, `advice` what to do.
+        """The error for JSON that is not in the documented shape. `what` describes the problem, `advice` the remedy.
 
-        Raise it outside of an `except` block: the error that is handled there may quote the key, and its frames hold
-        the payload.
+        Raise it outside any `except` block: the error handled there may quote the key, and its frames hold the payload.
         """
         return self._report.bad_reply(what, reply, advice=advice)
 
     def explanation(self, reply: Reply) -> str:
-        """What `reply` says is wrong, to be quoted; empty if it says nothing, or is too long to be an error."""
+        """The error text in `reply`, for quoting; empty if there is none, or if the reply is too long for an error."""
         return self._report.explanation(reply.content) if len(reply.content) <= _MAX_ERROR_BYTES else ""
 
     def __getstate__(self) -> dict[str, object]:
@@ -210,7 +209,7 @@ class HttpService:
 
 
 class _KeyHeader(httpx.Auth):
-    """Adds the key where the request leaves, so that no frame of ours holds it in a variable."""
+    """Adds the key just before the request is sent, so that none of our frames holds it in a variable."""
 
     def __init__(self, key: ApiKey, header: str, prefix: str) -> None:
         self._key = key
@@ -225,8 +224,8 @@ class _KeyHeader(httpx.Auth):
 async def _reply_in(response: httpx.Response) -> tuple[Reply, str]:
     """The reply in `response`, and what is wrong with it; empty if nothing is.
 
-    It is for the caller to raise: a traceback may be logged with the variables of its frames, and here they hold a
-    payload, which may quote the key.
+    The caller raises the error, not this function. A traceback may be logged with its frames' variables, and here they
+    hold a payload that may quote the key.
     """
     content = bytearray()
     data, problem = None, ""

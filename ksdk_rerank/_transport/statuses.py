@@ -1,20 +1,20 @@
-"""What an HTTP status means here: which of our errors it is, and what to do next.
+"""Maps each HTTP status to one of our errors and to advice on what to do next.
 
 Sources, all read 2026-11-26: RFC 9110 (section 15), RFC 4918 (423, 424), RFC 6585 (428, 429, 431), RFC 7725 (451) and
-RFC 8470 (425), and what the services say of themselves:
+RFC 8470 (425), and the documentation of the services:
 
 - Cohere (https://docs.cohere.com/reference/errors, and the statuses of https://docs.cohere.com/reference/rerank):
-  402 is the billing limit, 498 a deny-listed token in the text, 499 a request that was cancelled and may be sent again.
+  402 is the billing limit, 498 a deny-listed token in the text, 499 a cancelled request that may be sent again.
   Its official SDK (7.3.1) retries 408, 409, 429 and 5xx.
-- Jina (https://api.jina.ai/openapi.json): 403 is also an insufficient balance or a plan's limit, 409 a resource that
-  is busy.
+- Jina (https://api.jina.ai/openapi.json): 403 may also be an insufficient balance or a plan's limit, 409 is a busy
+  resource.
 - Text Embeddings Inference (docs/openapi.json, 1.7.1): 413 is too many documents, 422 a text that cannot be tokenised,
   424 a failed inference, 429 an overloaded model.
 - Infinity (infinity_server.py, 0.0.77): 400 is an unknown model, 429 an overloaded one.
-- OpenAI (https://platform.openai.com/docs/guides/error-codes), whose form gateways imitate: 429 with
-  `insufficient_quota` is an account without credit, and asking again does not help.
-- KnowledgeSDK (https://knowledgesdk.com/docs/api-reference) documents 400, 401, 429 and 500. It does not say how it
-  reports a used-up quota.
+- OpenAI (https://platform.openai.com/docs/guides/error-codes), whose error format gateways imitate: 429 with
+  `insufficient_quota` means an account without credit; a retry does not help.
+- KnowledgeSDK (https://knowledgesdk.com/docs/api-reference) documents 400, 401, 429 and 500. It does not document how
+  it reports an exhausted quota.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ADVICE: Mapping[type[errors.ServiceError], str] = {
     errors.BadReply: "check that base_url points to this service and not to a proxy or a web page",
 }
 
-# An empty string stands for the advice of the class.
+# An empty string means the advice of the error's class.
 _MEANINGS: Mapping[int, _Meaning] = {
     400: (errors.BadRequest, ""),
     401: (errors.Unauthorized, ""),
@@ -85,7 +85,7 @@ _SPENT = re.compile(
     r"|out of credit|spend(ing)?[ _]limit|(/|per) ?month|monthly",
     re.IGNORECASE,
 )
-# These words are also said of a limit per minute.
+# These words may also describe a limit per minute.
 _LIMITED = re.compile(
     r"quota.{0,30}(exceed|exhaust|reach|used up)|(exceed|exhaust|reach|used up|out of).{0,30}quota"
     r"|(resource|usage|plan)[ _]limit",
@@ -97,7 +97,7 @@ _PASSES = re.compile(
 
 
 def meaning_of(status: int, said: str, *, retry_after: float | None) -> _Meaning:
-    """The error and the advice for `status`, with which the service `said` something, and asked to wait or not."""
+    """The error class and the advice for a reply with `status`, text `said` and `retry_after` seconds (or None)."""
     error, advice = _MEANINGS.get(status) or _meaning_of_class(status)
     if _is_spent(status, said, retry_after):
         error, advice = errors.QuotaExceeded, ""
@@ -105,7 +105,7 @@ def meaning_of(status: int, said: str, *, retry_after: float | None) -> _Meaning
 
 
 def _meaning_of_class(status: int) -> _Meaning:
-    """An unknown status counts as the first of its hundred (RFC 9110, section 15)."""
+    """The meaning of an unknown status: that of its class, such as 4xx (RFC 9110, section 15)."""
     if status >= 500:
         return errors.ServerError, ""
     if status >= 400:
@@ -114,7 +114,7 @@ def _meaning_of_class(status: int) -> _Meaning:
 
 
 def _is_spent(status: int, said: str, retry_after: float | None) -> bool:
-    """Whether a refusal with one of the statuses that may mean it is about the account's quota."""
+    """Whether a 403 or 429 means that the account's quota is exhausted, not that the key or the rate is at fault."""
     if status == 403:
         return bool(_SPENT.search(said) or _LIMITED.search(said))
     if status != 429:

@@ -1,8 +1,8 @@
-"""An event loop on a thread of its own, so that synchronous calls run the same code as asynchronous ones.
+"""Runs synchronous calls on a background event loop, so that they share the code of asynchronous ones.
 
-One implementation of retries and deadlines serves both, and a synchronous call can be cut off at its deadline
-wherever it stands, which blocking sockets do not allow (they bound each read, not their sum, and no name lookup).
-Unlike `asyncio.run` it also works if a loop is running already, as in a notebook.
+One implementation of retries and deadlines serves both. The deadline can also cut off a synchronous call at any
+point. Blocking sockets cannot do this: a socket timeout limits each read, but neither the total nor name lookups.
+Unlike `asyncio.run`, this works while another loop is running, as in a notebook.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["run_in_background", "run_where_names_resolve"]
 
 T = TypeVar("T")
 
-_LOOKUPS = 16  # names that are looked up at the same time
+_LOOKUPS = 16  # concurrent name lookups
 
 
 class _Lookups(ThreadPoolExecutor):
-    """Where the loop looks up names. Python shuts down a loop's usual executor as soon as the main thread has ended."""
+    """Executor for the loop's name lookups. Python shuts down the default executor as soon as the main thread ends."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         return _lookups.submit(partial(fn, *args, **kwargs))
@@ -45,14 +45,14 @@ class _BackgroundLoop:
         self.loop, self._stop = ready.result()
 
     def stop(self) -> None:
-        """End the loop once its calls are done, which closes the connections that were opened on it."""
+        """End the loop once its calls are done; this closes its connections. Waits for two seconds at most."""
         self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=2.0)
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    # As asyncio.run does, but for the loop's executor: shutting that down starts a thread, which Python 3.12 refuses
-    # while it exits.
+    # Like asyncio.run, but without shutting down the loop's executor: that would start a thread, which Python 3.12
+    # refuses during shutdown.
     loop = asyncio.new_event_loop()
     loop.set_default_executor(_Lookups())
     try:
@@ -75,7 +75,7 @@ _background: _BackgroundLoop | None = None
 
 
 def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run `coroutine` on the background loop and wait for its result; an interrupted wait cancels it."""
+    """Run `coroutine` on the background loop and wait for its result. An interrupt cancels the coroutine."""
     loop = _loop()
     if loop is None:
         return _run(coroutine)
@@ -88,9 +88,9 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def run_where_names_resolve(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run `coroutine` on this loop, or on the background loop if this one cannot look up names any more.
+    """Run `coroutine` on this loop, or on the background loop if this one can no longer look up names.
 
-    asyncio leaves that to a `ThreadPoolExecutor`, which refuses once the main thread has ended.
+    asyncio looks up names in a `ThreadPoolExecutor`, which refuses work once the main thread has ended.
     """
     refused: bool = getattr(thread, "_shutdown", False)
     loop = _loop() if refused else None
@@ -100,7 +100,7 @@ async def run_where_names_resolve(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _loop() -> asyncio.AbstractEventLoop | None:
-    """The background loop; None if Python starts no thread for it any more."""
+    """The background loop; None if Python can no longer start a thread for it."""
     global _background
     with _lock:
         if _background is None or _background.pid != os.getpid():  # a forked child has no such thread
@@ -114,6 +114,6 @@ def _loop() -> asyncio.AbstractEventLoop | None:
 @atexit.register
 def _stop_at_exit() -> None:
     global _background
-    stopped, _background = _background, None  # another handler may ask for one again
+    stopped, _background = _background, None  # a later exit handler may start a new one
     if stopped is not None and stopped.pid == os.getpid():
         stopped.stop()

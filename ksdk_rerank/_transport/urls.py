@@ -1,4 +1,4 @@
-"""Addresses of services: one check for every URL that a user gives, what is made of it, and how errors show it."""
+"""URLs of services: validates what the user passes, derives the endpoint, and hides secrets in errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["ENDPOINT", "checked_url", "endpoint_url", "given_url", "is_host_of",
 
 _VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$", re.ASCII | re.IGNORECASE)
 ENDPOINT = re.compile(
-    r"/v\d+(?:(?:alpha|beta)\d*)?/[^/]+$"  # whatever follows a version directly
+    r"/v\d+(?:(?:alpha|beta)\d*)?/[^/]+$"  # any single segment after a version
     r"|[/:._-](?:rerank|reranking|rank|ranking|scores?|embed|embeddings|classify|predict|infer|invoke|invocations)$",
     re.ASCII | re.IGNORECASE,
 )
-"""The end of a path that is a whole address, and no prefix to append to."""
+"""Matches the end of a path that is a full endpoint, not a prefix to append to."""
 
 _SECRET_NAME = re.compile(
     r"key(?![a-z])|accesskey|token(?!iz|s)|secret|passw|pwd|credential|signature|auth(?!or(?!i[sz]))|session|jwt|hmac"
@@ -30,23 +30,23 @@ _LONG_WORD = re.compile(r"[a-z0-9+/_=]{24,}", re.IGNORECASE)
 
 
 def given_url(base_url: str | None, variable: str, default: str) -> tuple[str, str]:
-    """Where the URL comes from, and the URL: `base_url`, else the environment's `variable`, else `default`."""
+    """The URL's origin, for messages, and the URL: `base_url`, else the environment's `variable`, else `default`."""
     if base_url is None and (value := os.environ.get(variable)):
         return f"the environment variable {variable}", value
     return "base_url", default if base_url is None else base_url
 
 
 def checked_url(url: str, argument: str = "url", *, example: str = "http://localhost:8000") -> SplitResult:
-    """`url` in its parts, ready to be sent to.
+    """Validate `url` and split it into its parts.
 
     Args:
-        url: an absolute http or https address. A query is allowed if nothing in it looks like a secret.
-        argument: what the URL was given as, for messages.
-        example: a URL that would do, for messages.
+        url: an absolute http or https URL. A query is allowed if nothing in it looks like a secret.
+        argument: the name of the argument or variable that holds the URL, for messages.
+        example: a valid URL, for messages.
 
     Raises:
-        TypeError: it is not a string.
-        ValueError: it is not such an address, or holds what may be a secret. What may be one is not quoted.
+        TypeError: `url` is not a string.
+        ValueError: `url` is not an absolute http or https URL, or may contain a secret, which is not quoted.
     """
     if not isinstance(url, str):
         raise TypeError(f"{argument} must be a string, got {type(url).__name__}; pass one such as {example}")
@@ -70,14 +70,14 @@ def checked_url(url: str, argument: str = "url", *, example: str = "http://local
 def endpoint_url(
     parts: SplitResult, *, below_host: str, below_version: str | None, whole: re.Pattern[str] = ENDPOINT
 ) -> str:
-    """The address to post to: that of `parts` if it is a whole one, else what is below it.
+    """The URL to post to: `parts` as is if it is a full endpoint, else with a path appended.
 
     Args:
-        parts: a host (`http://host`, `http://host/prefix`), a versioned root (`http://host/v1`) or a whole address.
+        parts: a host (`http://host`, `http://host/prefix`), a versioned root (`http://host/v1`) or a full endpoint.
         below_host: the path to append to a host or a prefix.
-        below_version: the path to append to a version; None replaces the version by `below_host`, for a service whose
-            version is in `below_host` or that has none.
-        whole: what the path of a whole address ends in.
+        below_version: the path to append to a version. None replaces the version with `below_host`, for a service
+            that has no version or whose `below_host` contains it.
+        whole: matches the end of a full endpoint's path.
     """
     path = parts.path.rstrip("/")
     if version := _VERSION.search(path):
@@ -88,44 +88,44 @@ def endpoint_url(
 
 
 def is_host_of(url: str, *domains: str) -> bool:
-    """Whether `url` is on one of `domains` or below it."""
+    """Whether the host of `url` is one of `domains` or a subdomain of one."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def shown_url(url: str) -> str:
-    """`url` for an error or a log: without its query's values, of which one may be a secret after all."""
+    """`url` for an error or a log, without the values in its query: one may be an undetected secret."""
     address, _, query = url.partition("?")
     names = [name for name, mark, _ in (each.partition("=") for each in query.split("&")) if mark]
     return address + ("?" if names else "") + "&".join(f"{name}=..." for name in names)
 
 
 def _split(text: str) -> SplitResult | None:
-    """The parts of `text`, or None unless it is an absolute address that can be asked."""
+    """The parts of `text`, or None unless it is an absolute http or https URL."""
     if not text.isprintable() or " " in text or "\\" in text:
         return None
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         return parts if usable and httpx.URL(text).host else None
-    except (ValueError, httpx.InvalidURL):  # a port that is no number, brackets that do not close, a host that is none
+    except (ValueError, httpx.InvalidURL):  # a malformed port, unbalanced brackets, an invalid host
         return None
 
 
 def _has_user_or_fragment(text: str) -> bool:
-    """Whether there is "@" or "#" in `text`, in any form that a parser may take for one."""
+    """Whether `text` contains "@" or "#", in any form that a parser may read as one."""
     authority = text.partition("://")[2].partition("/")[0]
     return any(mark in unicodedata.normalize("NFKC", text) + unquote(authority) for mark in "@#")
 
 
 def _without_secrets(text: str) -> str:
-    """A malformed URL for its error, without a query and what stands at the place of a port and may be a password."""
+    """A malformed URL, quoted for its error. Its query and a malformed port are left out, as they may be secrets."""
     address, mark, _ = text.partition("?")
     return repr(re.sub(r":(?!\d*(?:[:/\]]|$))[^/]*", ":...", address)) + (" and a query" if mark else "")
 
 
 def _hint(text: str) -> str:
-    """What is likely wrong with `text`, as the end of a message."""
+    """What is probably wrong with `text`, to append to a message; empty if unknown."""
     if not text:
         return "; leave it out for the default, if there is one"
     if any(character in string.whitespace or not character.isprintable() for character in text):
@@ -141,13 +141,13 @@ def _hint(text: str) -> str:
 
 
 def _may_hold_a_secret(query: str) -> bool:
-    """Whether a parameter has the name of a secret, or a value (or no name at all) that looks like one."""
+    """Whether a parameter's name or value looks like a secret, or a parameter has no value (it may itself be one)."""
     named = parse_qsl(query.replace(";", "&"), keep_blank_values=True)
     return any(not value or _SECRET_NAME.search(name) or _is_like_a_secret(value) for name, value in named)
 
 
 def _is_like_a_secret(value: str) -> bool:
-    """Whether `value` begins as keys do, or has many letters and digits without a break."""
+    """Whether `value` contains a typical key prefix, or a long unbroken run of letters and digits."""
     long_words = (set(word) for word in _LONG_WORD.findall(value))
     return bool(_KEY.search(value)) or any(
         word & set(string.digits) and word & set(string.ascii_letters) for word in long_words

@@ -1,4 +1,4 @@
-"""The first stage: KnowledgeSDK's hybrid search, `POST /v1/search`."""
+"""First-stage retrieval with KnowledgeSDK's hybrid search, `POST /v1/search`."""
 
 from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, SearchResults

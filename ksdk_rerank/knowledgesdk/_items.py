@@ -1,4 +1,4 @@
-"""One item of a search's reply: its text, its id, and everything else that it has."""
+"""Parses one item of a search reply: its text, its id and all its other fields."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["TEXT_FIELDS", "fields_of"]
 
 TEXT_FIELDS = ("content", "snippet", "description", "title")
 _SOURCE_FIELDS = ("source", "sourceUrl", "url")
-_DROPPED_FIELDS = {"embedding"}  # 1,536 numbers that nobody downstream reads
+_DROPPED_FIELDS = {"embedding"}  # 1,536 numbers that nothing downstream uses
 
 
 def fields_of(item: Mapping[str, object]) -> dict[str, Any] | None:
-    """The fields of the `SearchHit` in `item`, or None if it has no text; a `ValueError` says what cannot be read."""
+    """The `SearchHit` fields for `item`, or None if it has no text. A `ValueError` states what cannot be read."""
     for text_field in TEXT_FIELDS:
         try:
             text, is_whole = text_in(item.get(text_field))
@@ -32,7 +32,7 @@ def fields_of(item: Mapping[str, object]) -> dict[str, Any] | None:
     inner = nested if isinstance(nested, dict) else {}
     id, score = _id(item.get("id")), _score(item.get("score"))
     title_field, source_field = _first_text(item, ["title"]), _first_text(item, _SOURCE_FIELDS)
-    # Metadata is what no attribute holds, so also an id or a score that cannot be read.
+    # Metadata is everything that no attribute holds, including an id or a score that cannot be read.
     held: set[str | None] = {name for name in ("id", "title", "score", "metadata") if not _has_value(item.get(name))}
     held |= {name for name, value in (("id", id), ("score", score)) if value is not None}
     held |= {title_field, source_field, text_field if is_whole else None, "metadata" if inner else None}
@@ -48,7 +48,7 @@ def fields_of(item: Mapping[str, object]) -> dict[str, Any] | None:
 
 
 def _first_text(item: Mapping[str, object], names: Iterable[str]) -> str | None:
-    """The first of `names` under which `item` has a text that is not blank."""
+    """The first of `names` whose value in `item` is a non-blank string."""
     return next((name for name in names if isinstance(item.get(name), str) and _has_value(item[name])), None)
 
 
@@ -57,7 +57,7 @@ def _text(item: Mapping[str, object], name: str | None) -> str | None:
 
 
 def _written(item: Mapping[str, object], without: Container[str | None]) -> dict[str, object]:
-    """The fields of `item` as JSON can write them."""
+    """The JSON-serialisable fields of `item`, except those in `without`."""
     return plain_fields({name: value for name, value in item.items() if name not in without})
 
 
@@ -66,7 +66,7 @@ def _has_value(value: object) -> bool:
 
 
 def _id(value: object) -> str | None:
-    """An id as a string; 7.0 is 7, as a service that counts in floats means it."""
+    """An id as a string, or None. 7.0 becomes "7", because some services send integers as floats."""
     if isinstance(value, float) and math.isfinite(value):
         value = int(value) if value.is_integer() else value
         return str(value)

@@ -1,4 +1,4 @@
-"""What the JSON of a reply says, whatever its shape: the service's own words, texts, metadata that can be written."""
+"""Reads a JSON reply of any shape: error messages, signs of failure, texts and JSON-serialisable metadata."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ABOUT_THE_REPLY = {"meta", "metadata", "response", "shards", "status"}
 
 
 def words_in(data: object, depth: int = 3) -> str:
-    """Why something went wrong in the service's own words, as far as `data` has any."""
+    """The service's own explanation in `data`, shortened; empty if there is none."""
     if isinstance(data, str):
         return shortened(encodable(data), _LONGEST_WORDS)
     if depth and isinstance(data, list):
@@ -50,16 +50,16 @@ def words_in(data: object, depth: int = 3) -> str:
 
 
 def names_in(data: Mapping[object, object]) -> str:
-    """The names of an object's fields, for a message."""
+    """An object's field names, for an error message."""
     names = [shortened(encodable(str(name)), 40) for name in list(data)[:_NAMES_SHOWN]]
     return ", ".join(names) + (", ..." if len(data) > _NAMES_SHOWN else "") or "no field"
 
 
 def failure_in(envelope: Mapping[str, object]) -> str | None:
-    """The field that says a search did not go well, as `name: value`, or None.
+    """The field that reports a failed or partial search, as `name: value`, or None.
 
-    Looks at errors, status codes, flags of success and of results that are not complete, also one level down in
-    `meta` and the like. A status in words counts unless it says that all went well or that nothing was found.
+    Checks errors, status codes, success flags and flags for incomplete results, also one level down in `meta` and the
+    like. A status in words counts as a failure unless it means success or an empty result.
     """
     for name, value in envelope.items():
         bare = _bare(name)
@@ -99,10 +99,10 @@ def _bare(name: object) -> str:
 
 
 def text_in(value: object) -> tuple[str, bool]:
-    """The text of a field, and whether it is all that the field has.
+    """The text of a field, and whether the field contains nothing else.
 
-    Strings, lists of parts such as `{"type": "text", "text": "..."}`, and objects with a `text`. Parts of another type,
-    such as images, have no text. Raises `ValueError` if there should be text and it cannot be told which.
+    Accepts strings, lists of parts such as `{"type": "text", "text": "..."}`, and objects with a `text`. Parts of other
+    types, such as images, have no text. Raises `ValueError` if the value should contain text but none can be found.
     """
     if isinstance(value, str):
         return encodable(value), True
@@ -115,7 +115,7 @@ def text_in(value: object) -> tuple[str, bool]:
 
 
 def _parts(value: object, depth: int) -> tuple[list[str], bool]:
-    """The texts in `value`, and whether they are all that is in it."""
+    """The texts in `value`, and whether it contains nothing else."""
     if not value:
         return [], True
     if isinstance(value, str):
@@ -140,7 +140,7 @@ def _described(value: object) -> str:
 
 
 def plain_fields(fields: Mapping[str, object], depth: int = _DEEPEST) -> dict[str, object]:
-    """`fields` as JSON can write them: no halves of surrogate pairs, and None for numbers that are not finite."""
+    """`fields` as JSON can hold them: surrogate halves are joined or replaced, non-finite numbers become None."""
     return joined({}, ((encodable(name), _plain(value, depth)) for name, value in fields.items()))
 
 
@@ -159,7 +159,7 @@ def _plain(value: object, depth: int) -> object:
 
 
 def joined(first: Mapping[str, object], then: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Both as one. A name that `first` has a value for stays its own; another value of `then` is `metadata.NAME`."""
+    """`first` merged with `then`. On a conflict `first` keeps the name, and the other value becomes `metadata.NAME`."""
     both = dict(first)
     for name, value in then:
         place = name

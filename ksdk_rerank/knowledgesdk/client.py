@@ -1,4 +1,4 @@
-"""`KnowledgeSDKClient`: search a knowledge base, synchronously or asynchronously."""
+"""`KnowledgeSDKClient`: searches a knowledge base, synchronously or asynchronously."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["KEY_VARIABLES", "KnowledgeSDKClient"]
 
 KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
-"""Environment variables that may hold the key, the preferred one first."""
+"""Environment variables that may hold the key, in order of preference."""
 
 _BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
 _HOSTED = ("knowledgesdk.com",)
 _WHOLE_ADDRESS = re.compile(r"/v\d+/search$", re.ASCII)
 _BASE_URL_VARIABLE = "KNOWLEDGESDK_BASE_URL"
-_UNAVAILABLE = (404, 405, 410, 501)  # how a switched-off endpoint, or a wrong base URL, may answer
+_UNAVAILABLE = (404, 405, 410, 501)  # what a disabled endpoint or a wrong base URL may return
 
 _log = logging.getLogger("ksdk_rerank")
 
@@ -38,24 +38,26 @@ _log = logging.getLogger("ksdk_rerank")
 class KnowledgeSDKClient(Closing):
     """Searches a KnowledgeSDK knowledge base: the fast, broad first stage.
 
-    It may be shared between threads and event loops. Constructing it does no I/O.
+    Threads and event loops may share an instance. Constructing it does no I/O.
 
     Args:
-        api_key: the key, of any prefix; by default from `KNOWLEDGESDK_API_KEY` (or `KNOWLEDGE_SDK_API_KEY`,
-            `KNOWLEDGE_API_KEY`). Which data you see depends on it. A server of your own at `base_url` needs none. A key
-            from the environment is sent to `base_url`, too: a gateway wants it.
-        base_url: where the API is: a host, with or without a prefix, `/v1` or `/v1/search`; by default from
-            `KNOWLEDGESDK_BASE_URL`, else the hosted API. A query stays, unless something in it looks like a secret.
-        timeout: seconds for a whole search with its retries, or a `Timeout`.
-        retries: how many more attempts a rate limit, a server error or a broken connection gets within that time.
-            Each attempt may be metered.
-        empty_when_unavailable: give an empty result and log a warning where the service has search switched off,
-            rather than raise `SearchUnavailable`.
-        client_factory: makes an `httpx.AsyncClient` for one request at a time: for proxies or certificates of your own.
+        api_key: a key with any prefix; by default from `KNOWLEDGESDK_API_KEY` (or `KNOWLEDGE_SDK_API_KEY`,
+            `KNOWLEDGE_API_KEY`). It determines which data you see. A server of your own at `base_url` may do without.
+            A key from the environment is also sent to a custom `base_url`, because gateways need it.
+        base_url: the API's URL: a host with or without a path prefix, `/v1` or `/v1/search`. By default from
+            `KNOWLEDGESDK_BASE_URL`, else the hosted API. A query string is kept, but one that seems to contain a
+            secret is a `ValueError`.
+        timeout: seconds per search, retries included, or a `Timeout`.
+        retries: how many times to retry after a rate limit, a server error, or a slow or broken connection, within
+            that time. Each attempt may be metered.
+        empty_when_unavailable: if the service has search switched off, log a warning and return an empty result
+            instead of raising `SearchUnavailable`.
+        client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
+            concurrent request; the clients are reused, and closed for you.
 
     Raises:
         MissingKey: no key was given, none is in the environment, and `base_url` is the hosted API.
-        ValueError: the key or the URL is malformed.
+        ValueError: the key, the URL or a number is malformed.
     """
 
     def __init__(
@@ -96,17 +98,19 @@ class KnowledgeSDKClient(Closing):
         """Find the candidates for `query`.
 
         Args:
-            query: what is looked for; not blank.
-            limit: how many hits at most. KnowledgeSDK advises 20 before a reranker; 50 is the usual upper end.
+            query: the search query; not blank.
+            limit: maximum number of hits. KnowledgeSDK advises 20 before a reranker; 50 is the usual upper end.
             api_key_id: the service's "API key ID filter": an id, not a key.
-            extra: further fields of the request body, sent as they are.
+            extra: further fields of the request body, sent unchanged.
 
         Returns:
-            The hits in the service's order. Items without any text are left out, unless no item has any (`BadReply`).
+            The hits in the service's order. Items without text are left out.
 
         Raises:
-            ValueError: the query is blank, `limit` is less than 1, or `extra` holds `query` or `limit`.
+            TypeError: the query is not a string.
+            ValueError: the query is blank, `limit` is less than 1, or `extra` holds `query`, `limit` or `apiKeyId`.
             SearchUnavailable: the service has no search at this URL; it was switched off for a time in May 2026.
+            BadReply: the service returned items, but none has text, or the reply is otherwise unreadable.
             ServiceError: any other failure; see `ksdk_rerank.errors`.
         """
         body = _body(query, limit, api_key_id, extra)
@@ -131,7 +135,7 @@ class KnowledgeSDKClient(Closing):
             return self._unavailable(error, query)
 
     def close(self) -> None:
-        """Close the connections of synchronous calls. Those of an event loop close with it, or by `aclose`."""
+        """Close the connections of synchronous calls. Those of an event loop close with it or by `aclose`."""
         self._service.close()
 
     async def aclose(self) -> None:
@@ -143,7 +147,7 @@ class KnowledgeSDKClient(Closing):
             return parse_results(reply.data, query, limit)
         except ValueError as error:
             what = str(error)
-        raise self._service.bad_reply(what, reply)  # out here, so that no traceback leads into the payload
+        raise self._service.bad_reply(what, reply)  # outside `except`: no traceback must expose the payload
 
     def _unavailable(self, error: SearchUnavailable, query: str) -> SearchResults:
         if not self.empty_when_unavailable:

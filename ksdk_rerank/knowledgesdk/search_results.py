@@ -1,9 +1,9 @@
-"""What a search found, read from any of the shapes that KnowledgeSDK's own clients read.
+"""Search results, parsed from any reply shape that KnowledgeSDK's own clients accept.
 
 Follows the vendor's clients (knowledgesdk-node of 2026-04-29, knowledgesdk-mcp and knowledgesdk-cli 0.3.0 of
-2026-05-08, PyPI knowledgesdk 0.2.0), which disagree on the shape of a reply. But: what none of them would read is an
-error here, never an empty result. A reply has hits with text, or is an empty list that nothing speaks against, or is a
-`ValueError` that quotes the service.
+2026-05-08, PyPI knowledgesdk 0.2.0), which disagree on the shape of a reply. But: a reply that none of them can read is
+an error here, never an empty result. There are three outcomes: hits with text; an empty list, if nothing in the reply
+contradicts it; or a `ValueError` that quotes the service.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ class SearchHit:
     """One candidate of the first stage.
 
     Attributes:
-        id: the item's id; if the service sends none, one derived from source and text, the same every time.
-        text: what there is to read, and to rerank. A text in parts is joined by line ends.
+        id: the item's id. If the service sends none, a stable id derived from source and text.
+        text: the text to rerank. The parts of a multi-part text are joined by newlines.
         title: the item's title, or None.
         source: the item's origin, usually a URL, or None.
-        score: the first stage's score, or None. Its range is not documented: compare it within one reply only.
-        metadata: everything else that the service sent, such as `category`, as JSON can write it.
+        score: the first stage's score, or None. Its range is not documented, so compare it only within one reply.
+        metadata: everything else that the service sent, such as `category`, as JSON-serialisable values.
 
-    The item's own fields come first. Its nested `metadata` object stands in for a title or source that it lacks, and is
-    part of `metadata` as a whole, under the names that it has there. If the item has another value under such a name,
-    that one stays, and the nested one is called `metadata.NAME`. Nothing is lost but embeddings.
+    The item's own fields take precedence. If the item lacks a title or source, its nested `metadata` object may supply
+    it. All fields of that object are also part of `metadata`, under their own names. If the item has a different value
+    under the same name, the item's value keeps the name, and the nested one becomes `metadata.NAME`. Only embeddings
+    are dropped.
     """
 
     id: str
@@ -48,9 +49,9 @@ class SearchHit:
     metadata: Mapping[str, object] = field(default_factory=dict)
 
     def metadata_beside(self, named: Mapping[str, object]) -> dict[str, object]:
-        """`metadata` together with what an adapter puts there under names of its own; None is left out.
+        """`metadata` merged into `named`, the fields that an adapter adds. Those of `named` that are None are left out.
 
-        If `metadata` has another value under one of those names, it is called `metadata.NAME`.
+        If `metadata` has a different value under one of those names, that value becomes `metadata.NAME`.
         """
         return joined({name: value for name, value in named.items() if value is not None}, self.metadata.items())
 
@@ -60,9 +61,10 @@ class SearchResults(Sequence[SearchHit]):
     """The hits of one search in the service's own order, best first.
 
     Attributes:
-        hits: at most as many as asked for.
-        query: the query as the service understood it.
-        total: how many hits the service counts. Whether that includes more than it sent is not documented.
+        hits: at most `limit` of them.
+        query: the query as the service reports it, else the one sent.
+        total: the service's count of hits, else the number of items it sent. Whether the service's count includes hits
+            that it did not send is not documented.
     """
 
     hits: tuple[SearchHit, ...]
@@ -71,7 +73,7 @@ class SearchResults(Sequence[SearchHit]):
 
     @property
     def texts(self) -> list[str]:
-        """The hits' texts, as `Reranker.rank` takes them."""
+        """The hits' texts, ready for `Reranker.rank`."""
         return [hit.text for hit in self.hits]
 
     @overload
@@ -89,9 +91,9 @@ class SearchResults(Sequence[SearchHit]):
 
 
 def parse_results(data: object, query: str, limit: int) -> SearchResults:
-    """Read a decoded reply; a `ValueError` says what is odd about one that cannot be read.
+    """Parse a decoded reply; a `ValueError` states what makes a reply unreadable.
 
-    Items without any text are left out, and a warning says so, as long as others have text.
+    Items without text are left out with a warning, as long as others have text.
     """
     envelope = data if isinstance(data, dict) else {}
     items, hits = _first_readable(_lists(data))
@@ -125,7 +127,10 @@ def _lists(data: object) -> list[list[object]]:
 
 
 def _first_readable(lists: Sequence[list[object]]) -> tuple[list[object], list[SearchHit]]:
-    """The first of `lists` that has hits with text, or an empty one if all are empty."""
+    """The first of `lists` that yields hits, as its items and its hits; both are empty if all `lists` are.
+
+    Raises the first error if no list can be read.
+    """
     refused: ValueError | None = None
     for items in filter(None, lists):
         try:
@@ -162,7 +167,7 @@ def _hits(items: list[object]) -> list[SearchHit]:
 
 
 def _quoted(data: object, said: str = "") -> str:
-    """The service's own words for the end of a message that has `said` so far."""
+    """The service's own words, to append to a message, unless `said` already contains them."""
     words = words_in(data)
     return f"; it says: {words}" if words and words not in said else ""
 

@@ -1,1 +1,1 @@
-"""The leaves: one reranker a file. Each asks one kind of model how relevant a document is."""
+"""The leaves: one reranker per file. Each scores documents with one kind of model."""

@@ -1,4 +1,4 @@
-"""Reading results that say by index which document they are about, as every rerank API returns them."""
+"""Parses results that refer to documents by index, as every rerank API returns them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import reprlib
 
 __all__ = ["ListCut", "scores_by_index", "usage_of"]
 
-_LONGEST_QUOTED = 7  # characters; a secret has more
+_LONGEST_QUOTED = 7  # characters; a secret is longer
 
 
 class ListCut(ValueError):
-    """There are fewer results than documents, but those that there are can be read."""
+    """There are fewer results than documents, but all of them are valid; `results` is their number."""
 
     def __init__(self, message: str, results: int) -> None:
         super().__init__(message)
@@ -19,14 +19,14 @@ class ListCut(ValueError):
 
 
 def scores_by_index(results: object, count: int, *, field: str = "relevance_score") -> list[float]:
-    """The scores of `count` documents in input order, out of results in any order.
+    """The scores of `count` documents in input order, from results in any order.
 
     Each result is an object with an integer `index` from 0 to `count - 1` and a finite number in `field`. There must
-    be exactly one for each document: a score that might belong to another document is worse than an error.
+    be exactly one per document, because a score that might belong to another document is worse than an error.
 
     Raises:
-        ListCut: documents have no result.
-        ValueError: the results are anything else; the message says which one and how.
+        ListCut: some documents have no result.
+        ValueError: the results are otherwise invalid; the message names the first bad one and what is wrong with it.
     """
     if results is None:
         raise ValueError("it has no results")
@@ -54,7 +54,7 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
 
 
 def usage_of(counts: object) -> dict[str, float]:
-    """The numbers in `counts`. What a call cost is worth knowing, but never worth failing for."""
+    """The numeric fields of `counts`; everything else is ignored, because missing usage must not fail a call."""
     if not isinstance(counts, dict):
         return {}
     return {
@@ -76,7 +76,7 @@ def _finite(value: object, subject: str) -> float:
 
 
 def _shown(value: object) -> str:
-    """`value` for a message. A long string is not quoted, not even in part: it may be a key, which is masked whole."""
+    """`value` for a message. A long string may be a key, and keys are only redacted whole, so none of it is quoted."""
     if isinstance(value, (list, dict)) or (isinstance(value, str) and len(value) > _LONGEST_QUOTED):
         return _kind(value)
     return reprlib.repr(value)

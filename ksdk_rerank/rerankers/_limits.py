@@ -1,4 +1,4 @@
-"""What a service takes in one request: texts that are longer are cut, and documents that are too many are split."""
+"""The size limits of one request: longer texts are truncated, and more documents are split over several requests."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ from dataclasses import dataclass
 
 __all__ = ["Limits"]
 
-_OTHER_FIELDS = 1000  # bytes of a request beside its query and documents, at most
+_OTHER_FIELDS = 1000  # maximum bytes of a request's other fields, besides the query and the documents
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The documented limits of a service; None means that there is none.
+    """The documented limits of a service; None means no limit.
 
     Attributes:
-        characters: of a query or a document.
-        request_bytes: of the body of a request.
+        characters: maximum characters per query or document.
+        request_bytes: maximum bytes per request body.
     """
 
     characters: int | None = None
     request_bytes: int | None = None
 
     def cut(self, text: str) -> tuple[str, bool]:
-        """`text` in the length that the service accepts, and whether any of it is lost."""
+        """`text` truncated to what the service accepts, and whether more than outer white space is lost."""
         if self.characters is None or len(text) <= self.characters:
             return text, False
-        text = text.strip()  # so that what is left is not blank
+        text = text.strip()  # so that the rest is not blank
         return text[: self.characters], len(text) > self.characters
 
     def split(self, query: str, documents: Sequence[str], most: int) -> list[list[str]]:
-        """`documents` as one list a request, in their order, with at most `most` in each."""
+        """`documents` in order, as one list per request, with at most `most` documents and `request_bytes` each.
+
+        A document that exceeds the bytes on its own still gets a request.
+        """
         room = None if self.request_bytes is None else self.request_bytes - _size(query) - _OTHER_FIELDS
         parts: list[list[str]] = [[]]
         used = 0
@@ -47,5 +50,5 @@ class Limits:
 
 
 def _size(text: str) -> int:
-    """The bytes of `text` in a request, with its quotes and a comma."""
+    """The bytes that `text` takes in a JSON request, with its quotes and a separator."""
     return len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) + 2

@@ -1,4 +1,4 @@
-"""What the rerankers over HTTP share: one call becomes one request or several, and their replies one answer."""
+"""Base of the rerankers over HTTP: splits a call into one or more requests and merges their replies."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _log = logging.getLogger("ksdk_rerank")
 
 
 class HttpReranker(ScoringReranker):
-    """A leaf that asks a service. Subclasses are a pure `_build` and, where their reply differs, `_parse`.
+    """A leaf that calls a service. Subclasses implement a pure `_build` and, if their reply differs, `_parse`.
 
     Attributes:
-        raw_scores: whether the service's scores are logits, any real numbers, and `score` is their sigmoid.
-        max_documents_per_request: more documents than this are sent as several requests, side by side; None never
+        raw_scores: whether the service's scores are logits (any real numbers); `score` is then their sigmoid.
+        max_documents_per_request: a call with more documents is split into several concurrent requests; None never
             splits.
-        pointwise: False where a document's score depends on the others it is sent with; such a call is never split.
+        pointwise: False if a document's score depends on the others in its request; such a call is never split.
     """
 
     score_kind = ScoreKind.UNIT
@@ -48,7 +48,7 @@ class HttpReranker(ScoringReranker):
         """The body of one request."""
 
     def _parse(self, data: object, count: int) -> Scores:
-        """What the reply to `count` documents says. Raises `ValueError` where it is not in the documented shape."""
+        """The scores in the reply to `count` documents. Raises `ValueError` if its shape is not the documented one."""
         if not isinstance(data, dict):
             raise ValueError("the reply is not a JSON object")
         return Scores(scores_by_index(data.get("results"), count), usage=usage_of(data.get("usage")))
@@ -72,7 +72,7 @@ class HttpReranker(ScoringReranker):
         return replace(scores, truncated=truncated, query_truncated=query_truncated)
 
     def _warn(self) -> None:
-        """Say once per reranker that a query was cut."""
+        """Log, once per reranker, that a query was truncated."""
         if not self._warned:
             self._warned = True
             _log.warning(
@@ -90,14 +90,14 @@ class HttpReranker(ScoringReranker):
             scores = self._parse(reply.data, len(documents))
         except ValueError as error:
             problem = error
-        if problem is not None:  # raised out here, so that no traceback leads into the payload
+        if problem is not None:  # outside `except`: no traceback must expose the payload
             raise self._unreadable(problem, reply)
         if outside := outside_its_range(scores.raw, self.score_kind):
             raise self._service.bad_reply(f"gave {outside}", reply, advice=f"if they are logits, {self._if_logits}")
         return scores
 
     def _unreadable(self, problem: ValueError, reply: Reply) -> BadReply:
-        """The error for a reply that cannot be read: what the service says instead of results, or what is wrong."""
+        """The error for an unreadable reply. It quotes the service's own explanation if any, else only `problem`."""
         if not _has_results(reply.data) and (said := self._service.explanation(reply)):
             advice = "correct what it names, or check that base_url points to this service"
             return self._service.bad_reply(f"says: {said} ({problem})", reply, advice=advice)
@@ -140,5 +140,5 @@ def _has_results(data: object) -> bool:
 
 
 def checked_limit(limit: int | None, name: str) -> int | None:
-    """`limit` as an `int`. Raises `ValueError` unless it is None or an integer of at least 1."""
+    """`limit` as an `int`, or None. Raises `ValueError` if it is anything but None or an integer of at least 1."""
     return None if limit is None else integer(name, limit, or_none=True)

@@ -1,4 +1,4 @@
-"""What the rerankers on servers of your own share: the address, the optional key, and the kind of score."""
+"""Base of the rerankers on your own servers: the URL, the optional key and the kind of score."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["SelfHostedReranker"]
 
 
 class SelfHostedReranker(HttpReranker):
-    """A server at an address of the user's, which may want a key. Subclasses say how it differs from the others."""
+    """A reranker on the user's own server, which may require a key. Subclasses define what is specific to a server."""
 
     _service_name: ClassVar[str]
     _key_variable: ClassVar[str]
@@ -67,5 +67,5 @@ class SelfHostedReranker(HttpReranker):
         return f"{self._service_name.lower()}:{self.model or self._address}"
 
     def _body(self, **fields: object) -> dict[str, object]:
-        """`fields` and the model's name, without those that are None: no server is sent a null."""
+        """The request body: the model's name and `fields`. None values are left out, so no server gets a null."""
         return {name: value for name, value in {"model": self.model, **fields}.items() if value is not None}

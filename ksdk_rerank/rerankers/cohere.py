@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CohereReranker"]
 
 _BASE_URL = "https://api.cohere.com"  # https://docs.cohere.com/reference/rerank, read 2026-11-23
-_BASE_URL_VARIABLE = "CO_API_URL"  # the SDK's own, which it reads once, when it is imported
+_BASE_URL_VARIABLE = "CO_API_URL"  # the SDK's own variable, which it reads only once, on import
 _HOSTED = ("cohere.com", "cohere.ai")
 _KEY_VARIABLES = ("CO_API_KEY", "COHERE_API_KEY")  # in the SDK's order
 
@@ -31,38 +31,40 @@ _KEY_VARIABLES = ("CO_API_KEY", "COHERE_API_KEY")  # in the SDK's order
 class CohereReranker(HttpReranker):
     """Cohere's hosted rerankers (https://docs.cohere.com/reference/rerank, read 2026-11-23).
 
-    Needs `pip install "ksdk-rerank[cohere]"`: the official SDK, version 5.15 or later, 6 or 7. The SDK makes the
-    request; it travels over this library's own connections, so deadlines, retries, checks of the reply and errors are
-    the same as with every other service, and the SDK's retries are off.
+    Needs `pip install "ksdk-rerank[cohere]"`: the official SDK, version 5.15 or later, 6 or 7. The SDK builds the
+    request, and this library sends it over its own connections. So deadlines, retries, reply checks and errors are the
+    same as for every other service. The SDK's own retries are off.
 
-    It may be shared between threads and event loops. Constructing it does no I/O.
+    Threads and event loops may share an instance. Constructing it does no I/O.
 
     Args:
         model: such as `"rerank-v5.0-pro"`, `"rerank-v5.0-fast"` (https://docs.cohere.com/changelog/rerank-v5, read
-            2026-11-26), `"rerank-v4.0-pro"` or `"rerank-v3.5"`. Scores of two models are not comparable, so look at
-            `min_score` again when you change it.
-        api_key: the key; by default from `CO_API_KEY` or `COHERE_API_KEY`. A server of your own at `base_url` needs
-            none. A key from the environment is sent to `base_url`, too: a gateway wants it.
-        base_url: where the API is; by default from `CO_API_URL`, else the hosted API. Of a host or a versioned root
-            `/v2/rerank` is asked, and a whole address as it is; see `ksdk_rerank.rerankers.server`.
-        raw_scores: read the scores of the server at `base_url` as logits, of which `score` is the sigmoid. Cohere's
-            own are none.
-        max_tokens_per_doc: cut documents after so many tokens; None leaves it to the service, which cuts after 4096.
-        max_documents_per_request: more documents than this are sent as several requests, side by side; None never
-            splits. Cohere advises against more than 1,000 and bills by the hundred, so splitting there costs nothing.
-            It accepts 10,000 at most (https://docs.cohere.com/docs/reranking-best-practices, read 2026-11-26).
-        timeout: seconds for the whole call with its retries, or a `Timeout`.
-        retries: how many more attempts a rate limit, a server error or a broken connection gets within that time.
-        client_factory: makes an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once for
-            each request that is under way at a time, and what it makes is closed.
+            2026-11-26), `"rerank-v4.0-pro"` or `"rerank-v3.5"`. Scores of different models are not comparable, so
+            check `min_score` again when you change the model.
+        api_key: by default from `CO_API_KEY` or `COHERE_API_KEY`. A server of your own at `base_url` may do without.
+            A key from the environment is also sent to a custom `base_url`, because gateways need it.
+        base_url: the API's URL; by default from `CO_API_URL`, else the hosted API. On a host or a versioned root,
+            requests go to `/v2/rerank`; a full endpoint is used as is. See `ksdk_rerank.rerankers.server`.
+        raw_scores: treat the scores of the server at `base_url` as logits; `score` is then their sigmoid. Cohere's
+            own scores are not logits.
+        max_tokens_per_doc: truncate documents to this many tokens. None leaves it to the service, which truncates
+            to 4096.
+        max_documents_per_request: a call with more documents is split into several concurrent requests; None never
+            splits. Cohere advises at most 1,000 and bills per hundred, so splitting there costs nothing extra. It
+            accepts at most 10,000 (https://docs.cohere.com/docs/reranking-best-practices, read 2026-11-26).
+        timeout: seconds per call, retries included, or a `Timeout`.
+        retries: how many times to retry after a rate limit, a server error, or a slow or broken connection, within
+            that time.
+        client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
+            concurrent request; the clients are reused, and closed for you.
 
     Raises:
         MissingExtra: the SDK is not installed.
         MissingKey: no key was given, none is in the environment, and `base_url` is Cohere's own API.
         ValueError: the key, the URL or a number is malformed.
 
-    `raw_score` is Cohere's `relevance_score`, in [0, 1], and `score` the same. `usage` holds the units billed, such as
-    `{"search_units": 1.0}`. Cohere does not say how many documents it cut, so `Ranking.truncated` stays 0.
+    `raw_score` is Cohere's `relevance_score`, in [0, 1], and `score` equals it. `usage` holds the billed units, such as
+    `{"search_units": 1.0}`. Cohere does not report how many documents it truncated, so `Ranking.truncated` stays 0.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class CohereReranker(HttpReranker):
         return f"cohere:{self.model}"
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
-        # The SDK sends None as null, so what is not asked for is left out; without top_n all are returned.
+        # The SDK sends None as null, so unused fields are left out. Without top_n, all documents are returned.
         body: dict[str, object] = {"model": self.model, "query": query, "documents": list(documents)}
         return body if self.max_tokens_per_doc is None else {**body, "max_tokens_per_doc": self.max_tokens_per_doc}
 
@@ -118,7 +120,7 @@ class CohereReranker(HttpReranker):
         carrier = _Carrier(self._service, self._url)
         client = _sdk_client()(
             "added-on-the-way",  # the SDK never holds the key, so its objects and messages cannot show it
-            base_url=_BASE_URL,  # it appends a path of its own, so the address is added on the way, too
+            base_url=_BASE_URL,  # the SDK appends its own path, so the carrier sets the real URL, too
             client_name="ksdk-rerank",
             httpx_client=httpx.AsyncClient(transport=carrier),
             log_warning_experimental_features=False,
@@ -129,10 +131,10 @@ class CohereReranker(HttpReranker):
 
 
 class _Carrier(httpx.AsyncBaseTransport):
-    """Takes the SDK's one request to our `HttpService` and the right address, and keeps the reply as it came.
+    """Sends the SDK's single request through our `HttpService` to the right URL, and keeps the raw reply.
 
-    The SDK itself is handed an empty list of results. Its own objects have `int(index)`, so that `true` would become
-    document 1 and `"0"` document 0, and making them takes longer than the rest of the call.
+    The SDK itself gets an empty list of results. Its own result objects apply `int(index)`, which would turn `true`
+    into document 1 and `"0"` into document 0, and building them takes longer than the rest of the call.
     """
 
     def __init__(self, service: HttpService, url: str) -> None:

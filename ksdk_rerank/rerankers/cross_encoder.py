@@ -1,4 +1,4 @@
-"""`CrossEncoderReranker`: a cross-encoder on this machine."""
+"""`CrossEncoderReranker`: runs a cross-encoder on this machine."""
 
 from __future__ import annotations
 
@@ -17,55 +17,57 @@ from ksdk_rerank.engines.pool import SharedModel, acquire, release
 __all__ = ["CrossEncoderReranker"]
 
 _RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("openvino", "torch")}
-"""Who calculates in it, where not everybody does."""
+"""The backends that support a dtype, for dtypes that not every backend supports."""
 
 
 class CrossEncoderReranker(ScoringReranker):
-    """A cross-encoder on this machine: it reads the query and a document together, which is slow and good.
+    """A cross-encoder on this machine: it reads query and document together, which is slow but accurate.
 
     Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (bfloat16, for models
-    without an int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs). The
-    model is loaded at the first call, once for each process and configuration: rerankers with equal arguments share its
-    weights, and threads that do nothing else. Calls that wait at the same moment share batches, and a small one
-    overtakes a large one. `close` lets the weights go once no other reranker uses them.
+    without an int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs).
+
+    The model is loaded on the first call, once per process and configuration. Rerankers with equal arguments (`timeout`
+    and `max_waiting` aside) share its weights and its dedicated threads. Concurrent calls share batches, and a small
+    call overtakes a large one. `close` frees the weights once no other reranker uses them.
 
     Args:
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
-        backend: `"openvino"`, `"onnx"` or `"torch"`. None takes torch if it can use a GPU (CUDA). Otherwise it takes
-            onnx, or torch if the model offers no ONNX file. openvino is taken without being asked for only if it is
-            faster: the processor has bfloat16, and the model offers no int8 file that suits it. Ask for openvino to
-            get scores closer to float32 than int8 gives.
-        device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None is the CPU with openvino and onnx; with torch it
-            is the best there is. On another than the CPU torch comes first.
-        dtype: what is calculated in. `"auto"` with openvino is bfloat16 where the processor has it, else float32; with
-            onnx it is int8 where the model offers an int8 file that suits the processor, else float32; with torch it
-            is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"` openvino or torch,
-            `"float16"` torch.
-        max_length: tokens of query and document together, special ones included; fewer where the model reads fewer.
-            A longer document is cut, and `Ranking.truncated` counts it. A query is read whole up to half of them and
-            cut there if it is longer, which `Ranking.query_truncated` says.
-        revision: a branch, tag or commit on the hub. Pin a commit to get the same weights for ever.
-        cache_folder: where the hub's files are kept; None is the hub's own cache.
-        local_files_only: use what is in the cache, and ask no hub.
+        backend: `"openvino"`, `"onnx"` or `"torch"`. None picks torch if it can use a GPU (CUDA), otherwise onnx, or
+            torch if the model has no ONNX file. None picks openvino only if it is faster: the processor has bfloat16,
+            and the model has no int8 file that suits the processor. Pass openvino to get scores closer to float32
+            than int8 gives.
+        device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None means the CPU with openvino and onnx, and the
+            best available device with torch. On any device other than the CPU, torch is preferred.
+        dtype: numeric precision. `"auto"` depends on the backend. With openvino it is bfloat16 if the processor has
+            it, else float32. With onnx it is int8 if the model has an int8 file that suits the processor, else
+            float32. With torch it is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"`
+            needs openvino or torch, and `"float16"` needs torch.
+        max_length: maximum tokens of query and document together, special tokens included. A model with a smaller
+            window uses its own. A longer document is truncated, and `Ranking.truncated` counts it. A query may take
+            up to half; a longer one is truncated to that, and `Ranking.query_truncated` reports it.
+        revision: a branch, tag or commit on the hub. Pin a commit to always get the same weights.
+        cache_folder: where files from the hub are kept. None means the hub's own cache.
+        local_files_only: use cached files only, and never contact the hub.
         onnx_file: the ONNX file to run, as a path in the model's folder or repository, such as
-            `"onnx/model_O3.onnx"`. None takes the best by the usual names, or the only one. Not with torch.
-        trust_remote_code: run Python code that comes with the model. It needs torch; read the code before.
-        token: for gated and private models. It is never shown nor pickled; None uses `HF_TOKEN`.
-        timeout: seconds for a whole call: waiting, encoding and running. After that it raises `TimedOut` and leaves
-            the queue, between two batches. It also ends the wait for a model that is being loaded; loading goes on, and
-            a later call finds the model there. None waits for as long as it takes.
-        max_waiting: how many calls may wait for the model beside those that run, which are as many as there are cores,
-            four at most. One more raises `Overloaded` at once. Calls of all rerankers that share the weights count.
-            None sets no bound.
+            `"onnx/model_O3.onnx"`. None picks the best file with a usual name, or the only one. Not for torch.
+        trust_remote_code: run Python code that comes with the model. Needs torch. Read the code first.
+        token: access token for gated and private models, never shown or pickled. None uses `HF_TOKEN`.
+        timeout: seconds for the whole call: queueing, encoding and inference. After that the call raises `TimedOut`
+            and leaves the queue, between two batches. If the model is still loading, the call stops waiting; loading
+            continues, so a later call finds the model ready. None waits indefinitely.
+        max_waiting: how many calls may wait for the model while others run. As many run at once as there are cores,
+            up to four. One more call raises `Overloaded` at once. Calls from all rerankers that share the weights
+            count. None sets no limit.
 
     Raises:
-        TypeError, ValueError: an argument does not fit, or two do not go together.
+        TypeError, ValueError: an argument is invalid, or two arguments conflict.
 
-    `raw_score` is the model's logit, `score` its sigmoid. Calls may come from any thread and any event loop. The first
-    may raise `MissingExtra` or a `ModelError` that names the file at fault, among them `HubUnreachable`, or
-    `ValueError` if `max_length` has no room for a query and a document. An engine that fails while it runs raises
-    `InferenceFailed`. `HubUnreachable`, `InferenceFailed`, `TimedOut` and `Overloaded` are transient, so `Fallback`
-    moves on.
+    `raw_score` is the model's logit and `score` is its sigmoid. Any thread and any event loop may call it.
+
+    The first call may raise `MissingExtra`, or a `ModelError` (such as `HubUnreachable`) that names the file at fault.
+    It raises `ValueError` if `max_length` leaves no room for a query and a document. An engine that fails while running
+    raises `InferenceFailed`. `HubUnreachable`, `InferenceFailed`, `TimedOut` and `Overloaded` are transient: `Fallback`
+    moves on to its next reranker.
     """
 
     score_kind = ScoreKind.LOGIT
@@ -126,18 +128,18 @@ class CrossEncoderReranker(ScoringReranker):
 
     @property
     def engine(self) -> str:
-        """Which engine runs the model, such as `"onnx"`. Loads the model where it is not loaded yet."""
+        """Which engine runs the model, such as `"onnx"`. Loads the model if necessary."""
         return self._shared().model(self.timeout).engine.backend
 
     def identifying_parameters(self) -> dict[str, object]:
         return {name: value for name, value in self.parameters().items() if name not in ("timeout", "max_waiting")}
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, without special ones. Loads the model where it is not loaded yet."""
+        """How many tokens each text has, excluding special tokens. Loads the model if necessary."""
         return self._shared().model(self.timeout).encoder.count_tokens(texts)
 
     def document_room(self, query: str) -> int:
-        """How many tokens of a document are read beside `query`, or beside what is read of it."""
+        """How many tokens of a document fit beside the (truncated) `query`. Loads the model if necessary."""
         return self._shared().model(self.timeout).encoder.document_room(query)
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
@@ -147,7 +149,7 @@ class CrossEncoderReranker(ScoringReranker):
         return await self._shared().ascore(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
 
     def close(self) -> None:
-        """Let the weights go, once calls that wait are done and unless another reranker uses them."""
+        """Free the weights once waiting calls have finished, unless another reranker uses them."""
         shared = release(self._settings, self)
         if shared is not None:
             shared.close()
@@ -166,7 +168,7 @@ class CrossEncoderReranker(ScoringReranker):
 
     def __copy__(self) -> Self:
         copy = type(self).__new__(type(self))
-        copy.__dict__.update(self.__dict__)  # in this process the token may go along
+        copy.__dict__.update(self.__dict__)  # within this process a copy may keep the token
         return copy
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:

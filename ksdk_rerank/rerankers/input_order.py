@@ -1,4 +1,4 @@
-"""`InputOrder`: the first stage's own order, as a reranker."""
+"""`InputOrder`: a no-op reranker that keeps the first stage's order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["InputOrder"]
 
 
 class InputOrder(Reranker):
-    """Keeps documents in the order they came in. It knows nothing of relevance, so scores are None.
+    """Keeps documents in their input order. It does not judge relevance, so all scores are None.
 
-    It is the last resort of a `Fallback`, the baseline of a comparison, and the first stage's voice in a `Fusion`.
+    Use it as the last resort of a `Fallback`, as a baseline, or to give the first stage a vote in a `Fusion`.
     """
 
     @property

@@ -27,32 +27,33 @@ _KEY_VARIABLES = ("JINA_API_KEY", "JINAAI_API_KEY")
 class JinaReranker(HttpReranker):
     """Jina's hosted rerankers, over HTTP (https://jina.ai/reranker, read 2026-11-23).
 
-    It may be shared between threads and event loops. Constructing it does no I/O.
+    Threads and event loops may share an instance. Constructing it does no I/O.
 
     Args:
         model: such as `"jina-reranker-v2-base-multilingual"`, `"jina-reranker-v3"` or `"jina-reranker-m0"`.
-        api_key: the key; by default from `JINA_API_KEY` or `JINAAI_API_KEY`. A server of your own at `base_url` needs
-            none. A key from the environment is sent to `base_url`, too: a gateway wants it.
-        base_url: where the API is: a host, a versioned root or a whole address, as in `ksdk_rerank.rerankers.server`.
-        raw_scores: read the scores of the server at `base_url` as logits, of which `score` is the sigmoid. Jina's own
-            are none.
-        max_documents_per_request: more documents than this are sent as several requests, side by side. Jina documents
-            no limit, so None, the default, never splits. A listwise model is not split whatever this says.
-        timeout: seconds for the whole call with its retries, or a `Timeout`.
-        retries: how many more attempts a rate limit, a server error or a broken connection gets within that time.
-        client_factory: makes an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once for
-            each request that is under way at a time, and what it makes is closed.
+        api_key: by default from `JINA_API_KEY` or `JINAAI_API_KEY`. A server of your own at `base_url` may do without.
+            A key from the environment is also sent to a custom `base_url`, because gateways need it.
+        base_url: the API's URL: a host, a versioned root or a full endpoint, as in `ksdk_rerank.rerankers.server`.
+        raw_scores: treat the scores of the server at `base_url` as logits; `score` is then their sigmoid. Jina's own
+            scores are not logits.
+        max_documents_per_request: a call with more documents is split into several concurrent requests. Jina documents
+            no limit, so the default, None, never splits. A call to a listwise model is never split.
+        timeout: seconds per call, retries included, or a `Timeout`.
+        retries: how many times to retry after a rate limit, a server error, or a slow or broken connection, within
+            that time.
+        client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
+            concurrent request; the clients are reused, and closed for you.
 
     Raises:
         MissingKey: no key was given, none is in the environment, and `base_url` is Jina's own API.
         ValueError: the key, the URL or a number is malformed.
 
-    `raw_score` is Jina's `relevance_score`. The cross-encoders (v2, m0) give [0, 1]. v3 gives a cosine, which is
-    negative for what is off the subject (https://huggingface.co/jinaai/jina-reranker-v3, read 2026-11-23): the order
-    is by the cosine, and `score` is 0 where it is negative. `usage` holds the tokens billed.
+    `raw_score` is Jina's `relevance_score`. The cross-encoders (v2, m0) return values in [0, 1]. v3 returns a cosine,
+    which is negative for irrelevant documents (https://huggingface.co/jinaai/jina-reranker-v3, read 2026-11-23).
+    Documents are ordered by the cosine; `score` is 0 if it is negative. `usage` holds the billed tokens.
 
-    v3 reads all documents of a request together (it is listwise): a score depends on the others in the request, and
-    comparing scores across calls means less than with a cross-encoder.
+    v3 is listwise: it reads all documents of a request together, so each score depends on the other documents.
+    Comparing scores across calls therefore means less than with a cross-encoder.
     """
 
     def __init__(
@@ -93,5 +94,5 @@ class JinaReranker(HttpReranker):
         return f"jina:{self.model}"
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
-        # top_n is left out: all documents are returned then.
+        # Without top_n, all documents are returned.
         return {"model": self.model, "query": query, "documents": list(documents), "return_documents": False}

@@ -1,9 +1,9 @@
-"""`LexicalReranker`: BM25 over the candidates themselves. No model, no download, about a millisecond.
+"""`LexicalReranker`: BM25 over the candidates. No model, no download, about a millisecond.
 
 Follows Lucene's BM25Similarity (https://lucene.apache.org/core/10_0_0/core/org/apache/lucene/search/similarities/
 BM25Similarity.html, read 2026-11-23) after Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
-Beyond" (2009). But: document lengths are not rounded to a byte, there is no stemming, and document frequencies are
-those among the candidates, not of a whole collection.
+Beyond" (2009). But: document lengths are not rounded to a byte, there is no stemming, and document frequencies come
+from the candidates, not from a whole collection.
 
 Worked example, query "red fox", candidates "the red fox" and "the dog" (N = 2, mean length 2.5):
 
@@ -30,21 +30,22 @@ _worker = Worker("ksdk-rerank-lexical")
 
 
 class LexicalReranker(ScoringReranker):
-    """BM25 over the candidates: the words of the query that are rare among them count most.
+    """BM25 over the candidates: query words that are rare among them count most.
 
-    It needs nothing but the text, so it serves as a baseline, as the cheap stage of a `Cascade` and as a fallback. It
-    cannot tell that two words mean the same; for that, use a cross-encoder. Words are compared without case. Scripts
-    without spaces, such as Chinese, Japanese and Thai, and Korean are compared by characters and pairs of neighbours.
+    It needs only the text, so it serves as a baseline, as the cheap stage of a `Cascade` and as a fallback. It does not
+    recognise synonyms; for that, use a cross-encoder. Matching ignores case. Korean and scripts without spaces (such as
+    Chinese, Japanese and Thai) are matched by single characters and character pairs.
 
-    It does not improve on a first stage that knows how rare words are in the whole collection, because among the
-    candidates the words that matter most are in all of them: after BM25 over the collection, nDCG@10 falls from .506 to
-    .307 on TREC DL 2019, and by .013 to .075 on six other collections (`benchmarks/quality.py lexical`, 2026-11-23).
+    It does not improve a first stage that uses word statistics of the whole collection. The words that matter most
+    occur in all candidates, so among these they count for little. After BM25 over the collection, nDCG@10 falls from
+    .506 to .307 on TREC DL 2019, and by .013 to .075 on six other collections (`benchmarks/quality.py lexical`,
+    2026-11-23).
 
     Args:
-        k1: how soon repeating a word stops adding to the score; Lucene's default.
-        b: how much long documents are held back, from 0 (not at all) to 1; Lucene's default.
+        k1: how quickly repeated words stop adding to the score; Lucene's default.
+        b: how strongly long documents are penalised, from 0 (not at all) to 1; Lucene's default.
 
-    `raw_score` is the BM25 sum; `score` is that sum over its upper bound, the sum of the query words' idf.
+    `raw_score` is the BM25 sum. `score` is that sum divided by its upper bound, the sum of the query words' idf.
     """
 
     score_kind = ScoreKind.BOUNDED
