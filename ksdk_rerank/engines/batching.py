@@ -1,11 +1,10 @@
 """Token ids in, padded batches under a token budget out.
 
-Padding is work thrown away and long batches are what memory is spent on. So pairs are sorted by length and a batch
-takes as many as fit the budget, counted with their padding: memory depends on the budget, not on how many documents
-there are or how long they are.
+Padding wastes work, and large batches take memory. So pairs are sorted by length, and each batch takes as many as fit
+the budget, padding included. Memory then depends on the budget, not on the number or length of the documents.
 
-Worked example, lengths [3, 10, 4, 9], budget 20: the pairs of 10 and 9 tokens make 2 x 10 = 20, the budget; those of
-4 and 3 make 2 x 4 = 8. One batch of all four would be 4 x 10 = 40 tokens, 14 of them padding.
+Worked example, lengths [3, 10, 4, 9], budget 20: the pairs of 10 and 9 tokens make 2 x 10 = 20, exactly the budget;
+those of 4 and 3 make 2 x 4 = 8. One batch of all four would be 4 x 10 = 40 tokens, 14 of them padding.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from numpy.typing import NDArray
 __all__ = ["GPU_TOKEN_BUDGET", "TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
 
 TOKEN_BUDGET = 512
-"""Tokens a batch, padding included, on a processor: about what its caches hold. Chosen with `python
-benchmarks/latency.py --budgets` on 2 cores of an AMD EPYC (2026-11-23): from 256 to 1,024 engines differ by a tenth or
-so, onnx for less and openvino for more; 4,096 takes onnx half as long again."""
+"""Maximum padded tokens per batch on a CPU: about what its caches hold. Chosen with `python benchmarks/latency.py
+--budgets` on 2 cores of an AMD EPYC (2026-11-23). Between 256 and 1,024, times change by about a tenth: onnx prefers
+less and openvino more. With 4,096, onnx takes half as long again."""
 
 GPU_TOKEN_BUDGET = 16_384
-"""The same on a GPU, which small batches leave idle. Not measured: it is what sentence-transformers gives one by
-default, 32 pairs, where each has 512 tokens, so a GPU with memory enough for that has enough for this."""
+"""The same on a GPU, which small batches would leave idle. Not measured: it equals sentence-transformers' default batch
+of 32 pairs with 512 tokens each, so a GPU with enough memory for that has enough for this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pairs of similar length, padded to the longest: arrays of int64 with a row for each pair.
+    """Pairs of similar length, padded to one length: int64 arrays of shape (pairs, tokens).
 
     Attributes:
         ids: token ids.
-        types: which segment a token belongs to, as the tokenizer counts them.
-        mask: 1 for a token, 0 for padding.
+        types: token type ids: the tokenizer's segment for each token.
+        mask: attention mask, 1 for a token and 0 for padding.
     """
 
     ids: NDArray[np.int64]
@@ -44,10 +43,10 @@ class Batch:
 
 
 def split(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
-    """Positions in `lengths`, batch by batch, longest first.
+    """Group pairs into batches: yields positions in `lengths`, longest pairs first.
 
-    A batch of n pairs holds at most `budget` tokens, n times its longest; a pair longer than that is alone in its.
-    The first batch is the largest, so memory is at its peak at once and what it took can be used again.
+    A batch of n pairs counts as n times its longest pair and stays within `budget`; a longer pair gets its own batch.
+    The longest pairs come first, so memory peaks early and later batches reuse it.
     """
     batch: list[int] = []
     for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
@@ -60,9 +59,10 @@ def split(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[i
 
 
 def share(lengths: Sequence[int], budget: int, streams: int) -> int:
-    """A budget, at most `budget`, whose batches keep `streams` threads busy for about as long.
+    """The budget, at most `budget`, that spreads the work evenly over `streams` threads.
 
-    Worked example, lengths [100] * 8, budget 500, two streams: batches of 500 would be 5 and 3 pairs, of 400 4 and 4.
+    Worked example, lengths [100] * 8, budget 500, two streams: a budget of 500 would make batches of 5 and 3 pairs.
+    This returns 400, which makes two batches of 4.
     """
     if streams == 1:
         return budget
@@ -72,12 +72,12 @@ def share(lengths: Sequence[int], budget: int, streams: int) -> int:
 
 
 def rounded(length: int, multiple: int, longest: int) -> int:
-    """The next multiple, or `longest` where that comes before it: more than a model reads is never padded to."""
+    """`length` rounded up to a multiple, but never past `longest`, the most tokens that the model reads."""
     return min(-(-length // multiple) * multiple, max(length, longest))
 
 
 def pad(pairs: Sequence[NDArray[np.int32]], pad_id: int, length: int) -> Batch:
-    """A batch of `pairs`, arrays of shape (2, tokens) that hold ids and types, padded on the right to `length`."""
+    """Pad `pairs` on the right to `length`. Each pair has shape (2, tokens): token ids, then token types."""
     shape = (len(pairs), length)
     batch = Batch(np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
     for row, pair in enumerate(pairs):

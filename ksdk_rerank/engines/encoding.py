@@ -1,9 +1,9 @@
-"""Text pairs to token ids: the query whole up to half of the window, the document cut to the room that is left.
+"""Text pairs to token ids. The query gets at most half of the window, the document the rest; both are truncated to fit.
 
-The tokenizer's own post-processor says what a pair looks like, so BERT's `[CLS] query [SEP] document [SEP]` and
-RoBERTa's `<s> query </s></s> document </s>` both come out right. It is asked once a query, with a stand-in for the
-document; all documents then go between the same tokens. `Tokenizer.encode(query, document)` gives the same ids, but
-with truncation it cuts the query too, and it changes the tokenizer, which other threads may be using.
+The tokenizer's own post-processor lays out each pair, so both BERT's `[CLS] query [SEP] document [SEP]` and RoBERTa's
+`<s> query </s></s> document </s>` come out right. It runs once per query with a placeholder document; every document is
+then put between the same tokens. `Tokenizer.encode(query, document)` gives the same ids. But its truncation cuts the
+query too, and switching truncation on changes the tokenizer, which other threads may be using.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ksdk_rerank.errors import UnsupportedModel
 __all__ = ["Encoded", "PairEncoder"]
 
 _TEXTS_AT_ONCE = 32
-"""A text to be counted takes about 100 bytes a token in the tokenizer: no more than so many at a time."""
+"""Texts tokenized at once when counting: the tokenizer takes about 100 bytes per token."""
 
 _log = logging.getLogger("ksdk_rerank")
 
 
 class WindowTooSmall(UnsupportedModel, ValueError):
-    """`max_length`, or the model's own window, has no room for a query and a document."""
+    """`max_length` or the model's own window is too small for a query and a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Encoded:
     """One query with each of its documents.
 
     Attributes:
-        pairs: for each document an array of shape (2, tokens): the ids and the types of the whole pair.
-        truncated: for each document, whether it was cut.
-        query_truncated: whether the query was.
+        pairs: one array of shape (2, tokens) per document: token ids and token types of the whole pair.
+        truncated: for each document, whether it was truncated.
+        query_truncated: whether the query was truncated.
     """
 
     pairs: list[NDArray[np.int32]]
@@ -48,18 +48,18 @@ class Encoded:
 
 
 class PairEncoder:
-    """Encodes pairs for one model. It never changes the tokenizer after this, so threads may share it.
+    """Encodes a query with its documents for one model. Threads may share it.
 
-    A query that takes more than half of `max_length` is cut to that half, with one warning per model.
+    A query longer than half of `max_length` is truncated to that half. This is logged as a warning once per model.
 
     Args:
-        tokenizer: the model's; truncation and padding are switched off, for good.
-        max_length: how many tokens a pair may have, special ones included.
-        model: its name, for messages.
+        tokenizer: the model's tokenizer. Its truncation and padding are switched off here; it never changes again.
+        max_length: maximum tokens per pair, special tokens included.
+        model: the model's name, for messages.
 
     Raises:
         WindowTooSmall: `max_length` has no room for one token of each text.
-        UnsupportedModel: the tokenizer is not a cross-encoder's.
+        UnsupportedModel: the tokenizer puts no special token between query and document.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
@@ -69,7 +69,7 @@ class PairEncoder:
         self._first_tokens = FirstTokens(tokenizer)
         self._max_length = max_length
         self._model = model
-        self._not_warned = threading.Lock()  # whoever gets it warns, and keeps it
+        self._not_warned = threading.Lock()  # the thread that gets it logs the warning, and never releases it
         self._stand_in = tokenizer.encode("a", add_special_tokens=False)
         before, after, _ = self._around_document(self._stand_in)
         if int(before[0, -1]) == self._stand_in.ids[-1]:  # the query's last token is next to the document
@@ -87,7 +87,7 @@ class PairEncoder:
         self._longest_query = min(max_length // 2, max_length - special - 1)
 
     def encode(self, query: str, documents: Sequence[str]) -> Encoded:
-        """Encode `query` with each of `documents`, in their order. A document without any token is fine."""
+        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all."""
         query_encoding, query_truncated = self._query(query)
         before, after, document_type = self._around_document(query_encoding)
         room = self._max_length - before.shape[1] - after.shape[1]
@@ -108,7 +108,7 @@ class PairEncoder:
         return encoded
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, without special ones."""
+        """How many tokens each text has, special tokens not counted."""
         counts: list[int] = []
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             chunk = list(texts[start : start + _TEXTS_AT_ONCE])
@@ -116,19 +116,19 @@ class PairEncoder:
         return counts
 
     def document_room(self, query: str) -> int:
-        """How many tokens of a document fit beside `query`, or beside what is read of it."""
+        """How many document tokens fit beside `query`, after the query itself has been truncated."""
         before, after, _ = self._around_document(self._query(query)[0])
         room: int = self._max_length - before.shape[1] - after.shape[1]
         return room
 
     def _query(self, query: str) -> tuple[Encoding, bool]:
-        """What is read of `query`, and whether that is less than all."""
+        """The tokens of `query` that the model reads, and whether the query was truncated."""
         ((encoding, longer),) = self._first_tokens.of([query], self._longest_query)
         encoding.truncate(self._longest_query)
         return encoding, longer
 
     def _around_document(self, query: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-        """Ids and types of all that goes before a document and after it, and the document's own type."""
+        """Token ids and types before a document, the same after it, and the document's own token type."""
         pair = self._tokenizer.post_process(query, self._stand_in)
         tokens = np.array([pair.ids, pair.type_ids], np.int32)
         document = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 1]

@@ -1,4 +1,4 @@
-"""What an engine is, and the settings that choose and configure one."""
+"""The engine interface, and the settings that choose and configure an engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which model to load, and how. Equal settings share their weights; see `CrossEncoderReranker` for each."""
+    """Which model to load, and how. Equal settings share one copy of the weights.
+
+    `CrossEncoderReranker` documents each field.
+    """
 
     model: str
     backend: Backend | None = None
@@ -39,29 +42,29 @@ class Settings:
 
 
 class Engine(ABC):
-    """Weights in memory."""
+    """A loaded model: runs a padded batch and returns its logits."""
 
     backend: ClassVar[str]
     tokenizer: Tokenizer
-    """The model's tokenizer, this engine's own: nobody else may change its truncation or padding."""
+    """The model's tokenizer. It belongs to this engine alone, so nobody else may change its truncation or padding."""
     streams: int = 1
-    """How many threads may be in `forward` at once."""
+    """How many threads may run `forward` at once."""
     budget: int
-    """How many tokens a batch may have, padding included; a longer pair is alone in its.
+    """Maximum padded tokens per batch; a longer pair gets its own batch.
 
-    A pair's logit must not hang on what else is in its batch, but for rounding: where it would, this is 1."""
+    A pair's logit must not depend on the rest of its batch, except for rounding. If it would, the budget is 1, so that
+    every pair gets its own batch."""
 
     multiple: int = 1
-    """Batches are padded to a length that is a multiple of so many tokens, for an engine that prepares itself for each
-    new shape."""
+    """Batches are padded to a multiple of this many tokens, for engines that compile for each new shape."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:
-        """The logits of a batch, before any activation: one a row, in float32 or float64."""
+        """The logits of a batch, before any activation: one per row, in float32 or float64."""
 
 
 def inference_failed(backend: str, model: str, error: Exception) -> InferenceFailed:
-    """The error for an engine that failed while it ran a model, in the engine's own words."""
+    """The error to raise when an engine fails while running a model. It quotes the engine's own message."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return InferenceFailed(
         f"the {backend} engine failed while it ran {model} ({said}); if it is short of memory, lower max_length or free"

@@ -1,9 +1,9 @@
-"""`export`: ONNX files, fp32 and int8, from any cross-encoder, for the `onnx` engine.
+"""`export`: turns any cross-encoder into ONNX files, fp32 and int8, for the `onnx` engine.
 
-Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older one is to be removed) and
-onnxruntime's dynamic quantization (`onnxruntime.quantization.quantize_dynamic`, 1.32): weights become int8 for each
-output channel, of 7 bits so that x86 without VNNI does not overflow; activations become int8 while running. But:
-nothing is calibrated, and no graph is fused, which onnxruntime does by itself when it loads one.
+Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed) and
+onnxruntime's dynamic quantization (`onnxruntime.quantization.quantize_dynamic`, 1.32). Weights are quantized to int8
+per output channel, in 7 bits so that x86 without VNNI does not overflow; activations are quantized at run time.
+But: there is no calibration and no graph fusion. onnxruntime fuses a graph when it loads it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ __all__ = ["ExportReport", "export"]
 
 _NEEDS = ("sentence_transformers", "onnx", "onnxscript", "onnxruntime")
 _TOLERANCE = 1e-4
-"""Of logits between torch and the fp32 file. Both calculate in float32 and differ by about 1e-6."""
+"""Largest allowed difference in a logit between torch and the fp32 file. Both use float32 and differ by about 1e-6."""
 _LARGEST_FILE = 1_900_000_000
-"""Bytes of weights in one file. Protobuf ends at 2 GiB (`onnx.checker.MAXIMUM_PROTOBUF`); more goes beside it."""
+"""Maximum bytes of weights inside the ONNX file. A model with more keeps its weights in a file beside it. Protobuf's
+own limit is 2 GiB (`onnx.checker.MAXIMUM_PROTOBUF`)."""
 
 _QUERY = "how do I rotate an API key"
 _DOCUMENTS = (
@@ -52,11 +53,11 @@ class ExportReport:
     """What `export` wrote.
 
     Attributes:
-        folder: where it is; `CrossEncoderReranker(folder)` loads it.
-        files: bytes of each file, by its path in the folder.
-        max_difference: the largest difference of a logit between torch and the fp32 file, over a few pairs.
-        max_difference_int8: the same for the int8 file. It says how far scores move, not whether the order does;
-            measure that with your own questions.
+        folder: the folder with the files; `CrossEncoderReranker(folder)` loads them.
+        files: size of each file in bytes, by its path within the folder.
+        max_difference: largest difference in a logit between torch and the fp32 file, over a few pairs.
+        max_difference_int8: the same for the int8 file. It tells how far scores move, not whether the ranking
+            changes; measure that on your own queries.
     """
 
     folder: Path
@@ -80,13 +81,13 @@ def export(
 
     Args:
         model: a folder or a hub id, as for `CrossEncoderReranker`.
-        folder: where to write; it must be empty or not exist. It appears complete or not at all.
+        folder: where to write; it must be empty or missing. All files appear at once, or none do.
         revision: as for `CrossEncoderReranker`.
-        cache_folder: likewise.
-        local_files_only: likewise.
-        trust_remote_code: likewise.
-        token: likewise.
-        opset: version of ONNX's operators; 20, torch's default, is the first that has GELU as one.
+        cache_folder: as for `CrossEncoderReranker`.
+        local_files_only: as for `CrossEncoderReranker`.
+        trust_remote_code: as for `CrossEncoderReranker`.
+        token: as for `CrossEncoderReranker`.
+        opset: version of the ONNX operator set. 20, torch's default, is the first with GELU as a single operator.
 
     Raises:
         FileExistsError: `folder` is not empty.
@@ -117,7 +118,7 @@ def export(
     )
     files = locate(settings)
     check_head(read_json(files.find("config.json")), settings.model, read_list(files.find("modules.json")))
-    # Attention written out: of torch's own the exporter makes more operators, which take longer.
+    # Eager attention: the exporter turns torch's fused attention into more operators, which run slower.
     engine = TorchEngine(files, settings, attention="eager")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
@@ -152,7 +153,7 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
     names, module = engine.exportable()
-    # Two pairs of unequal length, so that neither size nor the mask looks like a constant.
+    # Two pairs of unequal length, so that the exporter takes neither dimension nor the mask for a constant.
     example = torch.zeros((2, 7), dtype=torch.int64)
     inputs = {name: example.clone() for name in names}
     inputs["input_ids"] += 5
@@ -178,7 +179,7 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
                 folder / "model.onnx",
                 folder / "model_qint7.onnx",
                 per_channel=True,
-                reduce_range=True,  # to 7 bits, for x86 without VNNI
+                reduce_range=True,  # 7 bits, for x86 without VNNI
                 weight_type=QuantType.QInt8,
                 use_external_data_format=large,
             )
@@ -190,7 +191,11 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
 
 
 def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, float]:
-    """How far the fp32 and the int8 file are from torch; `ModelError` where it is too far."""
+    """Largest difference from torch of the fp32 and the int8 file.
+
+    Raises:
+        ModelError: the fp32 file differs by more than the tolerance.
+    """
     from ksdk_rerank.engines.files import locate
     from ksdk_rerank.engines.onnx import OnnxEngine
     from ksdk_rerank.engines.select import model_of
@@ -204,7 +209,7 @@ def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, 
         raw = model_of(exported, files, settings).score(_QUERY, _DOCUMENTS).raw
         differences.append(max(abs(a - b) for a, b in zip(raw, expected, strict=True)))
     fp32, int8 = differences
-    if not fp32 <= _TOLERANCE:  # also where it is NaN
+    if not fp32 <= _TOLERANCE:  # also true for NaN
         raise ModelError(
             f"the exported {model} is off by {fp32:.1e} from torch, more than {_TOLERANCE}, so nothing was written;"
             ' use it with backend="torch"'
@@ -214,7 +219,7 @@ def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what the exporter and the quantizer print, warn and log to themselves."""
+    """Silence what the exporter and the quantizer print, warn and log."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Where a model's files are: in a folder, or on a hub and in its cache. Only files that are asked for are fetched."""
+"""Finds a model's files, in a folder or on a hub. Only the files that are needed are fetched."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WAYS_OUT = (
 
 
 class Files(Protocol):
-    """The files of one model.
+    """The files of one model, in a folder or on a hub.
 
     Attributes:
-        location: what loaders of other libraries are to open: a folder, or a hub id.
+        location: what other libraries' loaders should open: a folder, or a hub id.
         revision: the commit on the hub, or None for a folder.
-        offline: whether only files that are here already can be had.
-        failure: why the hub cannot be asked, if it was tried: the reason why a file is missing.
+        offline: whether only files already on this machine are available.
+        failure: why the hub could not be reached, if it was tried. Raise it when a file is missing.
     """
 
     @property
@@ -43,29 +43,29 @@ class Files(Protocol):
 
         Raises:
             ModelNotFound: the model has it, but it cannot be fetched.
-            ModelError: something else is in its place.
+            ModelError: the path is not a regular file, or cannot be read.
         """
 
     def graphs(self) -> list[str]:
-        """The names of the model's ONNX files, as far as they are known."""
+        """Names of the model's ONNX files, as far as known."""
 
     def explained(self, error: Exception) -> ModelError | None:
-        """What the failure of a library that fetches files by itself says of the hub; None if it is about no hub."""
+        """Translate an error from a library that fetches files itself; None if the hub did not cause it."""
 
 
 def locate(settings: Settings) -> Files:
-    """The files of `settings.model`.
+    """Find `settings.model`: a local folder if there is one, else a model on the hub or in its cache.
 
     Raises:
-        ModelNotFound: it is neither a folder here, nor in the hub's cache, nor on a hub.
-        HubUnreachable: it is not here, and the hub cannot be asked.
+        ModelNotFound: it is not a local folder, not in the hub's cache and not on the hub.
+        HubUnreachable: it is not on this machine, and the hub cannot be reached.
     """
     try:
         folder = folder_of(settings.model)
         if folder.is_dir():
             return _Folder(folder)
         is_a_file = folder.is_file()
-    except (OSError, RuntimeError) as error:  # no permission, a name too long, no home folder of that user
+    except (OSError, RuntimeError) as error:  # no permission, name too long, or no home folder for that user
         raise ModelNotFound(f"the folder {settings.model} cannot be opened ({error}). {WAYS_OUT}") from error
     if is_a_file:
         raise ModelNotFound(
@@ -80,7 +80,7 @@ def locate(settings: Settings) -> Files:
 
 
 def graphs_in(folder: Path) -> list[str]:
-    """The names of the ONNX files in a folder and the folders in it."""
+    """Names of the ONNX files in a folder and its direct subfolders."""
     paths = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.suffix.lower() == ".onnx")
     return sorted(path.relative_to(folder).as_posix() for path in paths if is_file(path))
 

@@ -1,18 +1,19 @@
-"""The first tokens of a text, without tokenizing all of it.
+"""Finds the first tokens of a text without tokenizing all of it.
 
-A tokenizer's own truncation comes after it has tokenized everything, and a fixed number of characters per token would
-be wrong: a token may be a long run of spaces, and a normalizer may delete characters. So a start of the text is
-tokenized. If its first tokens can still change with what follows, a longer start is tried, and in the end the whole
-text. They cannot change if
+A tokenizer truncates only after it has tokenized the whole text. Cutting the text at a fixed number of characters per
+token would be wrong: a token may be a long run of spaces, and a normalizer may delete characters. So only the start of
+the text is tokenized. If the first tokens could still change with the text that follows, a longer start is tried, and
+finally the whole text. The first tokens cannot change in two cases:
 
-- enough words follow them: a word is tokenized by itself, and only those next to the cut can change; or
-- they are inside a word that is longer than the start, as in Chinese, and stay the same wherever it is cut shortly
-  after them. That proves it for Unigram models: one of these cuts is a token boundary of the whole text, and the best
-  path to a boundary does not depend on what follows. For BPE, which merges neighbours, it leaves no known case.
+- Enough words follow them. Each word is tokenized by itself, so only words next to the cut can change.
+- They are inside a word that is longer than the start, as in Chinese, and they stay the same wherever that word is cut
+  shortly after them. For Unigram models this is a proof: one of these cuts is a token boundary of the whole text, and
+  the best path to a boundary does not depend on what follows. For BPE, which merges neighbours, no counterexample is
+  known.
 
-WordPiece gives up a word that is too long, so only the first rule holds for it. With BERT's own rules for words, what
-such a word has beyond its limit, such as a megabyte of hexadecimal digits, is left out before a longer start is tried,
-and so are long runs of spaces.
+WordPiece gives up on a word that is too long, so only the first rule holds for it. With BERT's own word rules, the part
+of such a word beyond the limit (say, a megabyte of hexadecimal digits) is dropped before a longer start is tried. Long
+runs of spaces are shortened too.
 """
 
 from __future__ import annotations
@@ -26,30 +27,32 @@ from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 __all__ = ["FirstTokens"]
 
 _AT_ONCE = 32
-"""Texts: a tokenizer takes about 100 bytes per token."""
+"""Texts tokenized at once: a tokenizer takes about 100 bytes per token."""
 
 _CHARACTERS = 8
-"""Per token in the first start: enough for most prose and code, so that a second start is seldom needed."""
+"""Characters per token in the first start tried: enough for most prose and code, so a second try is rare."""
 
 _SPARE = 64
-"""Tokens beyond those that are needed: for the length of the first start, and where a long word is cut for a test."""
+"""Extra tokens beyond those needed: the first start has room for them, and test cuts in a long word come after them."""
 
 _WORDS = 16
-"""Between the tokens that count and the cut, which may break an added token such as `<|reserved_token_7|>` into ten."""
+"""Words required between the needed tokens and the cut, which may break an added token such as `<|reserved_token_7|>`
+into ten."""
 
 _LONGEST_PIECE = 16
-"""Characters: sentencepiece's default for `max_sentencepiece_length`
+"""Longest token in characters: sentencepiece's default for `max_sentencepiece_length`
 (https://github.com/google/sentencepiece/blob/master/doc/options.md, read 2026-11-26)."""
 
 _WORTH = 4
-"""Times the characters of a start: what may be tokenized to prove that its tokens stay; else a longer one is tried."""
+"""Proving that a start's tokens are final may tokenize at most this many times its characters. If it would take more, a
+longer start is tried instead."""
 
 
 class FirstTokens:
-    """Tokenizes as much of a text as is needed. The ids are those of the whole text, truncated.
+    """Tokenizes no more of a text than needed. The ids are the same as for the whole text, truncated.
 
     Args:
-        tokenizer: without truncation and padding; it is never changed, so threads may share it.
+        tokenizer: must have truncation and padding switched off. It is never changed, so threads may share it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -58,7 +61,7 @@ class FirstTokens:
         self._idle = _idle(tokenizer)
 
     def of(self, texts: Sequence[str], count: int) -> Iterator[tuple[Encoding, bool]]:
-        """For each text an encoding that begins with its first `count` tokens, and whether it has more than those."""
+        """For each text, an encoding that begins with its first `count` tokens, and whether the text has more."""
         cut = _CHARACTERS * (count + _SPARE)
         for begin in range(0, len(texts), _AT_ONCE):
             some = texts[begin : begin + _AT_ONCE]
@@ -83,8 +86,9 @@ class FirstTokens:
         return start, True
 
     def _settled(self, text: str, start: Encoding, count: int, cut: int) -> bool:
-        """Whether the text has more than `count` tokens, and up to there they are those of `start`, its first `cut`
-        characters.
+        """Whether the text's first `count` tokens are known from `start`, the encoding of its first `cut` characters.
+
+        False also if `start` has no token beyond those `count`.
         """
         if len(start) <= count:
             return False
@@ -96,7 +100,7 @@ class FirstTokens:
         begin, end = start.offsets[count][1], start.offsets[count + _SPARE][1]
         if _LONGEST_PIECE * end > _WORTH * cut:
             return False
-        if all(map(combining, text[begin:end])):  # a normalizer may sort a run of accents, however long
+        if all(map(combining, text[begin:end])):  # a normalizer may reorder a run of accents of any length
             return False
         expected = start.ids[: count + 1]
         cuts = self._encoded([text[: max(0, end - less)] for less in range(_LONGEST_PIECE)])
@@ -112,7 +116,10 @@ class FirstTokens:
 
 
 def _idle(tokenizer: Tokenizer) -> re.Pattern[str] | None:
-    """Runs of characters of which all but the group make no difference to the tokens, where that is known."""
+    """A pattern for runs of characters that can be shortened to the matched group without changing the tokens.
+
+    None if the tokenizer is not WordPiece with BERT's own normalizer and word rules.
+    """
     model = tokenizer.model
     if not (
         isinstance(model, models.WordPiece)

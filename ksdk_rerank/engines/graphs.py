@@ -1,4 +1,4 @@
-"""ONNX graphs, for every engine that runs them: which file a model offers, and whether it is a cross-encoder's."""
+"""Picks a model's ONNX file for this machine and checks that it is a cross-encoder. Shared by the ONNX engines."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ksdk_rerank.errors import ModelNotFound, UnsupportedModel
 __all__ = ["checked_inputs", "checked_logits", "feed", "find_model", "missing", "offers_int8", "opened", "takes_one"]
 
 _FP32 = ("onnx/model.onnx", "model.onnx")
-# In the order of preference. The first ones are what sentence-transformers' quantization writes, as in
-# https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23); then our own export's, whose
-# weights have 7 bits; then what transformers.js looks for, whose weights have 8.
+# Preferred first. These are the names that sentence-transformers' quantization writes, as in
+# https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23). Next come our own export's
+# file, with 7-bit weights, and the name that transformers.js looks for, with 8-bit weights.
 _INT8 = {
     "arm": ("onnx/model_qint8_arm64.onnx",),
     "vnni": ("onnx/model_qint8_avx512_vnni.onnx", "onnx/model_qint8_avx512.onnx"),
@@ -34,15 +34,16 @@ _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 def find_model(files: Files, settings: Settings, backend: str) -> str | None:
-    """The name of the ONNX file to use on this machine, or None if `files` offers none for these settings.
+    """The name of the ONNX file to use on this machine, or None if no file suits these settings.
 
-    `dtype="auto"` takes an int8 file with onnxruntime alone, which runs it faster than float32 on x86 with VNNI and
-    without (`benchmarks/latency.py`). Without VNNI, x86 adds two products of int8 in 16 bits, which they can overflow,
-    so there it takes none but those with unsigned weights, or with weights of 7 bits.
-    OpenVINO takes the fp32 file: it ran the int8 one no faster, and three times as long as the other in bfloat16.
+    With `dtype="auto"`, only onnxruntime takes an int8 file: it runs int8 faster than float32 on x86, with VNNI and
+    without (`benchmarks/latency.py`). OpenVINO takes the fp32 file: the int8 file ran no faster there, and took three
+    times as long as the fp32 file in bfloat16.
+    Without VNNI, x86 adds pairs of int8 products in 16 bits, which can overflow. So of the usual names, "auto" then
+    takes only those with unsigned or 7-bit weights.
 
-    Names are only a hint: a file is taken if what it holds suits the settings. If no file has one of the usual names,
-    the only suitable one is taken, whatever its name.
+    Names are only a hint: a file is taken only if its contents suit the settings. If none of the usual names suits, the
+    only suitable file is taken, whatever its name.
     """
     if files.find("tokenizer.json") is None:
         return None
@@ -57,17 +58,17 @@ def find_model(files: Files, settings: Settings, backend: str) -> str | None:
             return name
     others = [name for name in files.graphs() if name not in usual]
     if not files.offline:
-        if settings.dtype != "auto":  # a usual name of another type is believed, before gigabytes are fetched in vain
+        if settings.dtype != "auto":  # trust the usual names of other types, rather than fetch gigabytes in vain
             others = [name for name in others if name not in _USUAL]
         if len(others) > 1:
-            return None  # to know which ones suit, all would have to be fetched
+            return None  # finding the suitable one would mean fetching them all
     found = ((name, files.find(name)) for name in others)
     suitable = [name for name, path in found if path is not None and _suits(path, settings, backend)]
     return suitable[0] if len(suitable) == 1 else None
 
 
 def _usual(settings: Settings, backend: str) -> tuple[str, ...]:
-    """The usual names of what suits these settings, the preferred one first."""
+    """The usual file names that suit these settings, preferred first."""
     kind = int8_kind()
     auto = settings.dtype == "auto" and settings.device in (None, "cpu")
     names: tuple[str, ...] = ()
@@ -79,7 +80,7 @@ def _usual(settings: Settings, backend: str) -> tuple[str, ...]:
 
 
 def _suits(path: Path, settings: Settings, backend: str) -> bool:
-    """Whether a graph calculates in what the settings ask for. OpenVINO runs none that calculates in int8."""
+    """Whether a graph runs in the precision that the settings ask for. OpenVINO never gets an int8 graph."""
     graph = read_graph(path)
     int8 = graph.quantization in ("dynamic", "static")
     if settings.dtype == "int8":
@@ -91,7 +92,7 @@ def _suits(path: Path, settings: Settings, backend: str) -> bool:
 
 
 def missing(files: Files, settings: Settings) -> str:
-    """Why `find_model` finds nothing, for an error message."""
+    """Why `find_model` found nothing, for an error message."""
     where = " in the cache" if files.offline and files.revision is not None else ""
     if files.find("tokenizer.json") is None:
         return f"{settings.model} offers no ONNX file with a tokenizer.json{where}"
@@ -114,14 +115,19 @@ def missing(files: Files, settings: Settings) -> str:
 
 
 def offers_int8(files: Files, settings: Settings) -> bool:
-    """Whether what `find_model` takes for onnxruntime calculates in int8."""
+    """Whether the file that `find_model` picks for onnxruntime runs in int8."""
     name = find_model(files, settings, "onnx")
     path = None if name is None else files.find(name)
     return path is not None and read_graph(path).quantization in ("dynamic", "static")
 
 
 def opened(name: str, files: Files) -> tuple[Path, GraphFile, Tokenizer]:
-    """The graph that `find_model` found, its weights beside it, and a tokenizer of its own."""
+    """Open the graph that `find_model` picked: its path, its contents and a new tokenizer.
+
+    Raises:
+        ModelNotFound: a file with its weights is missing.
+        ModelError: a file is damaged, or the weights are outside the graph's folder.
+    """
     path, tokenizer = files.find(name), files.find("tokenizer.json")
     assert path is not None  # find_model has seen both
     assert tokenizer is not None
@@ -140,7 +146,11 @@ def opened(name: str, files: Files) -> tuple[Path, GraphFile, Tokenizer]:
 
 
 def checked_inputs(names: Iterable[str], path: Path) -> list[str]:
-    """`names`, if all are inputs of a cross-encoder as Hugging Face names them."""
+    """Return `names`, the graph's inputs.
+
+    Raises:
+        UnsupportedModel: one of them is not a cross-encoder input by Hugging Face's names.
+    """
     names = list(names)
     unknown = set(names) - _INPUTS
     if unknown:
@@ -152,10 +162,10 @@ def checked_inputs(names: Iterable[str], path: Path) -> list[str]:
 
 
 def takes_one(shapes: Mapping[str, Sequence[object]], path: Path) -> bool:
-    """Whether a graph takes one pair at a time, by the shapes of its inputs; a whole number is a fixed size.
+    """Whether a graph takes exactly one pair per batch, judged by its input shapes. A positive integer is a fixed size.
 
     Raises:
-        UnsupportedModel: it takes another fixed number of pairs, or a fixed number of tokens.
+        UnsupportedModel: the graph takes another fixed number of pairs, or a fixed number of tokens.
     """
     fixed = {name: [isinstance(size, int) and size > 0 for size in shape] for name, shape in shapes.items()}
     if not any(map(any, fixed.values())):
@@ -172,16 +182,20 @@ def takes_one(shapes: Mapping[str, Sequence[object]], path: Path) -> bool:
 
 
 def feed(batch: Batch, names: Iterable[str]) -> dict[str, NDArray[np.int64]]:
-    """The arrays of `batch` by the names of a graph's inputs."""
+    """The arrays of `batch`, keyed by the graph's input names."""
     arrays = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.types}
     return {name: arrays[name] for name in names}
 
 
 def checked_logits(logits: NDArray[np.floating], batch: Batch) -> NDArray[np.floating]:
-    """What a graph gave, as one number a pair."""
+    """Return a graph's output as float32, one logit per pair.
+
+    Raises:
+        UnsupportedModel: the graph did not return exactly one logit per pair.
+    """
     if logits.size != len(batch.ids):
         raise UnsupportedModel(
             f"the ONNX graph's first output has the shape {logits.shape} for {len(batch.ids)} pairs, not one logit a"
             " pair; use a cross-encoder with one logit"
         )
-    return np.array(logits, np.float32).reshape(-1)  # a copy: an engine may write its next results into its array
+    return np.array(logits, np.float32).reshape(-1)  # a copy: an engine may reuse its array for the next results

@@ -1,4 +1,4 @@
-"""A model on a hub and in its cache; and what it means when a file does not arrive."""
+"""Fetches a model's files from a hub or its cache, and explains why a file could not be fetched."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["Hub"]
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 _HUB_TIMEOUT = 10.0
-"""Seconds to wait for a sign of life; as huggingface_hub's own DEFAULT_ETAG_TIMEOUT (2.4.0)."""
+"""Seconds to wait for the hub to answer, as in huggingface_hub's own DEFAULT_ETAG_TIMEOUT (2.4.0)."""
 
 _MAY_PASS = {407, 408, 425, 429}
-"""Of the 4xx, those that say nothing of the model: the proxy wants a password, or the hub wants us to wait."""
+"""4xx statuses that are not about the model: the proxy wants a password, or the hub wants us to back off."""
 
 _DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR}
 
@@ -33,17 +33,18 @@ _ADDRESSES = (
     *("ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"),
 )
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""What huggingface_hub's HTTP client, requests or httpx by version, takes from the environment."""
+"""Environment variables that huggingface_hub's HTTP client reads. The client is requests or httpx, by version."""
 
 logger = logging.getLogger(__name__)
 
 
 class Hub:
-    """A hub repository at one commit.
+    """A model repository on a hub, pinned to one commit.
 
-    The hub is first asked for a sign of life, without the retries of `hf_hub_download`, which take half a minute
-    without a network. If it does not answer, what is in the cache is all there is. If it does, a file that fails to
-    arrive is an error, so that the choice of file never depends on luck.
+    First one request probes the hub, without the retries of `hf_hub_download`, which take half a minute without a
+    network. If the hub does not answer, only files in the cache are used. If it does, a file that cannot be fetched is
+    an error, so the choice of file never depends on luck. There is no probe if `settings` ask for offline use, or name
+    a commit whose config.json is in the cache.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,11 +78,11 @@ class Hub:
         self._asked = True
         try:
             url = hf_hub_url(self.location, "config.json", revision=self.revision)
-            reply = get_session().head(url, timeout=_HUB_TIMEOUT)  # what it says of the model is hf_hub_download's
+            reply = get_session().head(url, timeout=_HUB_TIMEOUT)  # hf_hub_download handles errors about the model
             if reply.status_code >= 500 or reply.status_code in _MAY_PASS:
                 reply.raise_for_status()
             return self._download("config.json")
-        except Exception as error:  # whatever its HTTP client raises: that is requests or httpx, by version
+        except Exception as error:  # whatever the HTTP client raises: requests or httpx, by version
             self.offline = True
             self.failure = self._reason(error, "config.json")
             cached, _ = self._cached("config.json")
@@ -100,7 +101,7 @@ class Hub:
             return self._download(name)
         except Exception as error:
             absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-            if absent or _status(error) == 404:  # a mirror may give no more than the status
+            if absent or _status(error) == 404:  # a mirror may send nothing but the status
                 return None
             raise self._reason(error, name) from self._cause(error)
 
@@ -110,9 +111,9 @@ class Hub:
         return self._graphs
 
     def _found_graphs(self) -> list[str]:
-        """In the repository, if the hub was asked and says so in one request; else those in the cache.
+        """ONNX files in the repository, listed with one request if the hub was reached; else those in the cache.
 
-        Follows https://huggingface.co/docs/hub/api (2026-11-26). But: only the first page, of a thousand files.
+        Follows https://huggingface.co/docs/hub/api (2026-11-26). But: only the first page is read, a thousand files.
         """
         here = graphs_in(self._snapshot)
         if self.offline or not self._asked:
@@ -144,7 +145,7 @@ class Hub:
         return None if of_hub is None or _status(of_hub) == 404 else self._reason(of_hub, "a file")
 
     def _cached(self, name: str) -> tuple[Path | None, bool]:
-        """The path in the cache, and whether the cache knows: it also remembers which files a commit lacks."""
+        """The file's path in the cache, and whether the cache is conclusive: it also records files a commit lacks."""
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
@@ -153,7 +154,7 @@ class Hub:
                 self.location, name, cache_dir=self._settings.cache_folder, revision=self.revision
             )
         except HFValidationError:
-            return None, False  # it says so again when the hub is asked
+            return None, False  # raised again when the hub is called
         return Path(cached) if isinstance(cached, str) else None, cached is not None
 
     def _download(self, name: str) -> Path:
@@ -170,10 +171,11 @@ class Hub:
         return Path(path)
 
     def _reason(self, error: Exception, name: str) -> ModelNotFound:
-        """What the hub, or the way to it, has against this model.
+        """Turn a failed download into the error to raise, with its cause and advice.
 
-        What the hub says of the model is final. All else may pass: no connection, a proxy's or a portal's own answer,
-        a certificate that cannot be checked, a hub that is overloaded or down.
+        The hub's own answer about the model is final: `ModelNotFound`. Trouble on the way may pass: `HubUnreachable`.
+        That covers no connection, a proxy's or portal's answer, a certificate that cannot be verified, and a hub that
+        is overloaded or down.
         """
         from huggingface_hub import errors
 
@@ -203,7 +205,7 @@ class Hub:
         return kind(f"{said}. {WAYS_OUT}")
 
     def _variables(self, chain: list[Exception]) -> str:
-        """The environment variables that may be at fault, with their values."""
+        """Environment variables that may be at fault, with their values. Credentials are redacted."""
         of_files = any(isinstance(each, OSError) and each.errno == errno.ENOENT for each in chain)
         of_certificates = of_files or any(
             "certificate" in str(each).lower() and type(each).__name__ != "FileMetadataError" for each in chain
@@ -213,21 +215,21 @@ class Hub:
         return f"; it was asked with {', '.join(variables)}: check these" if variables else ""
 
     def _quoted(self, chain: list[Exception]) -> str:
-        """The first error of the chain that says what happened: `hf_hub_download`'s own is only about its cache."""
+        """The first informative error in the chain: `hf_hub_download`'s own only mentions its cache."""
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         said = next((each for each in chain if not isinstance(each, LocalEntryNotFoundError)), chain[0])
         return self._masked(f"{type(said).__name__}: {' '.join(str(said).split())}")
 
     def _masked(self, text: str) -> str:
-        """`text` without the token, and without what stands before the `@` of an address in the environment.
+        """Redact secrets in `text`: the token, and credentials before the `@` of an address in the environment.
 
-        Of a malformed address an HTTP client may quote any part, so each part is masked.
+        An HTTP client may quote any part of a malformed address, so each part is redacted.
         """
         from huggingface_hub import get_token
 
         tokens = f"{self._settings.token or ''} {get_token() or ''}"
-        secrets = set(re.split(r"[^!-~]+", tokens))  # what is between white space, and escapes in a `repr`
+        secrets = set(re.split(r"[^!-~]+", tokens))  # the parts between white space, which a `repr` escapes
         for name in _ADDRESSES:
             before, at, _ = os.environ.get(name, "").rpartition("@")
             if at:
@@ -238,12 +240,12 @@ class Hub:
         return text
 
     def _cause(self, error: Exception) -> Exception | None:
-        """`error`, to be raised from, unless a traceback would show a secret in it."""
+        """`error`, to raise from; None if a traceback would show a secret in it."""
         return error if all(self._masked(str(each)) == str(each) for each in _chain(error)) else None
 
 
 def _chain(error: BaseException) -> Iterator[Exception]:
-    """An error, what it was raised from, and so on."""
+    """An error, then its cause or context, and so on."""
     seen: set[int] = set()
     following: BaseException | None = error
     while isinstance(following, Exception) and id(following) not in seen:
@@ -257,7 +259,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _is_network(error: Exception) -> bool:
-    """Whether an error is a connection's: Python's own, or one of the packages that huggingface_hub talks HTTP with."""
+    """Whether an error is a network error: one of Python's, or from a package that huggingface_hub uses for HTTP."""
     clients = ("requests", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "huggingface_hub", "hf_xet")
     return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.partition(".")[0] in clients
 
@@ -270,7 +272,7 @@ def _no_progress_bars() -> Iterator[None]:
         enable_progress_bars,
     )
 
-    if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") or are_progress_bars_disabled():  # the user has said so
+    if os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS") or are_progress_bars_disabled():  # the user's choice
         yield
         return
     disable_progress_bars()

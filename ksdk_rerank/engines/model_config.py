@@ -1,6 +1,6 @@
-"""Reads labels, window and padding token from a model's own files.
+"""Reads labels, window and padding token from the model's config.
 
-This comes before any weights are read, so that a model that is no cross-encoder is refused at once.
+This happens before any weights are read, so a model that is not a cross-encoder is rejected at once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_head", "labels_are_named", "pad_id", "window"]
 
-# Their first position is pad_token_id + 1, and positions up to there are never used: the models of transformers 5.23.0
-# that have a `create_position_ids_from_input_ids`.
+# Models whose positions start at pad_token_id + 1, so the positions below that are never used. These are the models in
+# transformers 5.23.0 that have a `create_position_ids_from_input_ids`.
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta"}
     | {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
@@ -29,12 +29,12 @@ def check_head(config: Mapping[str, object], model: str, modules: Sequence[objec
     """Check that a model's files describe a cross-encoder with one logit.
 
     Args:
-        config: its `config.json`.
-        model: its name, for messages.
-        modules: its `modules.json`, which sentence-transformers writes.
+        config: the model's `config.json`.
+        model: the model's name, for messages.
+        modules: the model's `modules.json`, which sentence-transformers writes.
 
     Raises:
-        UnsupportedModel: they describe another kind of model, or do not say which kind it is.
+        UnsupportedModel: the files describe another kind of model, or do not state the kind.
         ModelError: a field has the wrong type.
     """
     architecture = _architecture(config, model)
@@ -61,7 +61,7 @@ def check_head(config: Mapping[str, object], model: str, modules: Sequence[objec
             f"the config.json of {model} names neither an architecture nor labels, so it is not known to be a"
             f' cross-encoder; if it is one with one logit, add "num_labels": 1 to it, else {_ADVICE}'
         )
-    count = 2 if labels is None else labels  # what transformers assumes, and so leaves out
+    count = 2 if labels is None else labels  # transformers' default, which it leaves out of the config
     if count != 1:
         raise UnsupportedModel(
             f"{model} is a classifier with {count} labels, not a cross-encoder with one logit; {_ADVICE}"
@@ -69,12 +69,12 @@ def check_head(config: Mapping[str, object], model: str, modules: Sequence[objec
 
 
 def labels_are_named(config: Mapping[str, object]) -> bool:
-    """Whether transformers finds the number of labels in a config; it looks at no other field."""
+    """Whether the config states the number of labels in a field that transformers reads."""
     return config.get("id2label") is not None or config.get("num_labels") is not None
 
 
 def _architecture(config: Mapping[str, object], model: str) -> str:
-    """The first one, or an empty string if none is named."""
+    """The first architecture in the config, or an empty string if it names none."""
     names = config.get("architectures")
     if names is None or names == []:
         return ""
@@ -86,12 +86,12 @@ def _architecture(config: Mapping[str, object], model: str) -> str:
 def _classifies(architecture: str, config: Mapping[str, object]) -> bool:
     if architecture.endswith("ForSequenceClassification"):
         return True
-    own = config.get("auto_map")  # of a class that comes with the model
+    own = config.get("auto_map")  # custom classes that ship with the model
     return isinstance(own, dict) and "AutoModelForSequenceClassification" in own
 
 
 def _labels(config: Mapping[str, object], model: str) -> int | None:
-    """How many labels a config names; None if it names none."""
+    """How many labels the config states, or None."""
     for field in ("id2label", "num_labels", "label2id"):
         value = config.get(field)
         if value is None:
@@ -105,7 +105,7 @@ def _labels(config: Mapping[str, object], model: str) -> int | None:
 
 
 def _module_names(modules: Sequence[object], model: str) -> list[str]:
-    """The classes in a `modules.json`, without their packages."""
+    """Class names in a `modules.json`, without their packages."""
     names = []
     for module in modules:
         name = module.get("type") if isinstance(module, dict) else None
@@ -118,7 +118,11 @@ def _module_names(modules: Sequence[object], model: str) -> list[str]:
 def window(
     config: Mapping[str, object], tokenizer_config: Mapping[str, object], max_length: int, model: str = "the model"
 ) -> int:
-    """How many tokens a pair may have: `max_length`, or fewer if the model reads fewer."""
+    """Maximum tokens per pair: `max_length`, or fewer if the model reads fewer.
+
+    Raises:
+        ModelError: a field has the wrong type, or no tokens are left.
+    """
     limits = [max_length]
     positions = _number(config, "max_position_embeddings", "config.json", model)
     padding = _number(config, "pad_token_id", "config.json", model)
@@ -126,7 +130,7 @@ def window(
         unused = (1 if padding is None else padding) + 1
         limits.append(positions - unused if config.get("model_type") in list(_POSITIONS_AFTER_PADDING) else positions)
     length = _number(tokenizer_config, "model_max_length", "tokenizer_config.json", model)
-    if length is not None and length > 0:  # 1e30 stands for "not known"
+    if length is not None and length > 0:  # 1e30 means "unknown"
         limits.append(length)
     if min(limits) < 1:
         raise ModelError(f"the config.json of {model} leaves room for {min(limits)} tokens; fetch the model again")
@@ -136,9 +140,14 @@ def window(
 def pad_id(
     config: Mapping[str, object], tokenizer_config: Mapping[str, object], tokenizer: Tokenizer, model: str
 ) -> int:
-    """The id that pads. It is not just a filler: RoBERTa counts positions, and others pool, by it."""
+    """The padding token's id. A wrong one changes scores: RoBERTa derives positions from it, other models pool by it.
+
+    Raises:
+        UnsupportedModel: the config files name no padding token.
+        ModelError: a field has the wrong type, or the id is outside the vocabulary.
+    """
     configured = _number(config, "pad_token_id", "config.json", model)
-    if configured is not None and configured >= 0:  # -1 stands for none
+    if configured is not None and configured >= 0:  # -1 means none
         vocabulary = max(tokenizer.get_vocab_size(), _number(config, "vocab_size", "config.json", model) or 0)
         if configured >= vocabulary:
             wanted = f"one of the {vocabulary} tokens"
@@ -158,7 +167,7 @@ def pad_id(
 
 
 def _number(fields: Mapping[str, object], field: str, file: str, model: str) -> int | None:
-    """A whole number, or None if there is none or it is without bounds."""
+    """The field as an integer, or None if it is missing or infinite."""
     value = fields.get(field)
     if value is None:
         return None

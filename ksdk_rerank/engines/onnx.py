@@ -1,4 +1,4 @@
-"""`OnnxEngine`: onnxruntime, no torch."""
+"""`OnnxEngine`: runs ONNX files with onnxruntime, without torch."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ __all__ = ["OnnxEngine"]
 
 with without_telemetry():
     import onnxruntime
-onnxruntime.disable_telemetry_events()  # if somebody else has imported it before, and for Windows
+onnxruntime.disable_telemetry_events()  # for Windows, and in case it was imported before
 
 
 _BUDGETS = {"dynamic": 1, "static": 768, "weights": TOKEN_BUDGET, "none": TOKEN_BUDGET}
-"""Tokens a batch, by what a graph makes int8 of.
+"""Maximum padded tokens per batch, by what the graph quantizes.
 
-Where one scale, as found, makes int8 of all activations of a batch, 0.1 of a logit would hang on its other pairs
-(MiniLM). With each pair alone a score is the pair's own. Where ranges are known, `embedded` reads a query once a batch,
-so its batches may be larger. `python benchmarks/latency.py --budgets` shows what others cost."""
+Dynamic quantization uses one scale for all activations of a batch, so a pair's logit would depend on the rest of its
+batch: by 0.1 with MiniLM. So every pair gets its own batch. Static quantization has fixed ranges, so batches are safe.
+They may be larger because `embedded` reads the query once per batch. `python benchmarks/latency.py --budgets` shows
+what other budgets cost."""
 
 
 class OnnxEngine(Engine):
-    """An ONNX graph whose inputs are named as Hugging Face does, and whose first output is one logit a row.
+    """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
 
-    On a processor several threads each run a batch of their own: threads that share one wait for each other at every
-    operator, which costs most where the machine has other things to do as well.
+    On a CPU, several threads each run a batch of their own. Threads that share a batch wait for each other at every
+    operator, which costs most on a busy machine.
 
     Raises:
-        MissingExtra: a GPU is asked for, and this onnxruntime cannot use one.
-        UnsupportedModel: the file is no ONNX graph of that kind.
+        MissingExtra: the settings ask for a GPU, and this onnxruntime cannot use one.
+        ModelError: the device is neither a CPU nor CUDA, or a file is damaged.
+        ModelNotFound: a file with the graph's weights is missing.
+        UnsupportedModel: the file is not an ONNX graph of that kind.
     """
 
     backend: ClassVar[str] = "onnx"
@@ -53,19 +56,19 @@ class OnnxEngine(Engine):
         options.inter_op_num_threads = 1
         if len(providers) == 1:
             self.streams, options.intra_op_num_threads = streams_and_threads()
-            # On a processor the two operators that this one stands for are faster (onnxruntime 1.32, AVX2 and MiniLM).
+            # On a CPU, the fused operator is slower than the two that it replaces (onnxruntime 1.32, AVX2 and MiniLM).
             options.add_session_config_entry("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
         elif kind != "dynamic":
             self.budget = GPU_TOKEN_BUDGET
-        # A thread that waits for others must not burn the processor that they, or other programs, need.
+        # A waiting thread must not spin on a core that other threads or programs need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if kind == "weights":
-            # Or it would keep them in int8 and make floats of them for each batch, less exactly and more slowly than
-            # once, when it loads them.
+            # Otherwise it would keep the weights in int8 and dequantize them for every batch. Doing so once, when they
+            # are loaded, is faster and more exact.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
-        except Exception as error:  # its errors share no class of their own
+        except Exception as error:  # its errors have no common base class
             if short_of_memory(error):
                 raise
             raise UnsupportedModel(
@@ -92,7 +95,7 @@ def _providers(device: str | None) -> list[str | tuple[str, dict[str, str]]]:
 
 
 def _require_device(providers: list[str], device: str | None) -> None:
-    """Raise unless `providers` can serve `device`: onnxruntime itself would fall back to the CPU without a word."""
+    """Raise unless `providers` can serve `device`: onnxruntime itself would silently fall back to the CPU."""
     if device is None or device == "cpu":
         return
     if not device.startswith("cuda"):

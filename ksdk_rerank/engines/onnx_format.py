@@ -1,7 +1,7 @@
-"""Reads what an ONNX file says of itself, without the `onnx` package and without its weights.
+"""Reads an ONNX file's operators and weight files, without the `onnx` package and without loading the weights.
 
 Follows https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (2026-11-26) and protobuf's encoding
-(https://protobuf.dev/programming-guides/encoding, 2026-11-26). But: only fields that are asked for here are looked at.
+(https://protobuf.dev/programming-guides/encoding, 2026-11-26). But: it interprets only the fields needed here.
 
 Worked example: bytes `0a 03 61 62 63` are a key, 0x0a = field 1 << 3 | wire type 2, then a length, 3, then `abc`.
 """
@@ -21,17 +21,17 @@ __all__ = ["GraphFile", "read_graph"]
 _FLOAT16 = 10
 _DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 _DYNAMIC_FUSED = {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"}
-"""What onnxruntime fuses the three above into (onnxruntime 1.32, docs/ContribOperators.md)."""
+"""Operators into which onnxruntime fuses the three above (onnxruntime 1.32, docs/ContribOperators.md)."""
 
 
 @dataclass(slots=True)
 class GraphFile:
-    """What a graph is made of.
+    """The operators and weights of an ONNX graph.
 
     Attributes:
-        operators: the types of its nodes, subgraphs included.
-        external: names of the files beside it that hold its weights, and how many bytes they must have.
-        float16: whether it has weights in float16.
+        operators: the operator types of its nodes, subgraphs included.
+        external: files beside it that hold its weights, and the least size in bytes that each must have.
+        float16: whether any of its weights are float16.
     """
 
     operators: set[str] = field(default_factory=set)
@@ -40,7 +40,11 @@ class GraphFile:
 
     @property
     def quantization(self) -> Literal["dynamic", "static", "weights", "none"]:
-        """What the graph turns into int8: activations by the range found or by a known one, or weights alone."""
+        """What the graph quantizes.
+
+        `"dynamic"`: activations, with ranges measured at run time. `"static"`: activations, with fixed ranges.
+        `"weights"`: weights only. `"none"`: nothing.
+        """
         if self.operators & (_DYNAMIC | _DYNAMIC_FUSED):
             return "dynamic"
         if any(operator == "QuantizeLinear" or operator.startswith("QLinear") for operator in self.operators):
@@ -49,10 +53,10 @@ class GraphFile:
 
 
 def read_graph(path: Path) -> GraphFile:
-    """Read the graph in a file.
+    """Read the graph in an ONNX file.
 
     Raises:
-        ModelError: it cannot be read, or is no ONNX graph or only a part of one.
+        ModelError: the file cannot be read, is truncated or holds no ONNX graph.
     """
     check_start(path)
     found = GraphFile()
@@ -102,7 +106,7 @@ def _read_tensor(content: mmap.mmap, start: int, end: int, found: GraphFile) -> 
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message: a number and its start and end, or its value and -1 if it is a whole number."""
+    """The fields of a message: field number, start and end. For an integer: field number, value and -1."""
     while start < end:
         key, start = _varint(content, start)
         number, wire = key >> 3, key & 7
@@ -126,7 +130,7 @@ def _length(content: mmap.mmap, start: int, wire: int) -> tuple[int, int]:
 
 
 def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
-    """A number in groups of 7 bits, the lowest first, and where it ends."""
+    """Decode a varint, 7 bits per byte with the lowest first. Returns the number and the position after it."""
     value = shift = 0
     while True:
         byte = content[start]

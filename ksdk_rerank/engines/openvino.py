@@ -1,4 +1,4 @@
-"""`OpenVinoEngine`: the same ONNX files on OpenVINO's runtime, in bfloat16 where the processor has it."""
+"""`OpenVinoEngine`: runs ONNX files with OpenVINO, in bfloat16 if the processor supports it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["OpenVinoEngine"]
 
 @contextmanager
 def _telemetry_hidden() -> Iterator[None]:
-    """Hide `openvino_telemetry` from an import of OpenVINO, which then takes its own stub that sends nothing.
+    """Hide `openvino_telemetry` while OpenVINO is imported, so that it uses its own stub, which sends nothing.
 
     Otherwise the import starts a process, looks up an analytics host and writes to the home folder, unless the user has
-    opted out (openvino/tools/ovc/__init__.py, 2025.4 to 2026.4). Afterwards the package can be imported as before.
+    opted out (openvino/tools/ovc/__init__.py, 2025.4 to 2026.4). After this block the package can be imported again.
     """
     name = "openvino_telemetry"
     hidden = {name: sys.modules.pop(name)} if name in sys.modules else {}
@@ -45,29 +45,31 @@ with _telemetry_hidden():
     from openvino.passes import ConstantFolding, Manager
 
 _first_use = Lock()
-"""Two threads that make their process's first tensors at the same moment wait for each other for ever: one has Python's
-lock, the other that of a variable in OpenVINO's bindings (2026.4.1)."""
+"""Held while a process creates its first tensors. If two threads do that at the same moment, they deadlock: one holds
+Python's lock, the other the lock of a variable in OpenVINO's bindings (2026.4.1)."""
 
 
 class OpenVinoEngine(Engine):
-    """An ONNX graph whose inputs are named as Hugging Face does, and whose first output is one logit a row.
+    """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
 
-    Sizes stay open in the compiled graph. Each stream has a request of its own, which one thread uses at a time.
+    The compiled graph keeps dynamic shapes. Each stream has its own inference request, which one thread uses at a time.
 
     Raises:
-        ModelError: a device or type of number is asked for that this engine, or this processor, does not have.
-        UnsupportedModel: the file is no ONNX graph of that kind.
+        ModelError: the engine does not support the device, the processor has no bfloat16, or a file is damaged.
+        ModelNotFound: a file with the graph's weights is missing.
+        UnsupportedModel: the file is not an ONNX graph of that kind.
+        InferenceFailed: the first pass, on a pair of one token, failed.
     """
 
     backend: ClassVar[str] = "openvino"
     budget = TOKEN_BUDGET
-    multiple = 16  # OpenVINO compiles for each shape that it has not seen, and keeps what it compiled
+    multiple = 16  # OpenVINO compiles for each new shape, and keeps the result
 
     def __init__(self, name: str, files: Files, settings: Settings) -> None:
         if settings.device not in (None, "cpu"):
             raise ModelError(f'the openvino engine runs on "cpu", not on {settings.device!r}; pass backend="torch"')
         core = openvino.Core()
-        # "auto" leaves the choice to OpenVINO: bfloat16 where the processor multiplies it, else float32.
+        # With "auto", OpenVINO chooses: bfloat16 if the processor multiplies it, else float32.
         precision = {"float32": "f32", "bfloat16": "bf16"}.get(settings.dtype)
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ModelError('this processor has no bfloat16; pass dtype="float32"')
@@ -81,7 +83,7 @@ class OpenVinoEngine(Engine):
         if precision is not None:
             options["INFERENCE_PRECISION_HINT"] = precision
         try:
-            frontend = FrontEndManager().load_by_framework("onnx")  # others would be tried too, and print errors
+            frontend = FrontEndManager().load_by_framework("onnx")  # otherwise it tries others, which print errors
             model = frontend.convert(frontend.load(str(path)))
             inputs = {port.any_name: _shape(port) for port in model.inputs}
             self._inputs = checked_inputs(inputs, path)
@@ -89,7 +91,7 @@ class OpenVinoEngine(Engine):
                 self.budget = 1
             _fold(model)
             compiled = core.compile_model(model, "CPU", options)
-        except Exception as error:  # its errors share no class of their own, and have many lines
+        except Exception as error:  # its errors have no common base class, and span many lines
             if isinstance(error, UnsupportedModel) or short_of_memory(error):
                 raise
             raise UnsupportedModel(
@@ -118,7 +120,7 @@ class OpenVinoEngine(Engine):
 
 
 def _shape(port: openvino.Output) -> list[int | None]:
-    """The sizes of an input, None for those that are open."""
+    """The shape of an input, with None for a dynamic size."""
     shape = port.get_partial_shape()
     if shape.rank.is_dynamic:
         return []
@@ -126,10 +128,10 @@ def _shape(port: openvino.Output) -> list[int | None]:
 
 
 def _fold(model: openvino.Model) -> None:
-    """Calculate what is constant, such as floats of int8 weights.
+    """Fold constants, such as the float weights dequantized from int8.
 
-    `compile_model` does so as well, but for all streams at once, and now and then gives one what is another's: in one
-    process of four the scores were wrong (2026.4.1, NUM_STREAMS of 2 and more).
+    `compile_model` folds them too, but for all streams at once, and sometimes mixes up their results: in one process of
+    four, the scores were wrong (2026.4.1, NUM_STREAMS of 2 and more).
     """
     manager = Manager()
     manager.register_pass(ConstantFolding())

@@ -1,9 +1,9 @@
-"""Tells a cross-encoder's pair of texts from what a language model's tokenizer makes of two texts.
+"""Rejects tokenizers that put no separator between query and document, such as those of language models.
 
-A cross-encoder was trained on pairs with a separator between query and document: `[CLS] A [SEP] B [SEP]` (BERT),
+A cross-encoder is trained on pairs with a separator between query and document: `[CLS] A [SEP] B [SEP]` (BERT),
 `<s> A </s></s> B </s>` (RoBERTa), `A </s> B </s>` (T5), `A <sep> B <sep> <cls>` (XLNet). A language model's tokenizer
-puts its start token before each text, `<s> A <s> B` (Llama), or its end token behind each. These separate nothing, and
-a reranker made of such a model expects a prompt of its own.
+only puts its start token before each text, `<s> A <s> B` (Llama), or its end token after each. Neither is a separator,
+and a reranker built on such a model expects a prompt of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DECODERS = (
     *("mpt", "nemotron", "olmo", "openai-gpt", "opt", "persimmon", "phi", "qwen"),
     *("seed_oss", "smollm", "stablelm", "starcoder", "zamba"),
 )
-"""What the `model_type` of language models begins with: those that transformers 5.24.0 maps to `ForCausalLM` and to
+"""Prefixes of the `model_type` of language models: those that transformers 5.24.0 maps to `ForCausalLM` and to
 `ForSequenceClassification` but not to `ForMaskedLM`, without XLNet
 (github.com/huggingface/transformers/blob/main/src/transformers/models/auto/modeling_auto.py, 2026-11-26)."""
 
@@ -33,10 +33,13 @@ _DECODERS = (
 def check_pair(
     tokenizer: Tokenizer, config: Mapping[str, object], tokenizer_config: Mapping[str, object], model: str
 ) -> None:
-    """Check that a tokenizer sets a separator between two texts, if it sets anything there.
+    """Check that any special tokens between two texts really separate them.
+
+    A tokenizer that puts nothing between them passes here; `PairEncoder` rejects it.
 
     Raises:
-        UnsupportedModel: between the texts is only a token that opens or ends every text.
+        UnsupportedModel: the query does not come first, or the only tokens between the texts are those that open or end
+            every text.
     """
     pair = tokenizer.encode("a", "a")
     first = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 0]

@@ -1,4 +1,4 @@
-"""One copy of the weights for each process and configuration, however many rerankers use it."""
+"""Keeps one copy of the weights per process and settings, however many rerankers use it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class SharedModel:
-    """A model and the threads that alone load it, use it and let it go.
+    """A model and its own threads, which alone load and run it. Any thread may call the methods.
 
-    It is loaded once however many calls wait for it, and not let go of while in use.
+    The model is loaded once, however many calls wait for it, and never released while in use.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,18 +44,18 @@ class SharedModel:
     def score(
         self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
     ) -> Scores:
-        """Wait for the scores, for `seconds` at most; interrupted, the call leaves the queue.
+        """Wait for the scores, at most `seconds`. If the wait is interrupted, the call leaves the queue.
 
         Raises:
-            TimedOut: they were not there in time.
-            Overloaded: `max_waiting` calls wait already.
+            TimedOut: the scores did not arrive in time.
+            Overloaded: `max_waiting` calls are already waiting.
         """
         return self._wait(self._scheduler.join(query, documents, max_waiting), seconds)
 
     async def ascore(
         self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
     ) -> Scores:
-        """Await the scores, as `score` waits for them; cancelled, the call leaves the queue."""
+        """Like `score`, without blocking the event loop. If the task is cancelled, the call leaves the queue."""
         future = self._scheduler.join(query, documents, max_waiting)
         try:
             async with asyncio.timeout(seconds) as deadline:
@@ -67,11 +67,11 @@ class SharedModel:
             raise self._timed_out(seconds) from None
 
     def model(self, seconds: float | None = None) -> Model:
-        """The model, which is loaded first where it is not; `TimedOut` if that takes longer than `seconds`."""
+        """The model, loaded first if necessary. Raises `TimedOut` if that takes longer than `seconds`."""
         return self._model or self._wait(self.worker.submit(self._loaded), seconds)
 
     def close(self) -> None:
-        """Wait for the calls that are under way, and let the weights go."""
+        """Wait for the calls in progress, then release the weights."""
         self.worker.drain()
         self._model = None
 
@@ -87,7 +87,7 @@ class SharedModel:
         try:
             return future.result(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
         except TimeoutError:
-            if future.done():  # in the last moment, or what it raised itself
+            if future.done():  # finished at the last moment, or raised TimeoutError itself
                 return future.result()
             future.cancel()
             raise self._timed_out(seconds) from None
@@ -116,14 +116,14 @@ class SharedModel:
             return self._model
 
 
-# The process id is part of the key because neither onnxruntime's nor torch's threads exist in a forked child: there the
-# model is loaded anew, and what the child inherited is left alone.
+# The process id is part of the key because onnxruntime's and torch's threads do not survive a fork. A forked child
+# loads the model again and leaves the inherited copy alone.
 _models: dict[tuple[int, Settings], SharedModel] = {}
 _lock = Lock()
 
 
 def acquire(settings: Settings, holder: object) -> SharedModel:
-    """The model for `settings`, which now stays in memory at least until `holder` releases it."""
+    """The model for `settings`. It stays in memory at least until `holder` releases it."""
     with _lock:
         key = (os.getpid(), settings)
         shared = _models.get(key)
@@ -134,9 +134,9 @@ def acquire(settings: Settings, holder: object) -> SharedModel:
 
 
 def release(settings: Settings, holder: object) -> SharedModel | None:
-    """`holder` needs the model no longer. Where nobody else does, it is handed back, to be closed.
+    """Drop `holder`'s claim on the model. If it was the last holder, return the model for the caller to close.
 
-    A holder that is garbage-collected without this leaves the model in memory, for the next one.
+    If a holder is garbage-collected without releasing it, the model stays in memory for the next holder.
     """
     with _lock:
         shared = _models.get((os.getpid(), settings))

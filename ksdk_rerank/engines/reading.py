@@ -1,4 +1,4 @@
-"""Reads a model's small files. Whatever is wrong with one is a `ModelError` with its path and what to do about it."""
+"""Reads a model's small files. A damaged one raises `ModelError` with its path and what to do about it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def damaged(path: Path, what: str, advice: str = _FETCH) -> ModelError:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file at `path`.
+    """Whether `path` is a regular file; False if nothing is there.
 
     Raises:
-        ModelError: something else is in its place, or the path cannot be followed.
+        ModelError: it is a folder, a device, a pipe or a broken link, or it cannot be accessed.
     """
     try:
         mode = path.stat().st_mode
@@ -46,7 +46,7 @@ def is_file(path: Path) -> bool:
 
 
 def check_start(path: Path) -> None:
-    """Raise `ModelError` if a file is empty, or holds something else than a model's part."""
+    """Raise `ModelError` if a file is unreadable, empty, a git-lfs pointer or a web page."""
     try:
         with path.open("rb") as file:
             start = file.read(1024)
@@ -56,7 +56,11 @@ def check_start(path: Path) -> None:
 
 
 def decoded(path: Path) -> str:
-    """The text of a file in UTF-8, or in what its byte order mark says."""
+    """The text of a file: UTF-8, unless a byte order mark or null bytes show UTF-16 or UTF-32.
+
+    Raises:
+        ModelError: the file cannot be read or decoded, is blank, or fails `check_start`.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -74,7 +78,7 @@ def decoded(path: Path) -> str:
 
 
 def read_json(path: Path | None) -> Mapping[str, object]:
-    """The object in a JSON file; empty if there is no file."""
+    """The object in a JSON file; empty if `path` is None. Raises `ModelError` if the file holds anything else."""
     if path is None:
         return {}
     content = _parsed(path)
@@ -84,7 +88,7 @@ def read_json(path: Path | None) -> Mapping[str, object]:
 
 
 def read_list(path: Path | None) -> list[object]:
-    """The list in a JSON file; empty if there is no file."""
+    """The list in a JSON file; empty if `path` is None. Raises `ModelError` if the file holds anything else."""
     if path is None:
         return []
     content = _parsed(path)
@@ -94,7 +98,11 @@ def read_list(path: Path | None) -> list[object]:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """A new tokenizer from a `tokenizer.json`, without truncation and padding."""
+    """Load a new tokenizer from a `tokenizer.json`, with truncation and padding switched off.
+
+    Raises:
+        ModelError: the file is damaged, or the tokenizer cannot encode an unknown character.
+    """
     from tokenizers import Tokenizer
 
     text = decoded(path)
@@ -102,9 +110,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        # A character of private use is in no vocabulary: without a token for the unknown, some calls would fail later.
+        # No vocabulary has this private-use character. A tokenizer without an unknown token fails here, not in a call.
         tokenizer.encode("a \U000f0000")
-    except BaseException as error:  # the library raises bare `Exception`, and panics in Rust are not even that
+    except BaseException as error:  # it raises bare `Exception`; a Rust panic is not even that
         if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
             raise
         raise damaged(path, f"is no tokenizer that can be used ({_brief(error)})") from error

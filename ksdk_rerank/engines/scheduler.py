@@ -1,15 +1,15 @@
 """`Scheduler`: fair queueing of the calls for one model.
 
-A free thread takes one piece of work: it encodes some documents of a call, or calculates one batch. So a call never
-holds a thread for longer than one piece, however many documents it has. Every other piece comes from the call with the
-least work left, so that small calls overtake huge ones. The pieces in between come from the call that has waited
-longest, so that a huge call gets half of the time however many small ones arrive.
+A free thread takes one piece of work: it encodes some documents of a call, or runs one batch. So a call never holds a
+thread for longer than one piece, however many documents it has. Every other piece goes to the call with the least work
+left, so small calls overtake huge ones. The pieces in between go to the call that has waited longest, so a huge call
+gets half of the time however many small ones arrive.
 
-If more calls wait than there are threads, a half-empty batch is filled up with a batch of another call whose pairs are
-about as long. So callers that wait at the same moment share a pass, and a call on its own gets the same scores, bit for
-bit, every time.
+If more calls are ready than there are threads, a half-empty batch is topped up with another call's batch of similar
+length, so calls that wait at the same moment share a forward pass. A call that runs alone is never mixed: it gets the
+same scores, bit for bit, every time.
 
-Worked example, one thread: A has three batches, and B, with one, arrives while A's first is calculated. The order is A,
+Worked example, one thread: A has three batches. B, with one batch, arrives while A's first batch runs. The order is A,
 B, A, A. First come, first served would be A, A, A, B.
 """
 
@@ -32,40 +32,42 @@ if TYPE_CHECKING:
 __all__ = ["Scheduler"]
 
 _READ = 2_048
-"""Characters of a document that count before its tokens are counted: about what a model with the usual window reads."""
+"""Characters counted per document to estimate a call's size before it is tokenized: about what a model with the usual
+window reads."""
 
 _ABOUT_AS_LONG = 0.75
-"""Of two batches' longest pairs, the shorter one's share of the longer one's at least: more would be padding."""
+"""Two batches are merged only if the shorter one's longest pair has at least this share of the longer one's length.
+Below that, too much would be padding."""
 
 
 @dataclass(eq=False, slots=True)
 class _Call:
     query: str
     documents: Sequence[str]
-    estimate: int  # about how many tokens it has
+    estimate: int  # of its size in tokens
     future: Future[Scores] = field(default_factory=Future)
-    encoding: bool = False  # by a thread, at this moment
+    encoding: bool = False  # whether a thread is encoding it right now
     model: Model | None = None
     job: Job | None = None  # of that model
 
     def waiting(self) -> int:
-        """About how many tokens nobody has taken."""
+        """About how many tokens no thread has taken yet."""
         return self.job.waiting if self.job is not None and self.job.encoded else self.estimate
 
     def ready(self, running: int) -> bool:
-        """Whether there is something to do for one more thread, where so many calculate."""
+        """Whether one more thread could work on this call while `running` threads run batches."""
         if self.job is None or self.model is None or not self.job.encoded:
             return not self.encoding
         return bool(self.job.batches) and running < self.model.engine.streams
 
 
 class Scheduler:
-    """Calls of one model, in the order they came.
+    """Queues the calls for one model and hands their work to threads. Any thread may use it.
 
     Args:
-        worker: whose threads do the work.
-        model: gives the model, which it may have to load first; what it raises is the call's error.
-        name: the model's, for messages.
+        worker: owns the threads that do the work.
+        model: returns the model, loading it first if necessary. An exception that it raises fails the call.
+        name: the model's name, for messages.
     """
 
     def __init__(self, worker: Worker, model: Callable[[], Model], name: str = "the model") -> None:
@@ -74,14 +76,16 @@ class Scheduler:
         self._name = name
         self._lock = Lock()
         self._calls: list[_Call] = []
-        self._running = 0  # how many threads calculate
+        self._running = 0  # how many threads run a batch
         self._turn = 0
 
     def join(self, query: str, documents: Sequence[str], max_waiting: int | None = None) -> Future[Scores]:
-        """Ask for the scores of `documents`. Cancelling the future leaves the queue, also between two batches.
+        """Queue a call and return a future for its scores.
+
+        Cancelling the future takes the call out of the queue, even if some of its batches have already run.
 
         Raises:
-            Overloaded: every thread has a call, and `max_waiting` others wait.
+            Overloaded: there is a call for every thread, and `max_waiting` more are waiting.
         """
         call = _Call(query, documents, sum(min(len(document), _READ) for document in documents) // 4)
         with self._lock:
@@ -96,7 +100,7 @@ class Scheduler:
         return call.future
 
     def under_way(self) -> int:
-        """How many calls wait or run."""
+        """How many calls are waiting or running."""
         with self._lock:
             return self._under_way()
 
@@ -104,12 +108,12 @@ class Scheduler:
         return sum(not call.future.cancelled() for call in self._calls)
 
     def _work(self) -> None:
-        """Take piece after piece until there is none for this thread."""
+        """Run one piece of work after another until there is none left for this thread."""
         try:
             while (piece := self._next()) is not None:
                 piece()
                 pause_at_exit()
-        except BaseException as error:  # a fault of this library's: nobody else would hear of it, and all would wait
+        except BaseException as error:  # a bug in this library: unless every call fails, all would wait forever
             with self._lock:
                 waiting = list(self._calls)
             self._leave(waiting, error)
@@ -130,7 +134,7 @@ class Scheduler:
 
     def _encode(self, call: _Call) -> None:
         try:
-            model = call.model or self._model()  # before the import, which needs what an extra installs
+            model = call.model or self._model()  # before the import, which needs an extra
 
             from ksdk_rerank.engines.scoring import Job
 
@@ -144,7 +148,7 @@ class Scheduler:
         with self._lock:
             call.model, call.job, call.encoding = model, job, False
         for _ in range(min(len(job.batches), model.engine.streams) - 1):
-            self._worker.submit(self._work)  # this thread goes on with one of them
+            self._worker.submit(self._work)  # this thread continues with one of them
 
     def _calculate(self, model: Model, batch: Sequence[tuple[_Call, Job, list[int]]]) -> None:
         error: BaseException | None = None
@@ -162,7 +166,7 @@ class Scheduler:
         self._leave([call for call, job, _ in batch if error is not None or not job.missing], error)
 
     def _leave(self, calls: Sequence[_Call], error: BaseException | None) -> None:
-        """Give `calls` their scores, or `error`."""
+        """Take `calls` out of the queue and give them their scores, or `error`."""
         for call in calls:
             with self._lock:
                 if call not in self._calls:  # cancelled, or failed in another thread
@@ -177,11 +181,11 @@ class Scheduler:
 
 
 def _batch(call: _Call, model: Model, job: Job, ready: Sequence[_Call]) -> list[tuple[_Call, Job, list[int]]]:
-    """The next batch of `call`, with those of others that fit into it."""
+    """The next batch of `call`, topped up with batches of other calls that fit."""
     rows = job.take()
     batch = [(call, job, rows)]
     if len(ready) <= model.engine.streams:
-        return batch  # there is a thread for each
+        return batch  # there is a thread for each call
     count, longest = len(rows), model.length(job.pairs[rows[0]])
     shortest = longest
     for other in ready:

@@ -1,4 +1,4 @@
-"""`Model`: encoding, batching and an engine together. `Job`: one call, on its way from texts to scores."""
+"""`Model` combines encoding, batching and an engine. `Job` is one call on its way from texts to scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ksdk_rerank.errors import RerankError
 __all__ = ["Job", "Model"]
 
 _DOCUMENTS_AT_ONCE = 256
-"""Encoded before another call may go first: some hundredths of a second."""
+"""Documents encoded before another call may take the thread: a few hundredths of a second."""
 
 
 class Model:
-    """A loaded cross-encoder. As many threads as its engine has streams may use it at once."""
+    """A loaded cross-encoder. As many threads may use it at once as its engine has streams."""
 
     def __init__(self, engine: Engine, *, name: str, max_length: int, pad_id: int) -> None:
         self.engine = engine
@@ -31,7 +31,7 @@ class Model:
         self._pad_id = pad_id
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        """The logits of `documents` in their order."""
+        """The logits of `documents`, in their order."""
         job = Job(query, documents)
         while not job.encoded:
             job.encode(self)
@@ -41,7 +41,7 @@ class Model:
         return job.scores()
 
     def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
-        """The logits of `pairs` of similar length, as one batch.
+        """The logits of `pairs`, run as one batch; they should be of similar length, because they are padded.
 
         Raises:
             InferenceFailed: the engine failed.
@@ -50,24 +50,25 @@ class Model:
             return self.engine.forward(pad(pairs, self._pad_id, max(map(self.length, pairs))))
         except RerankError:
             raise
-        except Exception as error:  # each engine has its own, and memory may run out in any
+        except Exception as error:  # each engine has its own errors, and any can run out of memory
             raise inference_failed(self.engine.backend, self._name, error) from error
 
     def length(self, pair: NDArray[np.int32]) -> int:
-        """How many tokens a pair takes in a batch, where none is longer."""
+        """How many tokens a pair takes in a batch, padding included, if no other pair is longer."""
         return rounded(pair.shape[1], self.engine.multiple, self._max_length)
 
 
 class Job:
-    """One query with its documents. First it is encoded, some documents at a time; then its batches are calculated.
+    """One query with its documents. First it is encoded, a chunk of documents at a time; then its batches run.
 
-    Its batches are the same whatever else goes on, and equal documents are read once.
+    Its batches do not depend on other calls, and duplicate documents are scored once. It is not thread-safe: one thread
+    at a time may encode, and `Scheduler` guards `take` and `put` with its lock.
 
     Attributes:
-        pairs: the query with each different document, as tokens.
+        pairs: token ids and types of the query with each distinct document.
         encoded: whether `pairs` and `batches` are complete.
-        batches: those that nobody has taken, as positions in `pairs`, the longest pairs first.
-        waiting: how many tokens nobody has taken, once it is encoded.
+        batches: batches not yet taken, longest pairs first, each a list of positions in `pairs`.
+        waiting: once encoded, how many tokens are not yet taken.
         missing: how many pairs have no logit yet.
     """
 
@@ -86,7 +87,7 @@ class Job:
         self.missing = len(self._texts)
 
     def encode(self, model: Model) -> None:
-        """Encode the next documents; after the last ones, plan the batches."""
+        """Encode the next chunk of documents. After the last chunk, plan the batches."""
         start = len(self.pairs)
         piece = model.encoder.encode(self._query, self._texts[start : start + _DOCUMENTS_AT_ONCE])
         self.pairs += piece.pairs
@@ -99,18 +100,18 @@ class Job:
             self.encoded = True
 
     def take(self) -> list[int]:
-        """The next batch."""
+        """Take the next batch, as positions in `pairs`."""
         rows = self.batches.popleft()
         self.waiting -= sum(self.pairs[row].shape[1] for row in rows)
         return rows
 
     def put(self, rows: Sequence[int], logits: NDArray[np.floating]) -> None:
-        """Note the logits of a batch."""
+        """Store the logits of a batch."""
         self._logits[rows] = logits
         self.missing -= len(rows)
 
     def scores(self) -> Scores:
-        """A logit a document, in their order."""
+        """One logit per document, in their order."""
         where = [self._positions[document] for document in self._documents]
         return Scores(
             [float(self._logits[position]) for position in where],

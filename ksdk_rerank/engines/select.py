@@ -1,4 +1,4 @@
-"""From settings to a loaded model: which files, and which engine."""
+"""From settings to a loaded model: picks the files and the engine."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ _NEEDS = {
     "torch": ("sentence_transformers",),
 }
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""What torch loads; a folder that `export` wrote holds none of it."""
+"""Weights that torch can load. A folder written by `export` has none of these files."""
 _EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
 
 
 def load(settings: Settings) -> Model:
-    """Load what `settings` describe. The engine follows from them, what is installed and what the model offers.
+    """Load the model that `settings` describe.
+
+    The engine depends on the settings, on what is installed and on which files the model offers.
 
     Raises:
         MissingExtra: no engine that these settings allow is installed.
-        ModelNotFound: the model is neither here nor to be had.
-        HubUnreachable: it is not here, and the hub cannot be asked.
-        UnsupportedModel: it is not a cross-encoder with one logit, or offers nothing to an engine that is installed.
-        InferenceFailed: there is not enough memory for it.
-        ModelError: a file of it is damaged, or an engine cannot load it.
+        ModelNotFound: the model is neither on this machine nor on the hub.
+        HubUnreachable: the model is not on this machine, and the hub cannot be reached.
+        UnsupportedModel: the model is not a cross-encoder with one logit, or has no file for an installed engine.
+        InferenceFailed: there is too little memory to load it.
+        ModelError: one of its files is damaged, or the engine cannot load it.
     """
     try:
         return _load(settings)
     except RerankError:
         raise
-    except BaseException as error:  # the last resort: those who know the file or the setting at fault say so earlier
-        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):  # of libraries in Rust
+    except BaseException as error:  # last resort: code that can name the file or setting at fault raises earlier
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):  # from libraries in Rust
             raise
         said = f"{settings.model} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
         if short_of_memory(error):
@@ -73,7 +75,7 @@ def _load(settings: Settings) -> Model:
     files = locate(settings)
     config = read_json(files.find("config.json"))
     check_head(config, settings.model, read_list(files.find("modules.json")))
-    # Here for its checks: what an engine says of a damaged field does not always name it.
+    # Called only for its checks: an engine's own error does not always name the damaged field.
     window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
     if settings.backend is None:
         installed = _fastest_first(installed, files, settings)
@@ -83,7 +85,7 @@ def _load(settings: Settings) -> Model:
 
 
 def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
-    """An engine together with what the model's files say of its window and its padding."""
+    """Combine an engine with the window and padding token from the model's files."""
     from ksdk_rerank.engines.model_config import pad_id, window
     from ksdk_rerank.engines.pairs import check_pair
     from ksdk_rerank.engines.reading import read_json
@@ -101,14 +103,14 @@ def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
 
 
 def _wanted(settings: Settings) -> tuple[Backend, ...]:
-    """The engines that may run this, in the order of preference."""
+    """The engines that these settings allow, preferred first."""
     if settings.backend is not None:
         return (settings.backend,)
     if settings.trust_remote_code or settings.dtype == "float16":
         return ("torch",)
     if settings.dtype == "int8":
         return ("onnx",)
-    if settings.device not in (None, "cpu"):  # the usual onnxruntime package runs on nothing else
+    if settings.device not in (None, "cpu"):  # the standard onnxruntime package runs on the CPU only
         return ("torch",) if settings.dtype == "bfloat16" else ("torch", "onnx")
     if settings.dtype == "bfloat16":
         return ("openvino", "torch") if has_bfloat16() else ("torch",)
@@ -118,11 +120,12 @@ def _wanted(settings: Settings) -> tuple[Backend, ...]:
 
 
 def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
-    """`installed`, in the order that this machine and the model's files ask for.
+    """`installed`, fastest first for this machine and these files.
 
-    On a GPU torch comes first. OpenVINO in bfloat16 is 2.5 to 3 times as fast as float32 by onnxruntime, so it comes
-    before onnx if the model has no int8 file. If it has one, OpenVINO is left out: int8 by onnxruntime is as fast with
-    matrix units (AMX), faster without (`benchmarks/latency.py`, 2026-11-25), and has no telemetry to switch off.
+    On a GPU, torch comes first if the model has weights that it can load.
+    OpenVINO in bfloat16 is 2.5 to 3 times as fast as onnxruntime in float32, so it comes before onnx if the model has
+    no int8 file. If it has one, OpenVINO is left out: onnxruntime in int8 is as fast with matrix units (AMX), faster
+    without them (`benchmarks/latency.py`, 2026-11-25).
     """
     others: list[Backend] = [backend for backend in installed if backend != "torch"]
     on_gpu = installed[0] == "torch" or (settings.device is None and "torch" in installed and has_gpu())
@@ -139,7 +142,7 @@ def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -
 
 
 def _install_first(wanted: tuple[Backend, ...]) -> Backend:
-    """What to advise: the extra that most models and machines are fine with."""
+    """The engine to recommend in `MissingExtra`: the one that suits most models and machines."""
     return "onnx" if "onnx" in wanted else wanted[-1]
 
 
@@ -161,13 +164,13 @@ def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engin
         from ksdk_rerank.engines.onnx import OnnxEngine
 
         return OnnxEngine(name, files, settings)
-    if files.failure is not None:  # what is missing may be on the hub
+    if files.failure is not None:  # the hub may have the missing file
         raise files.failure
     raise _unsupported(files, settings)
 
 
 def _unsupported(files: Files, settings: Settings) -> ModelError:
-    """No engine that is installed can run what the model offers."""
+    """The error to raise when no installed engine can run the files that the model offers."""
     from ksdk_rerank.engines.graphs import missing
 
     said = missing(files, settings)

@@ -1,4 +1,4 @@
-"""Engines without their telemetry, which is switched off before they are imported, for this process alone."""
+"""Switches off the engines' telemetry before they are imported, for this process alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ksdk_rerank._locks import Lock
 __all__ = ["without_telemetry"]
 
 _SWITCHES = {
-    # From 1.29 on, onnxruntime keeps a device id and a database in the user's cache folder and sends events about each
+    # Since 1.29, onnxruntime keeps a device id and a database in the user's cache folder, and sends events about each
     # session (https://github.com/microsoft/onnxruntime/pull/27379, read 2026-11-26).
     "ORT_DISABLE_TELEMETRY": "1",
-    # transformers asks a web service to convert weights on the hub that are not safetensors
+    # If weights on the hub are not safetensors, transformers calls a web service to convert them
     # (transformers/modeling_utils.py, 4.46 to 5.24).
     "DISABLE_SAFETENSORS_CONVERSION": "true",
 }
@@ -25,7 +25,11 @@ _before: dict[str, str | None] = {}
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Import an engine or load a model in this block. The environment is changed meanwhile and restored after it."""
+    """Import engines and load models inside this block.
+
+    It sets environment variables and restores them when the last such block ends. Blocks may overlap, also in
+    several threads.
+    """
     global _users
     with _lock:
         _users += 1

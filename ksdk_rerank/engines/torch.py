@@ -1,4 +1,4 @@
-"""`TorchEngine`: any cross-encoder that sentence-transformers can load, on any device that torch knows."""
+"""`TorchEngine`: runs any cross-encoder that sentence-transformers can load, on any device that torch supports."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class TorchEngine(Engine):
-    """sentence-transformers loads the model; its own tokenization, sorting and activation are not used.
+    """Runs a cross-encoder with torch.
+
+    sentence-transformers only loads the model; its tokenization, sorting and activation are not used.
 
     Args:
-        files: the model's.
-        settings: what to load, and how.
-        attention: which implementation of attention, as transformers names it; None takes the fastest.
+        files: the model's files.
+        settings: which model to load, and how.
+        attention: attention implementation, by its name in transformers; None takes the fastest.
 
     Raises:
-        ModelError: the device is not there, or the weights cannot be loaded.
-        UnsupportedModel: the tokenizer is not a fast one.
+        ModelError: torch finds no CUDA device, a file is damaged, or the weights cannot be loaded.
+        UnsupportedModel: the tokenizer is not a fast one, or no weight is a classifier's.
     """
 
     backend: ClassVar[str] = "torch"
@@ -55,7 +57,7 @@ class TorchEngine(Engine):
         config = read_json(files.find("config.json"))
         if not config.get("architectures"):
             check_weights_of_head(files, settings.model)
-        # These arguments are spelt alike from sentence-transformers 5.0 to 6.2.
+        # These arguments have the same names in sentence-transformers 5.0 to 6.2.
         try:
             with _no_progress_bars(), without_telemetry(), readable(files) as location:
                 encoder = CrossEncoder(
@@ -68,9 +70,9 @@ class TorchEngine(Engine):
                     token=settings.token,
                     model_kwargs={"attn_implementation": attention} if attention else None,
                     config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
-                    num_labels=None if labels_are_named(config) else 1,  # `check_head` has found one
+                    num_labels=None if labels_are_named(config) else 1,  # `check_head` made sure of one label
                 )
-        except Exception as error:  # of transformers, safetensors, the hub and torch
+        except Exception as error:  # from transformers, safetensors, the hub or torch
             if short_of_memory(error):
                 raise
             explained = files.explained(error)
@@ -87,7 +89,7 @@ class TorchEngine(Engine):
                 f"{settings.model} has the slow tokenizer {type(tokenizer).__name__}; save it with a fast one"
                 " (tokenizer.json), or use another model"
             )
-        self.tokenizer = Tokenizer.from_str(backend.to_str())  # a copy of our own
+        self.tokenizer = Tokenizer.from_str(backend.to_str())  # this engine's own copy
         self._inputs = [name for name in _INPUTS if name in tokenizer.model_input_names]
         inner: Any = encoder.model
         self._model = inner.to(_dtype(settings.dtype, inner)).eval()
@@ -102,15 +104,15 @@ class TorchEngine(Engine):
         return result
 
     def exportable(self) -> tuple[list[str], Any]:
-        """For `export`: the names of the inputs, and the `torch.nn.Module` that takes them."""
+        """The input names and the `torch.nn.Module` that takes them, for `export`."""
         return self._inputs, self._model
 
 
 def _dtype(name: str, model: Any) -> torch.dtype:
-    """What to calculate in.
+    """The torch dtype to run in.
 
-    `"auto"` is float32 on a processor, where 16 bits are slow and can overflow; on a GPU it is bfloat16 for a model
-    that was saved so, else float16, which has 3 more bits to tell close scores apart.
+    On a CUDA device, `"auto"` is bfloat16 if the model was saved in bfloat16, else float16, which has 3 more bits to
+    tell close scores apart. Elsewhere it is float32: on a CPU, 16-bit types are slow and can overflow.
     """
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)

@@ -1,4 +1,4 @@
-"""Checks the files that sentence-transformers and transformers read: what they raise does not always name the file."""
+"""Checks files before sentence-transformers and transformers load them: their errors do not always name the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ksdk_rerank.errors import UnsupportedModel
 
 __all__ = ["check_files", "check_weights_of_head", "readable"]
 
-# Names from the loaders of sentence-transformers 6.2.0 and transformers 5.24.0.
+# File names from the loaders of sentence-transformers 6.2.0 and transformers 5.24.0.
 _OBJECTS = (
     *("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("config_sentence_transformers.json", "sentence_bert_config.json"),
@@ -33,7 +33,7 @@ _HEAD = re.compile(r"(^|\.)(classifier|score|classification_head|logits_proj)\b.
 
 
 def check_files(files: Files) -> None:
-    """Fetch what a hub offers, and check what there is.
+    """Fetch the files that torch will load, as far as the model has them, and check each one.
 
     Raises:
         ModelNotFound: a file cannot be fetched.
@@ -60,9 +60,9 @@ def check_files(files: Files) -> None:
 
 
 def check_weights_of_head(files: Files, model: str) -> None:
-    """Raise `UnsupportedModel` if no weight is a classifier's: transformers would make one of random numbers.
+    """Raise `UnsupportedModel` if the weights have no classification head.
 
-    Only safetensors are looked at.
+    Without this check, transformers would add a head of random numbers. Only safetensors files are checked.
     """
     paths = [path for path in _weights(files) if path.suffix == ".safetensors"]
     if paths and not any(_HEAD.search(name) for path in paths for name in _tensors(path)):
@@ -74,9 +74,10 @@ def check_weights_of_head(files: Files, model: str) -> None:
 
 @contextmanager
 def readable(files: Files) -> Iterator[str]:
-    """What to open instead of `files.location`: the same, unless JSON files in a folder have a byte order mark.
+    """A location that transformers can read: `files.location`, or a temporary copy without byte order marks.
 
-    transformers cannot read these, so a temporary folder holds them without one, and links to all other files.
+    transformers cannot read JSON files with a byte order mark. If a local folder has any, the temporary folder holds
+    them without the mark, and symlinks to all other files. It is deleted at the end of the block.
     """
     folder = Path(files.location)
     texts = folder.glob("*.json") if files.revision is None else ()
@@ -99,7 +100,7 @@ def _is_marked(path: Path) -> bool:
 
 
 def _weights(files: Files) -> list[Path]:
-    """The files that transformers takes the weights from; several if they are sharded."""
+    """The files from which transformers loads the weights; several if they are sharded."""
     for name in _WEIGHTS:
         path = files.find(name)
         if path is None:
@@ -121,7 +122,7 @@ def _shard(files: Files, index: Path, name: str) -> Path:
 
 
 def _tensors(path: Path) -> list[str]:
-    """The names in a safetensors file, whose header must fit its size."""
+    """Tensor names in a safetensors file. Raises `ModelError` if its header does not match its size."""
     try:
         with safe_open(path, "np") as tensors:
             return list(tensors.keys())

@@ -1,4 +1,4 @@
-"""The models that come with the package, and where the files of those in a folder are."""
+"""The model bundled with the package, and how a model name becomes a folder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 __all__ = ["EMBEDDED", "folder_of"]
 
 EMBEDDED = "embedded"
-"""The name of the model that comes with the package; its files are only those that onnx and openvino read."""
+"""Name of the bundled model. It has only ONNX files, so it runs with the onnx and openvino engines."""
 
 _HERE = Path(__file__).parent
 
 
 def folder_of(model: str | os.PathLike[str]) -> Path:
-    """Where the files of `model` are if it comes with the package or names a folder; it need not exist."""
+    """The folder for `model`: the bundled model's, or the path that `model` names. It may not exist."""
     return _HERE / EMBEDDED if model == EMBEDDED else Path(model).expanduser()
