@@ -1,17 +1,17 @@
-"""What the defaults of `Cascade` (`keep`), `Fusion` (`k`) and `LongDocuments` (`window`, `stride`) are worth.
+"""How `keep` (`Cascade`), `k` (`Fusion`), `window` and `stride` (`LongDocuments`) affect quality and time.
 
     python benchmarks/compose.py --data FOLDER [--second NAME ...] [--queries N]
 
-`FOLDER` holds the unpacked collections `scifact` and `squad-dev` in BEIR's layout. Only questions that defaults may be
-tuned on are asked: SciFact's train split, with the 100 best of BM25 over its collection as candidates, and SQuAD's
-dev questions with their fixed 50. Names are those of `ksdk_rerank.load_reranker`.
+`FOLDER` holds the unpacked collections `scifact` and `squad-dev` in BEIR's layout. The questions are ones that defaults
+may be tuned on: SciFact's train split, with BM25's 100 best documents as candidates, and SQuAD's dev questions with
+their 50 fixed candidates. Names are those that `ksdk_rerank.load_reranker` accepts.
 
-- keep: how often the first stage has the judged document among its best, which no second stage can better; with
-  `--second`, MRR@10 and the seconds a query of each cascade.
-- k: MRR@10 of the fusion of the first stage, the candidates' own order and every `--second`.
-- window: MRR@10 of each `--second` over windows of SciFact's abstracts. Nothing is said of it without one, as
-  `LexicalReranker` has no window that a document could fail to fit. Few abstracts are longer than a model's window:
-  `long_documents.py` measures documents that are.
+- keep: how often the first stage ranks a judged document among its top `keep`, the upper limit for any second stage.
+  With `--second`, also MRR@10 and seconds per query of each cascade.
+- k: MRR@10 for the fusion of the first stage, the candidates' own order and every `--second`.
+- window: MRR@10 for each `--second` over windows of SciFact's abstracts. This needs a `--second`, because
+  `LexicalReranker` reads documents of any length. Few abstracts are longer than a model's window; `long_documents.py`
+  measures documents that are.
 
 Needs `pip install bm25s`.
 """
@@ -66,7 +66,7 @@ def scifact_train(folder: Path) -> list[Question]:
 
 
 def best_by_bm25(documents: Sequence[str], queries: Sequence[str], k: int) -> list[list[int]]:
-    """The places of the `k` best documents for each query, best first."""
+    """Positions of the `k` best documents for each query, best first."""
     index = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
     index.index(bm25s.tokenize(list(documents), show_progress=False), show_progress=False)
     found = index.retrieve(bm25s.tokenize(list(queries), show_progress=False), k=k, show_progress=False)
@@ -83,7 +83,7 @@ def _questions(folder: Path, queries: str, judgements: str, run: dict[str, list[
     for one in jsonl(folder / queries):
         shown = run.get(one["_id"], [])
         places = {place for place, document in enumerate(shown) if document in relevant[one["_id"]]}
-        if places:  # what is not among the candidates, no reranker can find
+        if places:  # no reranker can find what is not among the candidates
             yield Question(one["text"], [texts[document] for document in shown], places)
 
 
@@ -97,7 +97,7 @@ def _text(one: dict[str, str]) -> str:
 
 
 def measured(reranker: Reranker, questions: Sequence[Question]) -> str:
-    """MRR@10, and the seconds a query."""
+    """MRR@10 and seconds per query, as text."""
     started = time.perf_counter()
     total = 0.0
     for question in questions:
@@ -108,7 +108,7 @@ def measured(reranker: Reranker, questions: Sequence[Question]) -> str:
 
 
 def kept(reranker: Reranker, questions: Sequence[Question]) -> str:
-    """The share of questions whose document is among the best so many."""
+    """For each of `KEEPS`, the share of questions with a relevant document in the top `keep`, as text."""
     orders = [reranker.rank(question.query, question.candidates).indices for question in questions]
     pairs = list(zip(questions, orders, strict=True))
     counts = {keep: sum(bool(question.relevant & set(order[:keep])) for question, order in pairs) for keep in KEEPS}

@@ -1,9 +1,10 @@
-"""Sixteen callers at once, 20 documents each: how long all take, how long each waits, and whether the loop goes on.
+"""Sixteen concurrent calls of 20 documents: total time, wait per call, and how long the event loop is blocked.
 
     python benchmarks/concurrency.py [--with-peers] [--rounds 5]
 
-Ours are `arank` calls at once and the same one after another; LangChain's are `acompress_documents` of its
-`CrossEncoderReranker` with the same weights, at once. Then a small call that comes while 500 documents are ranked.
+Our `arank` is called concurrently and sequentially. If LangChain is installed, which `--with-peers` takes care of, its
+`CrossEncoderReranker.acompress_documents` is called concurrently with the same weights. Finally, a small call arrives
+while 500 documents are being ranked.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ Ask = Callable[[int], Awaitable[object]]
 
 
 async def at_once(ask: Ask) -> dict[str, float]:
-    """All calls at once."""
+    """Run all calls concurrently."""
     return await watched(ask, lambda calls: asyncio.gather(*calls))
 
 
 async def one_by_one(ask: Ask) -> dict[str, float]:
-    """Each call once the last is there."""
+    """Start each call when the previous one has finished."""
 
     async def await_each(calls: Iterable[Awaitable[None]]) -> None:
         for call in calls:
@@ -41,7 +42,10 @@ async def one_by_one(ask: Ask) -> dict[str, float]:
 
 
 async def watched(ask: Ask, run: Callable[[Iterable[Awaitable[None]]], Awaitable[object]]) -> dict[str, float]:
-    """Until the last answer is there, the median wait, and how long the loop was blocked at most."""
+    """Measure the total time, the median wait per call, and the longest time that the loop was blocked.
+
+    The last is measured by the clock and by the loop thread's processor time.
+    """
     waits: list[float] = []
     blocked = [0.0, 0.0]
 
@@ -72,7 +76,7 @@ async def watched(ask: Ask, run: Callable[[Iterable[Awaitable[None]]], Awaitable
 
 
 async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
-    """A call of 5 documents that comes while 500 are ranked."""
+    """Time a call with 5 documents, alone and while 500 documents are being ranked."""
     small, huge = texts(5, seed=901), texts(500, seed=900)
     begun = time.perf_counter()
     await reranker.arank(QUERY, small)
@@ -88,7 +92,7 @@ async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure, print a table, and write the figures down."""
+    """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
     parser.add_argument("--rounds", type=int, default=5)
@@ -116,7 +120,7 @@ def main() -> int:
     for ask in asks.values():
         asyncio.run(ask(0))  # type: ignore[arg-type]
     names = list(ways)
-    for begin in range(options.rounds):  # with another one each time: what ran before leaves caches and threads behind
+    for begin in range(options.rounds):  # the order rotates, as earlier runs leave caches and threads behind
         for name in names[begin % len(names) :] + names[: begin % len(names)]:
             measured[name].append(asyncio.run(ways[name](asks[name])))
     rows = {

@@ -1,15 +1,15 @@
-"""What a rerank over HTTP costs beyond the request itself, and what many of them at once do to the event loop.
+"""What a rerank over HTTP costs beyond the bare request, and how long concurrent calls block the event loop.
 
     python benchmarks/http_overhead.py [--calls 400] [--results benchmarks/results/http_overhead.json]
 
-A local server in a process of its own reads each request and answers it in the layout of Jina and Cohere. Measured are
+A local server in its own process reads each request and answers in the format of Jina and Cohere. There are two parts:
 
-1. `arank` of `JinaReranker`, and of `CohereReranker` where the SDK is installed, beside a bare httpx call, and one of
-   the bare SDK, with the same body: 50 documents of 1,000 characters. They take turns, and the medians are compared.
-2. 200 concurrent `arank` calls on one event loop against a latency of 100 ms, five times: how long all of them take,
-   and how long the loop kept a task waiting that only sleeps, by the clock and by the processor time of its thread (on
-   a machine that others use as well, only the latter is the loop's own doing). The first time opens the connections.
-   What was imported is kept from the garbage collector (`gc.freeze`), whose walk through it is nobody's request.
+1. `JinaReranker.arank` against a bare httpx call, and `CohereReranker.arank` against the bare Cohere SDK, if it is
+   installed. All send the same body: 50 documents of 1,000 characters. The calls alternate, and medians are compared.
+2. 200 concurrent `arank` calls on one event loop, against a server with 100 ms latency, repeated five times. Measured
+   are the total time and the longest delay of a task that only sleeps, by the clock and by the loop thread's processor
+   time. On a shared machine, only processor time is the loop's own doing. The first repetition opens the connections.
+   `gc.freeze` hides imported modules from the garbage collector, because scanning them is not part of any request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CONCURRENT = 200
 
 
 def main() -> None:
-    """Measure, print a table, and write the figures down."""
+    """Measure, print a table, and save the figures."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--calls", type=int, default=400, help="calls of each kind")
     arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "http_overhead.json")
@@ -57,7 +57,7 @@ def main() -> None:
     figures = {
         "date": date.today().isoformat(),
         "machine": machine(),
-        "load_before": load,  # of the last minute; above 0.5 or so others are measured as well
+        "load_before": load,  # average of the last minute; above about 0.5, other processes affect the figures
         "ksdk_rerank": __version__,
         "httpx": httpx.__version__,
         "calls": options.calls,
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 async def overhead(url: str, calls: int) -> dict[str, float]:
-    """Median seconds of each kind of call; they take turns, so that all see the same machine."""
+    """Median seconds of each kind of call. The kinds alternate, so that all see the same machine."""
     jina = JinaReranker(api_key="k", base_url=url)
     body = {
         "model": jina.model,
@@ -111,13 +111,13 @@ async def overhead(url: str, calls: int) -> dict[str, float]:
         for name, ask in kinds.items():
             began = time.perf_counter()
             await ask()
-            if turn >= 20:  # the first ones warm up
+            if turn >= 20:  # the first 20 are warm-up
                 seconds[name].append(time.perf_counter() - began)
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 
 async def concurrency(url: str) -> list[tuple[float, float, float]]:
-    """Seconds for all calls, and the longest that the loop was blocked, by the clock and by work; five times."""
+    """For each of five rounds: total seconds, and the longest block of the loop by clock and by processor time."""
     reranker = JinaReranker(api_key="k", base_url=url, timeout=60.0)
     await reranker.arank(QUERY, DOCUMENTS[:1])
     gc.collect()
@@ -135,7 +135,7 @@ async def concurrency(url: str) -> list[tuple[float, float, float]]:
 
 
 async def longest_block() -> tuple[float, float]:
-    """How late a sleep of a millisecond ended, at worst, until this is cancelled: by the clock, and by work done."""
+    """Until cancelled, track the worst delay of a one-millisecond sleep, by the clock and by processor time."""
     waited = worked = 0.0
     try:
         while True:
@@ -148,7 +148,7 @@ async def longest_block() -> tuple[float, float]:
 
 
 def report(figures: dict[str, object], medians: dict[str, float], rounds: list[tuple[float, float, float]]) -> None:
-    """Print what was found."""
+    """Print the results."""
     print(f"{figures['machine']}, {figures['date']}, load {figures['load_before']} before")
     print(f"\n50 documents of 1,000 characters, median of {figures['calls']}:")
     for name, median in medians.items():
@@ -169,7 +169,7 @@ def machine() -> str:
 
 
 def started_server(latency: float) -> tuple[multiprocessing.process.BaseProcess, str]:
-    """A server in a process of its own, and where it is."""
+    """Start a server in its own process; returns the process and the server's URL."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(sender, latency), daemon=True)

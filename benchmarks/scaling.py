@@ -1,14 +1,15 @@
-"""Cost per token from 10 to 5,000 candidates, and from 32 to 512 tokens: it should be flat.
+"""Cost per token from 10 to 5,000 candidates and from 32 to 512 tokens per candidate. It should stay flat.
 
     python benchmarks/scaling.py [--backend onnx] [--most-tokens 400000]
 
-Sizes with more tokens than `--most-tokens` are left out, and the output says so. Each is measured once after the model
-is warm; a size of few tokens several times, and then it is the median.
+Sizes with more tokens than `--most-tokens` are left out, and the output lists them. After a warm-up, each size is
+measured once. Sizes below 10,000 tokens are measured five times, and the median counts.
 
     python benchmarks/scaling.py --long [--rounds 7]
 
-Then, with `embedded`: 50 documents of 1 MB, beside the same documents cut to 16 kB, of which the model reads the first
-2 kB or so. The two take turns, and their ratio should be 1. Peak memory is what the first call of 1 MB adds.
+`--long` instead ranks 50 documents of 1 MB with `embedded`, and the same documents cut to 16 kB. The model reads about
+the first 2 kB of each. The two alternate, and the ratio of their times should be 1. Peak memory is what the first call
+with 1 MB documents adds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LONG, CUT = 1_000_000, 16_000  # characters
 
 
 def long_documents(rounds: int) -> None:
-    """Measure what text costs that nobody reads."""
+    """Measure the cost of text beyond the model's window."""
     reranker = load_reranker("embedded")
     whole = [text[:LONG] for text in texts(50, LONG // 5, spread=0)]
     assert {len(text) for text in whole} == {LONG}
@@ -57,7 +58,7 @@ def _peak() -> int:
 
 
 def main() -> None:
-    """Measure, print a table, and write the figures down."""
+    """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=["openvino", "onnx", "torch"])
     parser.add_argument("--most-tokens", type=int, default=400_000)

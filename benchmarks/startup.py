@@ -1,9 +1,9 @@
-"""Time to import, time to the first score, and what each extra takes on disk.
+"""Import time, time to the first score, and disk space of each extra.
 
     python benchmarks/startup.py [--install] [--extras local,openvino,torch]
 
-`--install` also makes an environment for each extra, installs this checkout with it, and adds up the files' sizes
-without pip's and setuptools'. Each time is the median of 5 processes.
+`--install` also creates an environment for each extra, installs this checkout with it, and adds up the file sizes
+except those of pip and setuptools. Each time is the median of 5 processes.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def median(program: str) -> float:
 
 
 def installed(extra: str | None) -> dict[str, float]:
-    """Megabytes of a fresh environment with that extra."""
+    """Install `extra` into a fresh environment; returns its megabytes, install seconds and whether it has torch."""
     with tempfile.TemporaryDirectory() as temporary:
         venv.create(temporary, with_pip=True)
         begun = time.perf_counter()
         wanted = f"{ROOT}[{extra}]" if extra else str(ROOT)
-        if extra == "torch":  # first: elsewhere the resolver may take a build with CUDA, of several gigabytes
+        if extra == "torch":  # first, or the resolver may pick a CUDA build of several gigabytes
             subprocess.run([Path(temporary, "bin", "pip"), "install", "--quiet", "torch"], check=True)
         subprocess.run([Path(temporary, "bin", "pip"), "install", "--quiet", "--no-compile", wanted], check=True)
         seconds = time.perf_counter() - begun
@@ -60,7 +60,7 @@ def installed(extra: str | None) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print a table, and write the figures down."""
+    """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", action="store_true", help="measure what each extra takes on disk")
     parser.add_argument("--extras", default="local,openvino,torch")

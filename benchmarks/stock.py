@@ -1,10 +1,11 @@
-"""Others' rerankers as they come, on the weights of one of ours: LangChain's, LlamaIndex's, fastembed's, FlashRank's.
+"""Stock rerankers of LangChain, LlamaIndex, fastembed and FlashRank, run on our models' weights.
 
-Each reads a copy of `onnx/model.onnx`, the graph that calculates in floats, and keeps its own defaults: how long a pair
-may be, where it is cut, and how many go at once. Only what would leave documents out, `top_n`, is theirs no more.
+Each reads a copy of `onnx/model.onnx`, the float32 graph, and keeps its own defaults for maximum length, truncation and
+batch size. Only `top_n` is overridden, so that no document is dropped.
 
-The embedded model's own `config.json` names a class that no other library knows. Its graph takes and gives what BERT's
-does, so in the copy it goes by that name; sentence-transformers reads the graph by Optimum then, for both frameworks.
+The bundled model's `config.json` names a model type that no other library supports. Its graph has BERT's inputs and
+outputs, so the copy declares BERT. For LangChain and LlamaIndex, sentence-transformers then loads the graph with
+Optimum.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 import ksdk_rerank
 
 Ranker = Callable[[str, Sequence[str]], list[int]]
-"""A query and its documents in, the documents' indices out, best first."""
+"""Takes a query and its documents; returns the documents' indices, best first."""
 Load = Callable[[], Ranker]
 Wrappers = Mapping[str, Mapping[str, Load]]
-"""What loads each wrapper, for each name that `ksdk_rerank.load_reranker` takes."""
+"""For each of our rerankers' names, the functions that load the stock wrappers, by wrapper."""
 
 
 def wrappers(names: Sequence[str], scratch: Path) -> Wrappers:
-    """Those that are installed, for the names whose weights others can read; of the rest it prints what is missing."""
+    """The installed wrappers, for each name whose weights they can read. Prints what is missing for the rest."""
     installed: dict[str, Callable[[Path, Path], Ranker]] = {}
     for wrapper, (load, packages) in WRAPPERS.items():
         missing = [package for package in packages.split() if not _installed(package)]
@@ -46,7 +47,7 @@ def wrappers(names: Sequence[str], scratch: Path) -> Wrappers:
 
 
 def versions() -> dict[str, str]:
-    """Of what the wrappers need, as far as it is installed."""
+    """Versions of the installed packages that the wrappers need."""
     needed = {package for _, packages in WRAPPERS.values() for package in packages.split()} | {"transformers"}
     return {package: version(package) for package in sorted(needed) if _installed(package)}
 
@@ -93,7 +94,7 @@ def _fastembed(source: Path, scratch: Path) -> Ranker:
     from fastembed.common.model_description import ModelSource
     from fastembed.rerank.cross_encoder import TextCrossEncoder
 
-    name = f"local/{scratch.name}"  # they are registered by name, for all of the process
+    name = f"local/{scratch.name}"  # fastembed registers models by name, process-wide
     TextCrossEncoder.add_custom_model(name, sources=ModelSource(hf=name), model_file="onnx/model.onnx")
     encoder = TextCrossEncoder(name, specific_model_path=_copy(source, scratch / "fastembed"))
 
@@ -108,7 +109,7 @@ def _flashrank(source: Path, scratch: Path) -> Ranker:
     from flashrank import Ranker as FlashRank
     from flashrank import RerankRequest
 
-    # It downloads nothing where the folder of one of its models is there; so ours goes by that name.
+    # FlashRank downloads nothing if the folder of a known model exists, so our model takes that name.
     _copy(source, scratch / "ms-marco-MiniLM-L-12-v2", "flashrank-MiniLM-L-12-v2_Q.onnx")
     ranker = FlashRank("ms-marco-MiniLM-L-12-v2", cache_dir=str(scratch), log_level="ERROR")
 
@@ -134,11 +135,11 @@ WRAPPERS: dict[str, tuple[Callable[[Path, Path], Ranker], str]] = {
 
 
 def _copy(source: Path, home: Path, graph: str = "onnx/model.onnx") -> str:
-    """A copy of the model whose settings are complete, as transformers would have written them."""
+    """Copy the model into `home` with complete settings, as transformers would have written them."""
     target = home / graph
     target.parent.mkdir(parents=True)
     shutil.copyfile(source / "onnx" / "model.onnx", target)
-    for weights in (source / "onnx").glob("model.onnx?data"):  # the graph names the file beside it
+    for weights in (source / "onnx").glob("model.onnx?data"):  # the graph refers to this file by name
         shutil.copyfile(weights, target.parent / weights.name)
     shutil.copyfile(source / "tokenizer.json", home / "tokenizer.json")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
-"""What the OpenTelemetry span costs a call: without the package, with its API alone, and with its SDK.
+"""What the OpenTelemetry span costs per call: without the package, with its API alone, and with its SDK.
 
     python benchmarks/tracing.py        (needs opentelemetry-sdk)
 
-The reranker is `InputOrder` over 50 documents, which does nothing, so that what is left is this library's own work. The
-three are timed in turn, round after round; the figures are medians in microseconds a call.
+The reranker is `InputOrder` over 50 documents. It does no ranking, so only this library's own work is timed. All cases,
+and one with no tracing code, are timed in turn over many rounds. The figures are medians in microseconds per call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def rank() -> None:
 
 
 def main() -> None:
-    """Time the three, and the same call with no tracing code at all."""
+    """Time the three cases, and the same call without any tracing code."""
     traced, tracer = base.traced, _tracing._tracer
     provider = TracerProvider(shutdown_on_exit=False)
     variants: dict[str, Callable[[], object]] = {

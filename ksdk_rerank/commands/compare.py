@@ -1,4 +1,4 @@
-"""`ksdk-rerank compare`: is reranking helping, on your own questions?"""
+"""`ksdk-rerank compare`: measure whether reranking helps on your own questions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _METRICS = ("nDCG@10", "MRR@10", "P@1", "R@5")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+    """Add the `compare` command to the parser."""
     parser = commands.add_parser(
         "compare",
         help="measure rerankers on questions of your own, and draw a report",
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
             progress=told,
         )
     unwritten = None
-    if options.report is not None:  # before the table: who reads that may leave early
+    if options.report is not None:  # before the table, whose reader (such as `head`) may exit early
         try:
             options.report.write_text(evaluation.to_html(), encoding="utf-8")
         except OSError as error:
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
-    """Find out what is wrong before anything is asked."""
+    """Reject wrong options, metrics and reranker names before the first call."""
     from ksdk_rerank.evaluation.compare import contenders_among
     from ksdk_rerank.evaluation.metrics import measure_for
 
@@ -109,7 +109,7 @@ def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
 
 
 def _material(options: argparse.Namespace, store: Store, told: Progress | None) -> Material:
-    """The queries, their candidates and what is relevant."""
+    """Load the queries, their candidates and the judgements."""
     from ksdk_rerank.commands.searching import candidates_for
     from ksdk_rerank.evaluation import read_beir, read_corpus, read_questions, read_run
 

@@ -1,4 +1,4 @@
-"""`ksdk-rerank demo`: both orders of one question side by side."""
+"""`ksdk-rerank demo`: show one question's results before and after reranking, side by side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["add"]
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+    """Add the `demo` command to the parser."""
     parser = commands.add_parser("demo", help="search, rerank and show both orders side by side")
     parser.add_argument(
         "--question", type=asked, help="what to ask (default: a question about the sample knowledge base)"

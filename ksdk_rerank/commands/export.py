@@ -1,4 +1,4 @@
-"""`ksdk-rerank export`: a cross-encoder as ONNX files."""
+"""`ksdk-rerank export`: convert a cross-encoder to ONNX files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["add"]
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+    """Add the `export` command to the parser."""
     parser = commands.add_parser("export", help="write a cross-encoder as a folder that the onnx engine reads")
     parser.add_argument("model", help="hub id or folder of a cross-encoder with one logit")
     parser.add_argument("folder", type=Path, help="where to write; must not exist or be empty")

@@ -1,4 +1,4 @@
-"""The command `ksdk-rerank`: see reranking at work, measure it, use it from a shell, and export models."""
+"""The `ksdk-rerank` command: try reranking, measure it, use it from a shell, and export models."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (by default the process's own) and return its exit status.
 
-    0 is success, 1 a failure that is explained on standard error, 2 wrong usage. A reader of standard output that left
-    early is a failure without a word. Standard output and error replace characters that they cannot carry.
+    The status is 0 on success, 1 on a failure, which standard error explains, 2 on wrong usage and 130 on Ctrl-C. If
+    the reader of standard output exits early, the status is 1 and nothing is printed. Standard output and error replace
+    characters that they cannot encode.
+
+    Raises:
+        SystemExit: after `--help` and `--version` (0), and after wrong usage (2).
     """
     with prepared(), warnings_told():
         try:
@@ -38,7 +42,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SystemExit as end:  # after --help, --version and wrong usage
         ended = end
     lost = flushed()
-    if isinstance(lost, BrokenPipeError) or isinstance(failed, BrokenPipeError):  # such as `head`, which has had enough
+    if isinstance(lost, BrokenPipeError) or isinstance(failed, BrokenPipeError):  # the reader, such as `head`, is done
         return 1
     if lost is not None:
         complain(f"standard output cannot be written: {lost.strerror or lost}")

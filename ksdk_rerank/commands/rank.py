@@ -1,4 +1,4 @@
-"""`ksdk-rerank rank`: put files, or lines, in order."""
+"""`ksdk-rerank rank`: sort files, or lines of standard input, by relevance to a query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger("ksdk_rerank")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+    """Add the `rank` command to the parser."""
     parser = commands.add_parser("rank", help="put files, or lines of standard input, in order of relevance")
     parser.add_argument("query", type=asked, help="what the best document should answer")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a document each; - reads one document a line")
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _documents(file: str) -> list[tuple[str, str]]:
-    """The documents in `file` with their names; a warning says so if how it is decoded is a guess."""
+    """The names and texts of the documents in `file`. If the encoding is a guess, a warning is logged."""
     name = "standard input" if file == "-" else printable(file)
     try:
         text, guess = _standard_input() if file == "-" else read_text(Path(file))

@@ -1,4 +1,4 @@
-"""`ksdk-rerank search`: search, rerank, and show what is first now and where it was."""
+"""`ksdk-rerank search`: search, rerank, and show each result's new and old rank."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["add"]
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser."""
+    """Add the `search` command to the parser."""
     parser = commands.add_parser("search", help="search KnowledgeSDK or a folder, and rerank what it finds")
     parser.add_argument("query", type=asked, help="what to look for")
     parser.add_argument(
@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.terminal import number, show, write, write_json
 
     with load_reranker(options.reranker or default_name()) as reranker, first_stage(options.docs) as client:
-        Call.checked(options.query, (), options.top_n, None)  # what is wrong is found out before anything is asked
+        Call.checked(options.query, (), options.top_n, None)  # reject wrong arguments before the search
         hits = client.search(options.query, options.limit)
         texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
         ranking = reranker.rank(options.query, texts, top_n=options.top_n)

@@ -1,4 +1,4 @@
-"""The first stage of a command: KnowledgeSDK, or the stand-in over a folder."""
+"""The commands' first stage: KnowledgeSDK, or a local stand-in that searches a folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HITS = TypeAdapter(tuple[SearchHit, ...])
 
 @contextmanager
 def first_stage(docs: Path | None) -> Iterator[KnowledgeSDKClient]:
-    """A client of the stand-in over the folder `docs`, or of KnowledgeSDK itself where that is None."""
+    """A client for a stand-in that searches the folder `docs`, or for KnowledgeSDK if `docs` is None."""
     if docs is None:
         with KnowledgeSDKClient() as client:
             yield client
@@ -49,10 +49,10 @@ def candidates_for(
     store: Store,
     progress: Progress | None,
 ) -> dict[str, tuple[SearchHit, ...]]:
-    """Search for each query; what `store` has from KnowledgeSDK is not asked again, the stand-in costs nothing."""
+    """Search for each query, and cache KnowledgeSDK's results in `store`; the stand-in's cost nothing to repeat."""
     candidates = {}
     with first_stage(docs) as client:
-        # Another account finds other documents, so the key is part of the hash, out of which nobody gets it again.
+        # Another account finds other documents, so the API key is part of the hash. It cannot be recovered from that.
         account = "" if docs else ApiKey(None, service="KnowledgeSDK", variables=KEY_VARIABLES).get_secret_value()
         for done, (id, query) in enumerate(queries.items(), start=1):
             key = digest("candidates", client.url, account, query, str(limit))
@@ -68,7 +68,7 @@ def candidates_for(
 
 
 def _decoded(entry: object) -> tuple[SearchHit, ...] | None:
-    """The hits that were kept, or None if `entry` is none of ours."""
+    """The cached hits, or None if `entry` is not a cache entry of hits."""
     try:
         return _HITS.validate_json(entry)  # type: ignore[arg-type]  # a store may hold anything
     except (TypeError, ValueError):
@@ -76,5 +76,5 @@ def _decoded(entry: object) -> tuple[SearchHit, ...] | None:
 
 
 def _each_once(hits: tuple[SearchHit, ...]) -> tuple[SearchHit, ...]:
-    """The first hit of each id: a search that answers with one twice is no reason to stop."""
+    """Keep the first hit of each id: a duplicate from the search service should not stop the command."""
     return tuple({hit.id: hit for hit in reversed(hits)}[id] for id in dict.fromkeys(hit.id for hit in hits))

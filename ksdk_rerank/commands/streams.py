@@ -1,4 +1,4 @@
-"""Standard streams that cannot carry a text, are full, closed or missing: a command ends in order all the same."""
+"""Lets a command end cleanly when a standard stream is full, closed, missing or cannot encode a text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["asked", "complain", "flushed", "prepared", "warnings_told"]
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Open what is missing on the null device, and let standard output and error replace what they cannot carry.
+    """Open missing streams on the null device, and let output and error replace characters they cannot encode.
 
-    A process that was started with a closed stream would otherwise give its number to the next file that is opened.
+    If a process starts with a closed stream, the next file it opens would otherwise get that stream's descriptor.
     """
     given = sys.stdin, sys.stdout, sys.stderr
     for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         stream: TextIO | None = getattr(sys, name)
         if stream is None or getattr(stream, "closed", False):
             setattr(sys, name, _on(os.open(os.devnull, flags), mode, "utf-8"))
-    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED: a loss is told only once
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED: a write error shows only once
         with suppress(OSError):
             sys.stdout = _on(sys.stdout.fileno(), "w", sys.stdout.encoding)
     for stream in (sys.stdout, sys.stderr):
@@ -41,12 +41,12 @@ def _on(descriptor: int, mode: str, encoding: str) -> TextIO:
 
 
 def asked(argument: str) -> str:
-    """A question from the command line as text; bytes that are not in the terminal's encoding are replaced."""
+    """Decode a question from the command line; bytes that are invalid in the terminal's encoding are replaced."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def flushed() -> OSError | None:
-    """Write out what standard output holds back; the error if that fails, after which the rest goes nowhere."""
+    """Flush standard output. If that fails, return the error and discard the rest of the output."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError) as error:  # ValueError: something closed it
@@ -56,7 +56,7 @@ def flushed() -> OSError | None:
 
 
 def complain(message: str) -> None:
-    """Write one line to standard error, if that can be written."""
+    """Write one line to standard error if possible."""
     from ksdk_rerank.evaluation.tables import clean
 
     try:
@@ -68,7 +68,7 @@ def complain(message: str) -> None:
 
 @contextmanager
 def warnings_told() -> Iterator[None]:
-    """Tell the library's warnings on standard error, one line each."""
+    """Print the library's warnings to standard error, one per line."""
     told, log = _Told(logging.WARNING), logging.getLogger("ksdk_rerank")
     log.addHandler(told)
     try:
@@ -83,7 +83,7 @@ class _Told(logging.Handler):
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what `stream` still holds to the null device: the interpreter flushes it once more at its end."""
+    """Redirect what `stream` still buffers to the null device, because the interpreter flushes it again at exit."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         try:

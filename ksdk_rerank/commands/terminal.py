@@ -1,4 +1,4 @@
-"""What commands write: tables that read well in a terminal and stay plain in a pipe, and progress on standard error."""
+"""Output of the commands: tables for terminals and pipes, and progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["number", "progress", "show", "write", "write_json"]
 
-_TEXT_WIDTH = 20  # characters that a column of texts keeps in a narrow terminal
+_TEXT_WIDTH = 20  # minimum width of a text column, in characters, in a narrow terminal
 
 
 def write(line: str = "") -> None:
@@ -25,12 +25,12 @@ def write(line: str = "") -> None:
 
 
 def write_json(value: object) -> None:
-    """Write `value` for scripts."""
+    """Write `value` to standard output as JSON, for scripts."""
     write(json.dumps(value, indent=1))
 
 
 def number(score: float | None) -> str:
-    """A score for a table."""
+    """Format a score for a table; an unscored document gets "-"."""
     return "-" if score is None else f"{score:.3f}"
 
 
@@ -41,10 +41,11 @@ def show(
     texts: Container[str],
     dispensable: Sequence[str] = (),
 ) -> None:
-    """Write a table.
+    """Write a table to standard output.
 
-    The columns headed by one of `texts` hold texts, all others numbers. A terminal that is too narrow goes without the
-    columns headed by one of `dispensable`, the first one first; a pipe gets all.
+    Columns headed by one of `texts` hold text, all others numbers. If the terminal is too narrow, the columns headed by
+    `dispensable` are dropped, in that order, until the table fits. Pipes, and terminals without `rich`, get all columns
+    as plain text.
     """
     rows = [[clean(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
@@ -72,13 +73,16 @@ def show(
         else:
             table.add_column(Text(head), justify="right", no_wrap=True, min_width=width)
     for row in zip(*(columns[head] for head in widths), strict=True):
-        table.add_row(*map(Text, row))  # as Text: square brackets in a title are no markup
+        table.add_row(*map(Text, row))  # Text keeps square brackets in a title literal
     console.print(table)
 
 
 @contextmanager
 def progress() -> Iterator[Progress | None]:
-    """Bars on standard error where that is a terminal, one for each thing that is told; None elsewhere."""
+    """Yield a callback that draws one progress bar per name on standard error.
+
+    Yields None if standard error is not a terminal or `rich` is not installed.
+    """
     if not (sys.stderr.isatty() and importlib.util.find_spec("rich")):
         yield None
         return

@@ -1,4 +1,4 @@
-"""Is reranking helping me? Measure it on your own questions, and look at it.
+"""Measure whether reranking helps on your own questions, and see the results.
 
 from ksdk_rerank.evaluation import evaluate
 

@@ -1,4 +1,4 @@
-"""What a mean difference is worth: a paired bootstrap over the queries."""
+"""How certain a mean difference is: a paired bootstrap over the queries."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ __all__ = ["intervals"]
 def intervals(
     differences: Sequence[Sequence[float]], *, confidence: float, resamples: int, seed: int
 ) -> list[tuple[float, float] | None]:
-    """A confidence interval of the mean of each of `differences`, one number a query.
+    """A confidence interval for the mean of each of `differences`; each holds one number per query.
 
     Follows the percentile bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13,
-    as Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006), does for retrieval: queries are
-    drawn with replacement, and both orders are compared on the same draw. But: percentiles as they are, without
-    correction for bias.
+    applied to retrieval as in Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006): queries are
+    drawn with replacement, and both orders are compared on the same draw. But: plain percentiles, without bias
+    correction.
 
-    Worked example, differences 0 and 1: a draw of two is (0, 0), (0, 1), (1, 0) or (1, 1), each as likely. The means
-    are 0, 0.5, 0.5 and 1, so a quarter of them lie at either end, and the 95 % interval is (0, 1).
+    Worked example, differences 0 and 1: a draw of two is (0, 0), (0, 1), (1, 0) or (1, 1), all equally likely. The
+    means are 0, 0.5, 0.5 and 1. A quarter of them lie at either end, so the 95 % interval is (0, 1).
 
-    All of `differences` are over the same queries and share the draws; the same seed gives the same intervals.
+    All of `differences` must cover the same queries, and they share the draws. The same seed gives the same intervals.
+    With fewer than two queries, each interval is None.
+
+    Raises:
+        MissingExtra: numpy is not installed.
     """
     queries = len(differences[0]) if differences else 0
     if queries < 2:

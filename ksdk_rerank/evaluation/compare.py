@@ -1,4 +1,4 @@
-"""`evaluate`: the first stage's order and each reranker's, side by side on the same candidates."""
+"""`evaluate` compares each reranker with the first stage, on the same candidates."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from ksdk_rerank.results import Failure
 __all__ = ["Contender", "Progress", "contenders_among", "evaluate"]
 
 Progress = Callable[[str, int, int], None]
-"""Told which reranker is at work, how many of its queries are done, and of how many."""
+"""Called with the name of the reranker that is running, how many of its queries are done, and the total."""
 
-_MOST_EXAMPLES = 3  # ids of each side in an error
-_EQUAL = 1e-9  # metrics that differ by less are the same but for the order of the sums
+_MOST_EXAMPLES = 3  # ids from each side quoted in an error
+_EQUAL = 1e-9  # a smaller difference between two metric values is rounding: they are summed in different orders
 
 
 def evaluate(
@@ -53,36 +53,37 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure whether reranking helps: every reranker orders the same candidates as the first stage.
+    """Measure whether reranking helps: every reranker reorders the first stage's candidates.
 
     Args:
-        rerankers: rerankers, or names for `load_reranker`; a mapping gives them labels of your own. We close those
-            that we load.
-        queries: what is asked, as {id: text}.
+        rerankers: rerankers, or names for `load_reranker`. Pass a mapping to choose the labels yourself. Rerankers
+            loaded by name are closed afterwards; yours stay open.
+        queries: the queries, as {id: text}.
         candidates: what the first stage found for each query, best first, as `KnowledgeSDKClient.search` returns it.
-            A query that is missing here found nothing, and scores 0.
-        judgements: what is relevant: `{query id: {document id: grade}}` (TREC qrels) or `{query id: [answer, ...]}`
-            (ids, pages or parts of addresses, see `answers_to`; each answer counts once, at its first section). A
-            query with nothing relevant is left out, unasked, and named in the result. Ids are compared as text, so 7
-            is "7", and grades are whole numbers of any type.
-        metrics: names of `ir-measures`; the first one leads in tables and pictures.
-        titles: whether rerankers read a candidate's title in a line above its text.
-        store: where answers are kept and looked up, such as a `DiskStore`: nothing is asked twice. Times come from the
-            call that was made. A store that fails costs a warning, and the answer is asked for again.
-        confidence: of the intervals.
-        resamples: draws of the bootstrap.
-        seed: of the bootstrap. The same input and seed give the same numbers, times apart.
+            A query that is missing here has no candidates and scores 0.
+        judgements: what is relevant, in one of two forms. `{query id: {document id: grade}}` are TREC qrels.
+            `{query id: [answer, ...]}` lists ids, pages or parts of addresses (see `answers_to`); each answer counts
+            once, at the first section that matches it. Queries with nothing relevant are skipped and listed in the
+            result's `left_out`. Ids are compared as text, so 7 equals "7". Grades are whole numbers of any type.
+        metrics: `ir-measures` names; tables and charts lead with the first one.
+        titles: whether rerankers see a candidate's title, on a line above its text.
+        store: a cache of rankings, such as a `DiskStore`. A cached ranking saves the call, and its time is that of the
+            original call. If the store fails, you get a warning and the reranker is called.
+        confidence: the level of the confidence intervals, between 0 and 1.
+        resamples: the number of bootstrap draws.
+        seed: the bootstrap's seed. The same input and seed give the same numbers, except for times.
         progress: called after each query.
 
     Returns:
-        The first stage's row and one a reranker. A reranker that fails is a row that says why: its metrics are over the
-        queries that it answered, compared with the first stage on the same ones. It is asked no more after an error
-        that no other query would mend (a missing key, say) or three in a row.
+        One row for the first stage and one for each reranker. If a reranker fails on some queries, its row reports
+        why. Its metrics then cover the queries it answered, compared with the first stage on those same queries. The
+        reranker is dropped after three errors in a row, or after one that would affect every query, such as a missing
+        key.
 
     Raises:
-        ValueError: an unknown query id, a blank query, a candidate twice, a grade that is no whole number or beyond 32
-            bits, nothing relevant at all, no judged document among the candidates, or no such metric or reranker. All
-            of this is found out before anything is asked.
+        ValueError: an unknown query id, a blank query, a duplicate candidate, a grade that is not a whole number or
+            needs more than 32 bits, nothing relevant at all, no judged document among the candidates, or an unknown
+            metric or reranker. All of this is checked before the first call.
         MissingExtra: `pip install "ksdk-rerank[evaluate]"`.
     """
     confidence = number("confidence", confidence)
@@ -127,14 +128,14 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A reranker that takes part, or the error because of which there is none."""
+    """A reranker to evaluate, or the error that kept it from loading."""
 
     label: str
     reranker: Reranker | RerankError
-    ours: bool  # to close
+    ours: bool  # loaded here, so closed here
 
     def asked(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Asked:
-        """What it answers to all `questions`."""
+        """Run the reranker on all `questions`."""
         if isinstance(self.reranker, RerankError):
             failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
             return Asked(failures={0: failure}, not_asked=len(questions) - 1)
@@ -154,7 +155,7 @@ class Contender:
 
 
 def contenders_among(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker]) -> list[Contender]:
-    """The rerankers by their labels; `ValueError` where there is none, one twice, or a name that is nobody's."""
+    """Load the rerankers and label them; `ValueError` if there are none, one is repeated, or a name is unknown."""
     if isinstance(rerankers, str):
         raise TypeError(f"rerankers must be a sequence or a mapping, got one name; write [{rerankers!r}]")
     if isinstance(rerankers, Mapping):
@@ -171,13 +172,13 @@ def contenders_among(rerankers: Sequence[str | Reranker] | Mapping[str, str | Re
     for label, who in named:
         try:
             contenders.append(Contender(label, load_reranker(who), ours=isinstance(who, str)))
-        except RerankError as error:  # no key, or a package that is not installed; a wrong name is a ValueError
+        except RerankError as error:  # a missing key or package; an unknown name is a ValueError
             contenders.append(Contender(label, error, ours=False))
     return contenders
 
 
 def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: JudgedById) -> None:
-    """Find out what cannot be right before anything is asked."""
+    """Reject input that cannot be right, before the first call."""
     for query, text in queries.items():
         if not text.strip():
             raise ValueError(f"the query {query!r} is blank; give it a text or leave it out")
@@ -193,7 +194,7 @@ def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchH
 
 
 def _examples(ids: Iterable[str]) -> str:
-    """The first few of `ids`."""
+    """The first few of `ids`, for an error message."""
     first = list(islice(dict.fromkeys(ids), _MOST_EXAMPLES + 1))
     more = ", ..." if first[_MOST_EXAMPLES:] else ""
     return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
@@ -216,7 +217,7 @@ def _text(hit: SearchHit, titles: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Makes rows: what was asked of every reranker is here, so that all are measured alike."""
+    """Builds the rows. It holds what all rerankers share, so that all are measured alike."""
 
     ids: Sequence[str]
     measure: Measure
@@ -285,5 +286,5 @@ class _Table:
 
 
 def _finite(score: float | None) -> float | None:
-    """A first stage's score as JSON can hold it: numpy's become Python's, and what is no number None."""
+    """A first-stage score that JSON can hold: numpy floats become Python's; infinity and NaN become None."""
     return None if score is None or not math.isfinite(score) else float(score)

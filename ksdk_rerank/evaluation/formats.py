@@ -1,4 +1,4 @@
-"""Collections in the field's own formats: TREC qrels and runs, BEIR folders."""
+"""Readers for standard collection formats: TREC qrels and runs, and BEIR folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRADE_HEADINGS = {"score", "grade", "relevance", "rel", "label"}
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Queries, candidates and judgements, as `evaluate` takes them."""
+    """Queries, candidates and judgements, ready to pass to `evaluate`."""
 
     queries: Mapping[str, str]
     candidates: Mapping[str, tuple[SearchHit, ...]]
@@ -39,21 +39,21 @@ def read_beir(
     qrels: str | os.PathLike[str] | None = None,
     limit: int | None = None,
 ) -> Collection:
-    """Read a folder in BEIR's layout, with the candidates of a TREC run.
+    """Read a folder in BEIR's layout, with candidates from a TREC run.
 
     Args:
         folder: holds `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels.tsv` or
             `qrels/test.tsv`.
-        run: the first stage's candidates, a TREC run; only their texts are kept in memory.
-        qrels: judgements from another file, BEIR's or TREC's.
-        limit: candidates a query at most; None takes all.
+        run: the first stage's candidates as a TREC run. Only the texts of these candidates are kept in memory.
+        qrels: judgements from another file, in BEIR's or TREC's format.
+        limit: maximum candidates per query; None takes all.
 
-    Files may be gzipped (`.gz`). Queries that are neither judged nor in the run are left out. A malformed document or
-    query matters only if what is needed is not found in the other lines.
+    Files may be gzipped (`.gz`). Queries that are neither judged nor in the run are left out. Malformed documents and
+    queries are skipped if every document and query that is needed is found in other lines.
 
     Raises:
-        ValueError: a line that is needed is malformed, or the run names a query or document that is nowhere; with file
-            and line.
+        ValueError: a line that is needed is malformed, or the run names a query or document that does not exist. The
+            message gives file and line.
         OSError: a file cannot be read.
     """
     folder = Path(folder)
@@ -66,14 +66,19 @@ def read_beir(
 
 
 def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
-    """Read judgements as {query id: {document id: grade}}, from either of two formats.
+    """Read judgements in TREC's or BEIR's format, as {query id: {document id: grade}}.
 
     q1 0 d17 2                           TREC: query, iteration, document, grade, split at white space or tabs
     query-id<tab>corpus-id<tab>score     BEIR: this heading, then such lines
     q1<tab>d17<tab>2
 
-    Lines that begin with `#` are comments. Quotation marks around what stands between tabs are taken off, and ids are
-    in Unicode's composed form (NFC). A grade is a whole number, `1.0` too, of at most 32 bits.
+    Lines that begin with `#` are comments. Quotation marks around a tab-separated column are removed, and ids are
+    converted to Unicode's composed form (NFC). A grade is a whole number of at most 32 bits; `1.0` is accepted.
+
+    Raises:
+        ValueError: a line is malformed, a document has two grades for a query, or there are no judgements. The message
+            gives the file, and the line if there is one.
+        OSError: the file cannot be read.
     """
     judgements: dict[str, dict[str, int]] = {}
     first = True
@@ -99,14 +104,15 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
 
 
 def read_queries(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Read `queries.jsonl`, lines such as {"_id": "q1", "text": "..."}, as {id: text}."""
+    """Read `queries.jsonl` as {id: text}. Its lines look like {"_id": "q1", "text": "..."}."""
     return _read(path, _query)
 
 
 def read_corpus(path: str | os.PathLike[str], *, only: Ids[str] | None = None) -> dict[str, SearchHit]:
-    """Read `corpus.jsonl`, lines such as {"_id": "d1", "title": "...", "text": "..."}; `only` these ids, or all.
+    """Read `corpus.jsonl`, as hits by their ids. Its lines look like {"_id": "d1", "title": "...", "text": "..."}.
 
-    With `only`, a malformed line matters only if one of these ids is not found in the other lines.
+    With `only`, just these ids are read. A line whose id cannot be read is then skipped, if all of these ids are found
+    in other lines.
     """
     return _read(path, _hit, only=None if only is None else {id_of(id) for id in only})
 
@@ -114,7 +120,7 @@ def read_corpus(path: str | os.PathLike[str], *, only: Ids[str] | None = None) -
 def _read(
     path: str | os.PathLike[str], made: Callable[[Line, str], T], *, only: Ids[str] | None = None
 ) -> dict[str, T]:
-    """What is `made` of each line, by its id."""
+    """Call `made` with each line and its id, and return the results by id."""
     found: dict[str, T] = {}
     unreadable: ValueError | None = None
     for line in lines_of(path):
@@ -141,7 +147,7 @@ def _query(line: Line, id: str) -> str:
 
 def _hit(line: Line, id: str) -> SearchHit:
     title, text, url = (line.fields.get(name) for name in ("title", "text", "url"))
-    if not isinstance(text, str):  # a blank one is fine: public collections do hold empty documents
+    if not isinstance(text, str):  # blank is fine: public collections contain empty documents
         raise line.wrong(f"'text' is {shortened(text)}, not a text; correct it")
     return SearchHit(
         id, text, title if isinstance(title, str) and title else None, url if isinstance(url, str) else None
@@ -151,10 +157,20 @@ def _hit(line: Line, id: str) -> SearchHit:
 def read_run(
     path: str | os.PathLike[str], corpus: Mapping[str, SearchHit], *, limit: int | None = None
 ) -> dict[str, tuple[SearchHit, ...]]:
-    """Read the candidates of a TREC run, lines such as `q1 Q0 d17 1 12.5 bm25`, with the texts of `corpus`.
+    """Read candidates from a TREC run, with their texts from `corpus`. Lines look like `q1 Q0 d17 1 12.5 bm25`.
 
-    Best first is by score, as in trec_eval, then by rank, then by line. Lines that begin with `#` are comments. A
-    document that is there twice for a query, a second system's tag, or a score that is no finite number is an error.
+    Candidates are sorted by score, as in trec_eval, then by rank, then by line. Lines that begin with `#` are comments.
+
+    Args:
+        path: the run, which may be gzipped (`.gz`).
+        corpus: documents by id, as `read_corpus` returns them.
+        limit: maximum candidates per query; None takes all.
+
+    Raises:
+        ValueError: a line is malformed, a query has a document twice, the file holds runs of two systems, a score is
+            not a finite number, a document is not in `corpus`, or the file has no candidates. The message gives the
+            file, and the line if there is one.
+        OSError: the file cannot be read.
     """
     return _candidates(_ranked(path, limit), by_id(corpus, "corpus"), None)
 

@@ -1,4 +1,4 @@
-"""An `Evaluation` as one HTML page that needs no network: the template and its parts are in the folder `report`."""
+"""An `Evaluation` as one HTML page that works offline. The template and its parts are in the folder `report`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["as_html"]
 
 _SCRIPTS = ("drawing.js", "overview.js", "questions.js", "candidates.js", "page.js")
-_LONGEST_TEXT = 2000  # characters of a document on the page
-_MOST_DETAILED = 300  # questions with their candidates on the page; the numbers are there for all
+_LONGEST_TEXT = 2000  # characters of each document shown on the page
+_MOST_DETAILED = 300  # questions shown with their candidates; the page has the numbers for all questions
 _IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def as_html(evaluation: Evaluation, title: str) -> str:
-    """The page. What comes from outside is in it as JSON, and reaches the page as text only.
+    """Render the page. Outside data is escaped or embedded as JSON, and is displayed as text only.
 
-    The page's own script and style are named by their hashes in its Content-Security-Policy, so that nothing else runs
-    or loads even if something slipped through.
+    The page's Content-Security-Policy allows its own script and style by hash. So nothing else runs or loads, even if
+    the escaping missed something.
     """
     folder = files(__package__) / "report"
     style = (folder / "report.css").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def as_html(evaluation: Evaluation, title: str) -> str:
         "script": script,
     }
     page = (folder / "report.html").read_text(encoding="utf-8")
-    pieces = page.split("%%")  # text, name, text, name, ...: what is filled in is not looked at again
+    pieces = page.split("%%")  # text, name, text, name, ...: inserted values are not searched for names again
     return "".join(filled[piece] if place % 2 else piece for place, piece in enumerate(pieces))
 
 
@@ -97,7 +97,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _most_telling(evaluation: Evaluation) -> set[str]:
-    """The questions whose candidates are shown: all, or those where the orders differ most."""
+    """The questions shown with their candidates: all, or those whose leading metric changes most."""
 
     def gap(id: str) -> float:
         first = evaluation.first_stage.queries[id].values[evaluation.metrics[0]]

@@ -1,4 +1,4 @@
-"""Ids and grades as they are compared, whatever type they come in."""
+"""Normalizes ids and grades of any type, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LARGEST_GRADE = 2**31 - 1
 
 
 def id_of(value: object) -> str:
-    """An id as text in Unicode's composed form (NFC), so that 7 is "7" and macOS's file names are everybody's.
+    """An id as text in Unicode's composed form (NFC): 7 becomes "7", and file names from macOS match others.
 
-    Whole floats lose their ".0", as tables with gaps turn integers into floats.
+    Whole floats lose their ".0", because tables with missing values turn integers into floats.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -26,7 +26,7 @@ def id_of(value: object) -> str:
 
 
 def by_id(given: Mapping[object, T] | Mapping[str, T], what: str) -> dict[str, T]:
-    """`given` by its ids as text; a `ValueError` says if two are one."""
+    """`given` with its ids as text. `ValueError` if two keys become the same id with different values."""
     found: dict[str, T] = {}
     for key, value in given.items():
         id = id_of(key)
@@ -37,13 +37,13 @@ def by_id(given: Mapping[object, T] | Mapping[str, T], what: str) -> dict[str, T
 
 
 def grade_of(value: object) -> int:
-    """A grade as an integer: a whole number of any type, or the text of one. `ValueError` says what is wrong."""
+    """Convert a whole number of any type, or its text, to an integer grade. `ValueError` states what is wrong."""
     try:
         if isinstance(value, str):
             if not value.isascii() or "_" in value:
                 raise ValueError
             value = Decimal(value)
-        if not -_LARGEST_GRADE - 1 <= value <= _LARGEST_GRADE:  # type: ignore[operator]  # before a huge one is made an int
+        if not -_LARGEST_GRADE - 1 <= value <= _LARGEST_GRADE:  # type: ignore[operator]  # before int() sees a huge number
             if value == value and abs(value) != float("inf"):  # type: ignore[arg-type]
                 raise OverflowError
             raise ValueError

@@ -13,7 +13,7 @@ __all__ = ["as_json"]
 
 
 def as_json(evaluation: Evaluation) -> str:
-    """All numbers and orders; documents by their ids."""
+    """All numbers and orders as one JSON object, with ids for documents."""
     candidates = {query.id: [hit.id for hit in query.candidates] for query in evaluation.queries}
     return json.dumps(
         {

@@ -1,4 +1,4 @@
-"""Lines of input files with their places, so that an error can say where it is."""
+"""Reads the lines of input files and tracks their numbers, so that errors can give file and line."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ksdk_rerank.evaluation.ids import grade_of, id_of
 
 __all__ = ["Line", "is_text", "lines_of", "shortened"]
 
-_LONGEST = 64_000_000  # bytes in a line; a file without line ends, such as a device, is no file of lines
+_LONGEST = 64_000_000  # bytes in a line; a longer one comes from a file without line ends, such as a device
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 shortened = _brief.repr
-"""`repr`, but never long."""
+"""`repr`, truncated to about 80 characters."""
 
 
 class Line:
-    """One line of a file, and which."""
+    """One line of a file, with the file's name and the line number."""
 
     def __init__(self, file: str, number: int, raw: bytes) -> None:
         self.file = file
@@ -35,7 +35,7 @@ class Line:
         self._fields: dict[str, object] | None = None
 
     def wrong(self, what: str) -> ValueError:
-        """The error that says what is wrong with this line."""
+        """Build a `ValueError` that gives file, line and what is wrong."""
         return ValueError(f"{self.file}:{self.number}: {what}")
 
     @property
@@ -68,25 +68,25 @@ class Line:
         return value
 
     def columns(self, *counts: int) -> list[str]:
-        """The columns between tabs if there are as many as one of `counts`, else those between white space.
+        """Split the line at tabs if that gives one of `counts` columns, otherwise at white space.
 
-        Quotation marks around a column between tabs are those of whoever wrote the file, and are taken off.
+        Quotation marks around a tab-separated column belong to the file format and are removed.
         """
         columns = [_unquoted(column.strip()) for column in self.text.split("\t")]
         return columns if len(columns) in counts else self.text.split()
 
     @property
     def says_nothing(self) -> bool:
-        """Whether the line is a comment, `# ...`, or holds white space of any sort only."""
+        """Whether the line is a comment (`# ...`) or blank."""
         text = self.text.strip()
         return not text or text.startswith("#")
 
     def id_in(self, *names: str) -> str:
-        """The id under the first of `names` that is there."""
+        """The id under the first of `names` that is present."""
         return id_of(self.text_in(*names).strip())
 
     def text_in(self, *names: str) -> str:
-        """The text under the first of `names` that is there; it must not be blank."""
+        """The text under the first of `names` that is present; it must not be blank."""
         name = next((name for name in names if name in self.fields), None)
         if name is None:
             raise self.wrong(f"there is no {' or '.join(map(repr, names))}; add it")
@@ -98,14 +98,14 @@ class Line:
         return value
 
     def grade(self, text: str) -> int:
-        """`text` as a grade, a whole number."""
+        """Parse `text` as a grade, which is a whole number."""
         try:
             return grade_of(text)
         except ValueError as error:
             raise self.wrong(f"the grade is {shortened(text)}, {error}; correct it") from None
 
     def integer(self, text: str, what: str) -> int:
-        """`text` as an integer, as trec_eval writes ranks."""
+        """Parse `text` as an integer, the form of trec_eval's ranks."""
         try:
             return int(text)
         except ValueError:
@@ -113,15 +113,19 @@ class Line:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether `value` says something: a string that is not blank, and without halves of characters (surrogates)."""
+    """Whether `value` is a usable text: a string that is not blank and has no lone surrogates."""
     return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
-    """The lines of a file that are not blank; `.gz` files are unpacked.
+    """Yield the non-blank lines of a file; `.gz` files are decompressed.
 
-    The file is UTF-8, or what its byte order mark says. Reading a line's text raises `ValueError` with file and line if
-    that is not so; a file that cannot be opened is an `OSError`.
+    The encoding is UTF-8 unless a byte order mark states another.
+
+    Raises:
+        ValueError: a line is too long, or the file cannot be decoded or decompressed. Invalid UTF-8 raises only when
+            the line's text is read. The message gives file and line.
+        OSError: the file cannot be opened.
     """
     file = Path(path)
     opened: IO[bytes] = gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[assignment]  # noqa: SIM115
@@ -142,7 +146,7 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
 
 
 def _raw_lines(source: IO[bytes]) -> Iterator[bytes]:
-    """The lines as UTF-8."""
+    """Yield the raw lines as UTF-8, without the byte order mark."""
     first = source.readline(_LONGEST + 1)
     mark, encoding = next(((mark, name) for mark, name in MARKS if first.startswith(mark)), (b"", "utf-8"))
     if encoding == "utf-8":

@@ -1,7 +1,7 @@
-"""Names of metrics, and which parameters are safe.
+"""Parses metric names and rejects unsafe parameters.
 
-trec_eval's code in C ends the process at an assertion (a cutoff of 0) or takes memory without end (a level of 2**31).
-So nothing reaches it that is not in a range which is known to work.
+trec_eval's C code aborts the process on a failed assertion (a cutoff of 0) or allocates unbounded memory (a level of
+2**31). So only parameters in a range that is known to work reach it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["parsed"]
 
-_LONGEST_NAME = 200  # characters; Python's own parser may fail on what is nested deeply
+_LONGEST_NAME = 200  # characters; Python's own parser may fail on deep nesting
 _LARGEST = 1_000_000
 
 _Check = tuple[Callable[[Any], bool], str]
@@ -44,13 +44,13 @@ _PARAMETERS = {
     "gains": _GAINS,
     "dcg": (lambda value: value in ("log2", "exp-log2"), "'log2' or 'exp-log2'"),
 }
-"""What each parameter of ir-measures may be (https://ir-measur.es/en/latest/measures.html, read 2026-11-26)."""
+"""Allowed values for each parameter of ir-measures (https://ir-measur.es/en/latest/measures.html, read 2026-11-26)."""
 
 _EXAMPLES: dict[str | None, dict[str, float]] = {"cutoff": {"cutoff": 10}, "recall": {"recall": 0.5}}
 
 
 def parsed(name: str, ir_measures: Any) -> Any:
-    """`ir-measures`' own object for a metric with safe parameters; a `ValueError` says what is wrong with the name."""
+    """Parse a metric name into an `ir-measures` object with safe parameters; `ValueError` states what is wrong."""
     if not isinstance(name, str):
         raise TypeError(f"metrics must be names, got {name!r:.80}; write {str(name)[:80]!r}")
     if len(name) > _LONGEST_NAME:
@@ -59,7 +59,7 @@ def parsed(name: str, ir_measures: Any) -> Any:
         if not name.isprintable():
             raise ValueError("it has control characters")
         measure = ir_measures.parse_measure(name)
-    except Exception as error:  # whatever Python's parser and theirs raise for a text that is no metric
+    except Exception as error:  # Python's parser and theirs raise all sorts of errors for an invalid name
         raise ValueError(f"no metric is called {name!r}; {_advice(name, ir_measures)}") from error
     for parameter, value in measure.params.items():
         if parameter not in measure.SUPPORTED_PARAMS or parameter not in _PARAMETERS:
@@ -82,14 +82,14 @@ def parsed(name: str, ir_measures: Any) -> Any:
 
 
 def _unsupported(name: str, measure: Any, ir_measures: Any) -> str:
-    """Why nothing that is installed calculates `measure`."""
+    """An error message: why no installed package can compute `measure`."""
     packages = [each.install_instructions() for each in ir_measures.DefaultPipeline.providers if each.supports(measure)]
     installing = f"it needs another package: {packages[0]}, or " if packages and packages[0] else ""
     return f"the metric {name} cannot be calculated here; {installing}{_advice(name, ir_measures)}"
 
 
 def _advice(name: str, ir_measures: Any) -> str:
-    """The nearest names that can be used."""
+    """Advice for an error message: the most similar names that are usable."""
     base = re.split(r"[@(._\s]", name.strip())[0].casefold()[:40]
     usable: dict[str, str] = {}
     for known, measure in ir_measures.measures.registry.items():

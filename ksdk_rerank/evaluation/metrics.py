@@ -1,4 +1,4 @@
-"""Metrics by `ir-measures` (https://ir-measur.es): how good an order is, query by query."""
+"""Computes `ir-measures` metrics (https://ir-measur.es) for each query's order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["Measure", "measure_for"]
 
 Measure = Callable[[Sequence[Sequence[int]]], list[dict[str, float]]]
-"""One order (positions of candidates, best first) a query in; {metric: value} a query out."""
+"""Takes one order per query (positions of candidates, best first); returns one {metric: value} per query."""
 
 _Grades = dict[str, dict[str, int]]
 
 _LEVELS = 1_000_000
-"""The highest grade that trec_eval is given: it takes eight bytes for each one up to it (form_res_rels.c)."""
+"""The highest grade passed to trec_eval, which allocates eight bytes for each grade up to the highest
+(form_res_rels.c)."""
 
 _LEVELS_OF_NDCG = 10_000
-"""The same for nDCG, whose time grows with the square of it: .05 s a query at this one, minutes at a million."""
+"""The same for nDCG, whose time grows with the square of the highest grade: .05 s per query at this limit, minutes at
+a million."""
 
 _HIGHEST_OF_GDEVAL = 4
 """MAX_JUDGMENT in gdeval.pl, https://trec.nist.gov/data/web/10/gdeval.pl, read 2026-11-26 as in ir-measures 0.4.3."""
@@ -33,17 +35,17 @@ _TINY_RUN: _Grades = {"0": {"a": 0, "x": -1, "b": -2}, "1": {"x": 0}, "2": {"e":
 
 
 def measure_for(metrics: Sequence[str], judgements: Sequence[Judged]) -> Measure:
-    """A function that measures orders of the candidates of as many queries as there are `judgements`.
+    """A function that computes `metrics` for orders of candidates, one order for each of `judgements`.
 
-    `metrics` are names of `ir-measures`, such as `"nDCG@10"`, `"MRR@10"` (the mean of its `RR@10`), `"P@1"`, `"R@5"`,
-    `"AP"` or `"Success@5"`. nDCG has linear gains, as in trec_eval. Each is tried on a tiny example first, with
-    parameters that are known to be safe: the code in C ends the process when it dislikes one.
+    `metrics` are `ir-measures` names, such as `"nDCG@10"`, `"MRR@10"` (the mean of its `RR@10`), `"P@1"`, `"R@5"`,
+    `"AP"` or `"Success@5"`. nDCG has linear gains, as in trec_eval. Parameters are checked first, because trec_eval's C
+    code aborts the process on a bad one. Each metric is then tried on a tiny example.
 
-    Only the order decides: trec_eval would break ties of scores by the documents' ids, so it is given ranks instead.
+    Only the order matters. trec_eval would break ties in scores by document id, so it gets ranks instead of scores.
 
     Raises:
         MissingExtra: `ir-measures` is not installed.
-        ValueError: there is no such metric, it cannot be calculated here, or one is named twice.
+        ValueError: a metric does not exist, cannot be computed here, or is named twice.
     """
     try:
         import ir_measures
@@ -52,13 +54,13 @@ def measure_for(metrics: Sequence[str], judgements: Sequence[Judged]) -> Measure
     measures = _measures(metrics, ir_measures)
     for name, measure in measures.items():
         _values(name, _evaluator(name, measure, _TINY_GRADES, ir_measures), _TINY_RUN)
-    # Ids of our own, so that none can hold anything that the metrics' code in C does not expect.
+    # Generated ids, because the metrics' C code may not expect everything that a user's id can contain.
     ids = [{name: f"judged-{number}" for number, name in enumerate(judged.qrels)} for judged in judgements]
     qrels = {
         str(query): {ids[query][name]: grade for name, grade in judged.qrels.items()}
         for query, judged in enumerate(judgements)
     }
-    # One evaluator for each: together, ir-measures lets the gains or the level of one slip into another.
+    # One evaluator per metric: in a shared one, ir-measures lets one metric's gains or level leak into another.
     evaluators = {name: _evaluator(name, measure, qrels, ir_measures) for name, measure in measures.items()}
 
     def measured(orders: Sequence[Sequence[int]]) -> list[dict[str, float]]:
@@ -75,7 +77,7 @@ def measure_for(metrics: Sequence[str], judgements: Sequence[Judged]) -> Measure
 
 
 def _evaluator(name: str, measure: Any, qrels: _Grades, ir_measures: Any) -> Any:
-    """What calculates `measure`; a `ValueError` in one line if nothing can."""
+    """The evaluator for `measure`; a one-line `ValueError` if there is none."""
     gains = measure.params.get("gains")
     if gains is not None:  # applied here, so that the gains can be scaled
         measure = type(measure)(**{key: value for key, value in measure.params.items() if key != "gains"})
@@ -89,15 +91,15 @@ def _evaluator(name: str, measure: Any, qrels: _Grades, ir_measures: Any) -> Any
             )
     try:
         return ir_measures.evaluator([measure], _scaled(measure, qrels))
-    except Exception as error:  # of its providers, which raise what they like
+    except Exception as error:  # ir-measures' providers may raise anything
         raise _impossible(name, error) from error
 
 
 def _scaled(measure: Any, qrels: _Grades) -> _Grades:
-    """`qrels` with grades that trec_eval can take, which change nothing that can be seen.
+    """`qrels` with grades small enough for trec_eval; the metrics stay the same to about four decimals.
 
-    nDCG is a ratio, so all gains of a query are divided alike, and what is lost is in the fourth decimal. All other
-    metrics of trec_eval only ask whether a grade is at least `rel`.
+    nDCG is a ratio, so all grades of a query are divided by the same number, and rounding affects only the fourth
+    decimal. trec_eval's other metrics only test whether a grade is at least `rel`, so higher grades are capped.
     """
     return {query: _scaled_query(measure, of) for query, of in qrels.items()}
 
@@ -106,21 +108,21 @@ def _scaled_query(measure: Any, grades: Mapping[str, int]) -> dict[str, int]:
     highest = max(grades.values(), default=0)
     if measure.NAME == "nDCG" and highest > _LEVELS_OF_NDCG:
         return {id: max(round(grade / highest * _LEVELS_OF_NDCG), min(grade, 1)) for id, grade in grades.items()}
-    if measure.NAME == "Compat":  # which is not trec_eval's
+    if measure.NAME == "Compat":  # trec_eval does not compute this one
         return dict(grades)
     return {id: min(grade, _LEVELS) for id, grade in grades.items()}
 
 
 def _values(name: str, evaluator: Any, run: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    """The value of each query; a `ValueError` in one line if there is none."""
+    """The metric's value for each query; a one-line `ValueError` if it cannot be computed."""
     try:
         values = {metric.query_id: float(metric.value) for metric in evaluator.iter_calc(run)}
     except Exception as error:  # as above
         found = {query: ranks for query, ranks in run.items() if ranks}
-        if isinstance(error, ZeroDivisionError) and len(found) < len(run):  # some divide by the number of documents
+        if isinstance(error, ZeroDivisionError) and len(found) < len(run):  # some divide by the document count
             return _values(name, evaluator, found)
         raise _impossible(name, error) from error
-    return {query: value if math.isfinite(value) else 0.0 for query, value in values.items()}  # 0 of 0 is 0
+    return {query: value if math.isfinite(value) else 0.0 for query, value in values.items()}  # 0 / 0 counts as 0
 
 
 def _impossible(name: str, error: Exception) -> ValueError:
@@ -129,7 +131,7 @@ def _impossible(name: str, error: Exception) -> ValueError:
 
 
 def _measures(metrics: Sequence[str], ir_measures: Any) -> dict[str, Any]:
-    """`ir-measures`' own object for each of `metrics`, by the name it was asked for by."""
+    """The `ir-measures` object for each of `metrics`, by the name given."""
     if isinstance(metrics, str):
         raise TypeError(f"metrics must be a sequence of names, got one string; write [{metrics!r}]")
     if not metrics:

@@ -1,4 +1,4 @@
-"""Which candidates are relevant: by graded document ids, or by what a question should find."""
+"""Decides which candidates are relevant: by graded document ids, or by the answers a question should find."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ksdk_rerank.knowledgesdk.search_results import SearchHit
 __all__ = ["Answers", "Grades", "Judged", "answers_to", "judgements_by_id"]
 
 Grades = Mapping[str, Mapping[str, int]]
-"""How relevant documents are, as {query id: {document id: grade}}; above 0 is relevant, more is better, and below 0 is
-not judged, as for trec_eval. Grades are whole numbers of at most 32 bits, and ids are compared as text."""
+"""How relevant documents are, as {query id: {document id: grade}}. A grade above 0 is relevant, and higher is better.
+Below 0 means not judged, as in trec_eval. Grades are whole numbers of at most 32 bits, and ids are compared as text."""
 
 Answers = Mapping[str, Sequence[str]]
-"""What each query should find, as {query id: [answer, ...]}; see `answers_to` for what an answer may be."""
+"""What each query should find, as {query id: [answer, ...]}. `answers_to` describes the forms of an answer."""
 
-_BESIDE = r"[/#?&=.]"  # where one part of an address ends and the next begins
+_BESIDE = r"[/#?&=.]"  # separates the parts of an address
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class Judged:
-    """What is known of one query's documents, in the ids that the metrics are worked out with.
+    """The judgements for one query, with the ids that metrics are computed on.
 
-    An answer is found once, by the first candidate of an order that is one; further sections of the same page take up
-    their places but count no more. So what a candidate is worth depends on the order, and `run` says it for one.
-    Answers that name the same page are one answer.
+    An answer counts once, for the first candidate in an order that matches it. Further sections of the same page keep
+    their places but add nothing. A candidate's gain therefore depends on the order, and `run` works it out for a given
+    order. Answers that name the same page count as one answer.
 
     Attributes:
-        judged: what is judged, as it was given.
-        candidates: what the candidates are called there: ids, or sources.
+        judged: the judged documents or answers, as given.
+        candidates: the candidates' names in the same terms: ids for graded documents, sources for answers.
         has_a_candidate: whether any candidate is judged at all, as relevant or not.
-        qrels: the grades.
+        qrels: the grades, by document or answer.
     """
 
     def __init__(self, candidates: Sequence[SearchHit], judgements: Mapping[str, int] | Sequence[str]) -> None:
@@ -54,16 +54,16 @@ class Judged:
             self.has_a_candidate = any(found)
 
     def grades(self) -> tuple[int, ...]:
-        """Each candidate's grade, 0 where it is not relevant or not judged."""
+        """Each candidate's grade, or 0 if it is not relevant or not judged."""
         return tuple(max((self.qrels[name] for name in names), default=0) for names in self._names)
 
     def missed(self) -> tuple[str, ...]:
-        """What is relevant but not among the candidates."""
+        """The relevant documents or answers that no candidate matches."""
         found = {name for names in self._names for name in names}
         return tuple(name for name, grade in self.qrels.items() if grade > 0 and name not in found)
 
     def run(self, indices: Sequence[int]) -> list[str | None]:
-        """What the document at each place of an order is judged as; None where it is not, or was already."""
+        """For each place in an order, the judged document or answer; None if there is none or it counted already."""
         taken: set[str] = set()
         counted: list[str | None] = []
         for index in indices:
@@ -75,11 +75,11 @@ class Judged:
 
 
 JudgedById = dict[str, Mapping[str, int] | Sequence[str]]
-"""What is known of each query."""
+"""The judgements for each query id: grades by document, or answers."""
 
 
 def judgements_by_id(judgements: Grades | Answers) -> JudgedById:
-    """`judgements` with all ids as text and all grades as integers; a `ValueError` names what cannot be read."""
+    """`judgements` with all ids as text and all grades as integers. `ValueError` names an invalid one."""
     given: Mapping[str, Mapping[str, int] | Sequence[str]] = {**judgements}
     return {query: _of_one(query, judged) for query, judged in by_id(given, "judgements").items()}
 
@@ -102,10 +102,10 @@ def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> Mapping[st
 
 
 def _one_page_once(answers: Sequence[str], found: Iterable[Sequence[str]]) -> dict[str, str]:
-    """For each of `answers` the first one that names the same page.
+    """Map each of `answers` to the first answer that names the same page.
 
-    Two do if one is the other's address (`seats` and `https://x.com/billing/seats.md`), or the same candidates are
-    both (an id, and the page that has it).
+    Two answers name the same page if one matches the other as an address (`seats` and
+    `https://x.com/billing/seats.md`), or if the same candidates match both (an id, and the page that has it).
     """
     candidates: dict[str, list[int]] = {answer: [] for answer in answers}
     for place, names in enumerate(found):
@@ -129,17 +129,18 @@ def _is_page(answer: str, address: str) -> bool:
 
 
 def answers_to(hit: SearchHit, answers: Sequence[str]) -> list[str]:
-    """Those of `answers` that `hit` is.
+    """The `answers` that `hit` matches.
 
     An answer is one of:
 
     - the hit's id, or its whole source;
-    - the name of its file or page: what stands behind the last slash of the source, with or without its suffix, without
-      `?...` and `#...`. `"rotate-a-key"` and `"rotate-a-key.md"` are `https://x.com/docs/rotate-a-key.md#steps`;
-    - a part of its address, which has a `/` or `#` in it and is made of whole segments: `"docs/rotate-a-key"` and
-      `"rotate-a-key.md#steps"` are that page too, `"docs/rotate"` is not.
+    - the name of its file or page: the part of the source after the last slash, without `?...` and `#...`, with or
+      without its suffix. `"rotate-a-key"` and `"rotate-a-key.md"` match `https://x.com/docs/rotate-a-key.md#steps`;
+    - a part of its address that contains a `/` or `#` and consists of whole segments. `"docs/rotate-a-key"` and
+      `"rotate-a-key.md#steps"` match that page too; `"docs/rotate"` does not.
 
-    Case counts. `http://` and `https://` do not, nor does a slash at the end, nor how accents are encoded (NFC or NFD).
+    Case matters. The scheme (`http://` or `https://`), a trailing slash, and the encoding of accents (NFC or NFD) do
+    not.
     """
     return [answer for answer in answers if _is(hit, id_of(answer))]
 
@@ -165,7 +166,7 @@ def _is(hit: SearchHit, answer: str) -> bool:
 
 
 def _page(address: str) -> PurePosixPath:
-    """The path in an address."""
+    """The path of an address, percent-decoded."""
     try:
         path = urlsplit(address).path
     except ValueError:  # such as "http://[draft/page.md"

@@ -1,4 +1,4 @@
-"""Questions of your own with what each should find: the form that takes ten minutes to write."""
+"""Your own questions and the answers they should find: a file you can write in ten minutes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Questions", "read_questions"]
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What is asked, and what should be found.
+    """Questions and what each should find, ready to pass to `evaluate`.
 
     Attributes:
-        queries: `{id: question}`, for `evaluate`.
-        answers: `{id: (answer, ...)}`, its judgements.
+        queries: the queries, as `{id: question}`.
+        answers: the judgements, as `{id: (answer, ...)}`.
     """
 
     queries: Mapping[str, str]
@@ -26,18 +26,18 @@ class Questions:
 
 
 def read_questions(path: str | os.PathLike[str]) -> Questions:
-    """Read questions and what each should find, one JSON object a line.
+    """Read questions and what each should find from a file with one JSON object per line.
 
         {"question": "How do I rotate a key?", "answers": ["rotate-an-api-key"]}
         {"id": "q2", "question": "Where are my invoices?", "answers": ["https://docs.example.com/billing/invoices"]}
 
-    `answers` holds ids, pages or parts of addresses, as `answers_to` matches them; one will do without a list. Ids that
-    are numbers are read as text.
-    Without `"id"` a question is called after its line, `"line 1"`. `"_id"`, `"query"` and `"text"` are read as well.
-    A question with no answers, `[]`, is left out of the measurement.
+    `"answers"` holds ids, pages or parts of addresses, as `answers_to` matches them. A single answer needs no list, and
+    numeric ids are read as text. Without an `"id"`, a question gets its line number, such as `"line 1"`. The keys
+    `"_id"`, `"query"` and `"text"` are accepted as well. `evaluate` leaves out questions whose answers are `[]`.
 
     Raises:
-        ValueError: a line is malformed, an id is there twice, or there is no question; with file and line.
+        ValueError: a line is malformed, an id is repeated, or the file has no questions. The message gives the file,
+            and the line if there is one.
         OSError: the file cannot be read.
     """
     queries: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What `evaluate` found out: an `Evaluation` with a row for the first stage and one for each reranker."""
+"""The result of `evaluate`: an `Evaluation` with one row for the first stage and one for each reranker."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Comparison:
 
     Attributes:
         value: mean over the queries that the reranker answered.
-        first_stage: mean of the first stage's order over the same queries.
-        interval: a confidence interval of the mean difference, by paired bootstrap over the queries; None for fewer
-            than two queries. Where it holds 0, chance may well explain the difference.
-        wins: queries for which the reranker's order is better than the first stage's.
-        losses: queries for which it is worse.
-        ties: queries for which it is as good.
+        first_stage: mean for the first stage's order over the same queries.
+        interval: a confidence interval for the mean difference, by paired bootstrap over the queries. None for fewer
+            than two queries. If it contains 0, chance may well explain the difference.
+        wins: number of queries for which the reranker's order is better than the first stage's.
+        losses: number of queries for which it is worse.
+        ties: number of queries for which both are equally good.
     """
 
     value: float
@@ -38,19 +38,19 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """`value` less `first_stage`: above 0 is a gain."""
+        """`value - first_stage`: above 0, reranking helps."""
         return self.value - self.first_stage
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds a query took, as a caller of `rank` waits for them.
+    """Seconds per query that a caller of `rank` waits.
 
     Attributes:
         p50: the median.
-        p95: what 95 % of the queries stay within (nearest rank).
-        first: what the first call took, which loads the model or opens the connection. It is left out of the others
-            unless it is the only one.
+        p95: the 95th percentile (nearest rank).
+        first: the time of the first call, which loads the model or opens the connection. The percentiles leave it out
+            unless it is the only call.
     """
 
     p50: float
@@ -59,7 +59,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float], first: float | None) -> Latency | None:
-        """From the times of all calls but the `first`; None where there was none."""
+        """Summarize the times of the `first` call and of all later ones; None if there were no calls."""
         timed = sorted(seconds) or ([] if first is None else [first])
         if not timed:
             return None
@@ -72,11 +72,11 @@ class EvaluatedQuery:
     """One query, its candidates and what is relevant to it.
 
     Attributes:
-        id: its id.
-        text: what was asked.
+        id: the query's id.
+        text: the query's text.
         candidates: what the first stage found, best first.
-        grades: how relevant the candidate at each place is; 0 is not relevant, or not judged.
-        missed: relevant documents that are not among the candidates, so that no reranker can find them.
+        grades: the grade of each candidate, in the same order; 0 means not relevant or not judged.
+        missed: relevant documents that are not among the candidates. No reranker can find these.
     """
 
     id: str
@@ -88,12 +88,12 @@ class EvaluatedQuery:
 
 @dataclass(frozen=True, slots=True)
 class RankedQuery:
-    """The order that one reranker gave the candidates of one query.
+    """One reranker's order for the candidates of one query.
 
     Attributes:
         indices: positions in `EvaluatedQuery.candidates`, best first.
-        scores: the reranker's score of each, in that order; None where there is none.
-        values: each metric's value.
+        scores: the reranker's scores in that order; None for an unscored document.
+        values: the value of each metric, by name.
         seconds: how long the call took.
     """
 
@@ -105,18 +105,18 @@ class RankedQuery:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedReranker:
-    """One row: how well the candidates are ordered, what that took, and what went wrong.
+    """One row of the result: how well a reranker ordered the candidates, what that cost, and what failed.
 
     Attributes:
-        name: the reranker's name, or the label it was given.
-        metrics: each metric against the first stage; empty where no query was answered.
-        queries: the queries that were answered, by their id.
-        latency: None where nothing was asked.
-        usage: sums of what the services count, such as `{"search_units": 40}`.
-        truncated: documents that were cut to fit the model's window, over all queries.
-        fallbacks: queries for which a `Fallback` inside had to move on: another reranker answered those.
-        failures: errors by the id of the query, in the order they came.
-        not_asked: queries given up on after the last failure.
+        name: the reranker's name, or your label for it.
+        metrics: each metric compared with the first stage; empty if no query was answered.
+        queries: the answered queries, by id.
+        latency: seconds per call; None if no call was made.
+        usage: total usage in the service's own units, such as `{"search_units": 40}`.
+        truncated: number of documents cut to fit the model's window, over all queries.
+        fallbacks: number of queries that another reranker answered, because a `Fallback` inside had to move on.
+        failures: errors by query id, in the order they occurred.
+        not_asked: number of queries that were skipped once the reranker was dropped.
     """
 
     name: str
@@ -131,7 +131,7 @@ class EvaluatedReranker:
 
     @property
     def failure(self) -> str | None:
-        """The first failure in words, or None where every query was answered."""
+        """The first failure as `error: message`, or None if every query was answered."""
         first = next(iter(self.failures.values()), None)
         return None if first is None else f"{first.error}: {first.message}"
 
@@ -141,12 +141,12 @@ class Evaluation:
     """The first stage's order and each reranker's, measured on the same candidates.
 
     Attributes:
-        metrics: their names, in the order asked for; the first is the one that tables and pictures lead with.
-        queries: the queries that count, in the order given.
-        first_stage: the candidates in the order they came.
-        rerankers: one row each, in the order given.
-        left_out: queries that were not asked, with the reason: nothing relevant to them is known.
-        confidence: of the intervals, such as 0.95.
+        metrics: the metrics' names, in the order given; tables and charts lead with the first one.
+        queries: the queries that were measured, in the order given.
+        first_stage: the row for the candidates in their original order.
+        rerankers: one row per reranker, in the order given.
+        left_out: the queries that were skipped because nothing is known to be relevant to them, with the reason.
+        confidence: the level of the confidence intervals, such as 0.95.
     """
 
     metrics: tuple[str, ...]
@@ -157,19 +157,19 @@ class Evaluation:
     confidence: float
 
     def table(self) -> str:
-        """The rows as plain text, to be printed in a fixed-width font."""
+        """The rows as a plain-text table for a fixed-width font."""
         return plain(self)
 
     def to_json(self) -> str:
-        """All numbers, and each query's order by ids of documents, as one JSON object. It holds no document's text.
+        """All numbers, and each query's order as document ids, in one JSON object. It contains no document texts.
 
-        Keys are this class's attributes; times are in seconds. The same input gives the same text, times apart.
+        Keys are this class's attributes. Times are in seconds. The same input gives the same JSON, except for times.
         """
         return as_json(self)
 
     def to_html(self, *, title: str = "Is reranking helping?") -> str:
-        """A report as one HTML page that needs no network: pictures, and every candidate's way for any question.
+        """A report as one HTML page that works offline: charts, and how each candidate moved for each question.
 
-        It holds the first 2,000 characters of each document's text; who may not read those may not have the page.
+        The page contains the first 2,000 characters of each document, so share it only with people who may read those.
         """
         return as_html(self, title)

@@ -1,4 +1,4 @@
-"""Ask one reranker all queries: time each call, keep each answer, and make failures part of the result."""
+"""Runs one reranker on all queries: times each call, caches each answer, and records failures in the result."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from ksdk_rerank.results import Failure
 __all__ = ["Answer", "Asked", "Question", "ask"]
 
 Question = tuple[str, Sequence[str]]
-"""A query and the documents to be ordered."""
+"""A query and the documents to rank."""
 
 _HOPELESS = (MissingExtra, MissingKey, NotFound, Redirected, Unauthorized, InvalidEnvironment, QuotaExceeded)
-_FAILURES_IN_A_ROW = 3  # then the service is down, and asking on would only wait for each deadline
+_FAILURES_IN_A_ROW = 3  # then the service is probably down, and more calls would only wait for their deadlines
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one call came to; `first` is whether it was the first of its process, which loads the model."""
+    """The result of one call. `first` marks the run's first call, which loads the model or opens the connection."""
 
     indices: tuple[int, ...]
     scores: tuple[FiniteFloat | None, ...]
@@ -56,7 +56,7 @@ _NOTHING_TO_RANK = Answer((), (), 0.0)
 
 @dataclass(slots=True)
 class Asked:
-    """What one reranker said to all queries, by their position."""
+    """One reranker's answers and failures for all queries, by the query's position."""
 
     answers: dict[int, Answer] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Asked:
 
     @property
     def usage(self) -> dict[str, float]:
-        """What the services count, summed."""
+        """Total usage over all answers, in the service's own units."""
         total: Counter[str] = Counter()
         for answer in self.answers.values():
             total.update(answer.usage)
@@ -78,11 +78,11 @@ def ask(
     store: Store | None,
     answered: Callable[[], None],
 ) -> Asked:
-    """Ask `reranker` each of `questions`, one after the other.
+    """Run `reranker` on each of `questions`, one after the other.
 
-    What `store` has is not asked again; its failures cost no more than a warning. `answered` is called after each
-    question. After an error that no other query would mend, or several in a row, nothing more is asked; what `store`
-    has still counts.
+    Answers found in `store` are not computed again. If the store fails, that costs only a warning. `answered` is called
+    after each question. Three errors in a row, or one that would affect every query, stop all further calls. Answers
+    from `store` still count after that.
     """
     asked, kept = Asked(), _Kept(reranker, store)
     first, failed_in_a_row, given_up = True, 0, False
@@ -93,7 +93,7 @@ def ask(
         elif answer is None:
             try:
                 answer = _timed(reranker, query, documents, first=first)
-            except Exception as error:  # a third party's may raise anything: it fails one row, not the comparison
+            except Exception as error:  # a third party's reranker may raise anything; that fails its row, not the run
                 asked.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
                 failed_in_a_row += 1
                 given_up = _is_hopeless(error) or failed_in_a_row == _FAILURES_IN_A_ROW
@@ -108,7 +108,7 @@ def ask(
 
 
 def _is_hopeless(error: Exception) -> bool:
-    """Whether no other query would mend it; a model that fails while it runs may do with another one."""
+    """Whether every other query would fail, too. A model that fails at run time may succeed on another query."""
     return isinstance(error, _HOPELESS) or (isinstance(error, ModelError) and not error.transient)
 
 
@@ -127,13 +127,13 @@ def _timed(reranker: Reranker, query: str, documents: Sequence[str], *, first: b
 
 
 class _Kept:
-    """What `store` has of one reranker's answers."""
+    """One reranker's answers in `store`."""
 
     def __init__(self, reranker: Reranker, store: Store | None) -> None:
         self._store = Forgiving.around(store)
         self._who = ""
         if store is not None:
-            # What cannot be written down, such as a client of a user's own, is never the same in another process.
+            # A parameter without a fingerprint, such as the user's own HTTP client, never matches another process.
             unknown = uuid.uuid4().hex
             self._who = digest(__version__, identity(reranker, unknown), *_files_of_models(reranker))
 
@@ -149,10 +149,10 @@ class _Kept:
 
 
 def _decoded(entry: object, documents: int) -> Answer | None:
-    """The answer about as many documents that was kept, or None if `entry` is none."""
+    """The cached answer, or None if `entry` is not one for this number of documents."""
     try:
         answer = _ANSWER.validate_json(entry)  # type: ignore[arg-type]  # a store may hold anything
-    except Exception:  # of another type, nested too deeply, too large: it is none of ours
+    except Exception:  # of another type, nested too deeply or too large: this module did not write it
         return None
     places = set(answer.indices)
     fits = (
@@ -164,7 +164,7 @@ def _decoded(entry: object, documents: int) -> Answer | None:
 
 
 def _files_of_models(value: object) -> Iterator[str]:
-    """The files of each model that comes with the package or is in a folder: what changes when another is there."""
+    """Name, size and time of each file of bundled and local models, so that replaced weights miss the cache."""
     if isinstance(value, Reranker):
         yield from _files_of_models(value.identifying_parameters())
     elif isinstance(value, Mapping):
@@ -175,7 +175,7 @@ def _files_of_models(value: object) -> Iterator[str]:
             folder = folder_of(value)
             files = sorted(folder.rglob("*")) if (folder / "config.json").is_file() else []
             states = [(file, file.stat()) for file in files]
-        except (OSError, ValueError, RuntimeError):  # no readable folder, a null character in it, no such user
+        except (OSError, ValueError, RuntimeError):  # unreadable folder, null character in its name, unknown user
             return
         yield from (f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states)
     elif isinstance(value, Sequence):

@@ -1,4 +1,4 @@
-"""`DiskStore`: answers on disk, so that an evaluation goes on where it stopped and asks nothing twice."""
+"""`DiskStore`: answers on disk, so that an evaluation resumes where it stopped and repeats no call."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["DiskStore", "user_cache_folder"]
 
 _FILE = "answers.sqlite3"
 _inherited: list[object] = []
-"""Connections that a parent process opened, which are not to be closed here: that would free its locks
+"""Connections that a parent process opened. Closing them here would release the parent's locks, so they stay referenced
 (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_, read 2026-11-26)."""
 
-_PATIENCE = 30.0  # seconds that a process waits for others
+_PATIENCE = 30.0  # seconds that a process waits for a lock
 _START = (
-    "PRAGMA journal_mode = WAL",  # without it each entry waits for the disk, about 20 ms
+    "PRAGMA journal_mode = WAL",  # without it, each write waits about 20 ms for the disk
     "PRAGMA synchronous = NORMAL",
     "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID",
 )
@@ -32,28 +32,28 @@ _READ = ("SELECT key FROM entries LIMIT 1",)
 
 
 class DiskStore(Closing):
-    """Entries in a folder: one SQLite file, which several processes may share.
+    """A cache on disk, in one SQLite file that threads and processes can share.
 
-    `evaluate(..., store=DiskStore(folder))` keeps in it what each reranker said and how long it took, `ksdk-rerank
-    compare` the candidates too, with their texts. Keys are hashes, and no API key is ever in it. Each entry is written
-    before the next question is asked. `Cached(..., store=...)` takes one as well.
+    `evaluate(..., store=DiskStore(folder))` caches each reranker's answers and their times. `ksdk-rerank compare` also
+    caches the candidates with their texts. Each entry is written before the next call. `Cached(..., store=...)` accepts
+    a `DiskStore` as well. Keys are hashes, and the file never contains an API key.
 
-    Processes wait for each other, for up to half a minute. A file that cannot be written, because the disk is full or
-    read-only, is still read. Threads may share a store.
+    Processes wait up to 30 seconds for each other. If the file cannot be written, because the disk is full or
+    read-only, it is still read.
 
     Args:
-        folder: the folder of the file; made on first use, for this user alone. None is the user's own cache folder, by
-            the platform's conventions.
-        read: whether what is there is looked up. False asks everything again and keeps the new answers.
+        folder: the folder that holds the file, created on first use and private to this user. None means the user's
+            cache folder, by the platform's conventions.
+        read: whether to look up existing entries. With False every lookup is a miss, and new answers are stored.
 
     Raises, on use:
-        OSError: the file cannot be read or written, is damaged, or is none of ours. `evaluate`, `Cached` and the
-            commands take that for a miss and warn once.
+        OSError: the file cannot be read or written, is damaged, or is not a cache. `evaluate`, `Cached` and the
+            commands treat this as a miss and warn once.
         MissingExtra: no folder was given and `platformdirs` is not installed.
     """
 
     errors_hold_no_text: ClassVar[bool] = True
-    """Whether warnings may quote its errors, which name the file and what to do."""
+    """Whether warnings may quote the store's errors. They name the file and what to do, but no text."""
 
     def __init__(self, folder: Path | str | None = None, *, read: bool = True) -> None:
         self.folder = folder
@@ -79,7 +79,7 @@ class DiskStore(Closing):
             database.execute("DELETE FROM entries WHERE key = ?", (key,))
 
     def close(self) -> None:
-        """Close the file. Using the store again opens it again."""
+        """Close the file. The next use of the store reopens it."""
         with self._lock:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
@@ -90,7 +90,7 @@ class DiskStore(Closing):
         with self._lock:
             folder = user_cache_folder() if self.folder is None else Path(self.folder)
             file = folder / _FILE
-            if self._pid != os.getpid():  # SQLite's connections are not to be used in a forked child
+            if self._pid != os.getpid():  # a forked child must not use its parent's SQLite connections
                 _inherited.append(self._connection)
                 self._connection, self._pid = None, os.getpid()
             try:
@@ -105,10 +105,10 @@ class DiskStore(Closing):
 
 
 def _opened(file: Path) -> sqlite3.Connection:
-    """The file, to be read and written or, if it can only be read, to be read.
+    """Open the file for reading and writing, or for reading only if it cannot be written.
 
-    SQLite does not wait for everything: two processes that switch a new file to its log, or recover that, see each
-    other as locked at once. So we wait.
+    SQLite's time-out does not cover everything: if two processes switch a new file to WAL or recover the log, one fails
+    at once with "locked". So this function retries.
     """
     deadline = time.monotonic() + _PATIENCE
     while True:
@@ -130,7 +130,7 @@ def _connected(file: Path) -> sqlite3.Connection:
         if (isinstance(error, sqlite3.Error) and _is_busy(error)) or not file.exists():
             raise
         unwritable = error
-    # "immutable" needs neither a lock nor a log beside the file, which a read-only folder has no place for
+    # "immutable" needs no lock and no log beside the file, neither of which a read-only folder can hold
     for options in ("mode=ro", "mode=ro&immutable=1"):
         try:
             address = f"{file.absolute().as_uri()}?{options}"
@@ -164,7 +164,7 @@ def _advice(error: sqlite3.Error) -> str:
 
 
 def user_cache_folder() -> Path:
-    """Where this user's caches are: `~/.cache`, `~/Library/Caches` or `%LOCALAPPDATA%`, and below that ours."""
+    """The package's folder in the user's cache: below `~/.cache`, `~/Library/Caches` or `%LOCALAPPDATA%`."""
     try:
         from platformdirs import user_cache_path
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""An `Evaluation` as rows of short texts, for terminals and for plain text."""
+"""An `Evaluation` as table rows, for terminals and plain text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_REASON = 300
 
 
 def plain(evaluation: Evaluation) -> str:
-    """The whole table as text: what was compared, the rows, and what has to be said about them."""
+    """The whole table as text: a summary line, the rows, and notes on failures, usage and skipped queries."""
     heading, rows = cells(evaluation)
     lines = [summary(evaluation), "", *aligned(heading, rows, texts={"reranker"})]
     if said := notes(evaluation):
@@ -26,7 +26,7 @@ def plain(evaluation: Evaluation) -> str:
 
 
 def summary(evaluation: Evaluation) -> str:
-    """What was measured, in one line."""
+    """One line on what was measured: queries, candidates and the metric of the differences."""
     queries, deepest = len(evaluation.queries), max(len(query.candidates) for query in evaluation.queries)
     return (
         f"{queries} {'query' if queries == 1 else 'queries'},"
@@ -36,7 +36,7 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """The heading and a row for each order."""
+    """The table's heading, and one row for the first stage and for each reranker."""
     heading = [
         "reranker",
         *evaluation.metrics,
@@ -70,7 +70,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What the rows do not say: failures, costs, documents cut, queries left out."""
+    """Notes for what the rows do not show: failures, usage, truncated documents and skipped queries."""
     said = []
     for row in evaluation.rerankers:
         if row.failure is not None:
@@ -91,7 +91,7 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Container[str]) -> list[str]:
-    """Columns two spaces apart, a rule below the heading; those headed by one of `texts` start at the left."""
+    """Lines of a table with a rule below the heading. Columns headed by one of `texts` are left-aligned."""
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
     lines = [heading, ["-" * width for width in widths], *rows]
     return [
@@ -104,6 +104,6 @@ def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Con
 
 
 def clean(text: str) -> str:
-    """`text` on one line, without control characters: what comes from outside must not steer a terminal."""
+    """`text` on one line, without control characters, so that outside text cannot control the terminal."""
     kept = "".join(" " if unicodedata.category(character).startswith("C") else character for character in text)
     return " ".join(kept.split())
