@@ -1,4 +1,4 @@
-"""Many users at once on one event loop, as in a web service: share one client and one reranker, await both."""
+"""Serve many users on one event loop, as a web service does: share one client and one reranker, await both."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ reranker = load_reranker("embedded")
 
 
 async def handle(client: KnowledgeSDKClient, question: str) -> str | None:
-    """What a request handler does."""
+    """Do the work of one request handler."""
     candidates = await client.asearch(question, limit=20)
     ranking = await reranker.arank(question, candidates.texts, top_n=3)
     return candidates[ranking[0].index].source

@@ -1,4 +1,4 @@
-"""Rerank what any LangChain retriever finds, with LangChain's own `ContextualCompressionRetriever`."""
+"""Rerank the results of any LangChain retriever with LangChain's own `ContextualCompressionRetriever`."""
 
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -13,7 +13,7 @@ store = InMemoryVectorStore.from_texts(
         "Dashboards show at most forty panels.",
         "The agent keeps events on disk while the network is down.",
     ],
-    DeterministicFakeEmbedding(size=64),  # any embedding model; this one knows nothing, so the reranker does the work
+    DeterministicFakeEmbedding(size=64),  # your embedding model; this fake is random, so the reranker does the work
 )
 retriever = ContextualCompressionRetriever(
     base_compressor=RerankCompressor("embedded", top_n=1),

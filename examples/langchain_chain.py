@@ -1,6 +1,6 @@
-"""A whole chain in LangChain's expression language: search, rerank, prompt, model, text.
+"""A complete chain in LangChain's expression language: search, rerank, prompt, model, text.
 
-The chat model here repeats a fixed answer, so that the example runs without a key; put your own in its place.
+The chat model here returns a fixed answer, so the example runs without a key. Replace it with your own.
 """
 
 from pathlib import Path

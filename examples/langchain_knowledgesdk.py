@@ -1,6 +1,6 @@
-"""KnowledgeSDK with LangChain: search twenty candidates, keep the best three.
+"""KnowledgeSDK with LangChain: retrieve twenty candidates, keep the best three.
 
-The stand-in server makes this run offline. With KNOWLEDGESDK_API_KEY set, `KnowledgeSDKRetriever()` needs no arguments.
+The stand-in server lets this run offline. If KNOWLEDGESDK_API_KEY is set, `KnowledgeSDKRetriever()` needs no arguments.
 """
 
 from pathlib import Path

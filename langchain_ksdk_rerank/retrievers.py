@@ -1,4 +1,4 @@
-"""Retrievers: KnowledgeSDK's search, and any retriever with a reranker behind it."""
+"""Retrievers: KnowledgeSDK search, and any retriever followed by a reranker."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -25,22 +25,26 @@ def _checked_k_or_none(k: object) -> int | None:
 
 
 class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
-    """Finds candidates in a KnowledgeSDK knowledge base: the first stage, before a reranker.
+    """Searches a KnowledgeSDK knowledge base for candidates: the first stage, before a reranker.
 
     Args:
-        k: how many documents at most; KnowledgeSDK advises 20 before a reranker. `invoke(query, k=3)` overrides it.
-        api_key: by default from the environment. Only the client keeps it: no `repr`, pickle or trace holds it.
+        k: maximum number of documents; KnowledgeSDK advises 20 before a reranker. `invoke(query, k=3)` overrides it.
+        api_key: by default from the environment. Only the client keeps it; it never appears in a `repr`, pickle or
+            trace.
         base_url: by default from the environment, else the hosted API.
-        timeout: seconds for a whole search with its retries, or a `Timeout`.
-        client: a client of your own instead of these three, for its other options. You close it.
-        api_key_id: see `KnowledgeSDKClient.search`, as for `extra`. `name`, `tags` and `metadata` are LangChain's.
+        timeout: seconds for a whole search including retries, or a `Timeout`.
+        client: your own client instead of these three, if you need its other options. You close it.
+        api_key_id, extra: see `KnowledgeSDKClient.search`.
+        name, tags, metadata: LangChain's own.
 
-    A document has the hit's id and text, and as metadata what else the service sent. `title`, `source` and
-    `retrieval_score` (this search's, a float of no fixed range; higher is better) are there only if it sent them. What
-    the knowledge base itself stores under `retrieval_score`, `relevance_score` or `reranked_by` is left out;
-    another title or source there is called `metadata.title` or `metadata.source`.
+    Each document has the hit's id and text; everything else the service sent becomes metadata. `title`, `source` and
+    `retrieval_score` are present only if the service sent them. `retrieval_score` is this search's score, a float with
+    no fixed range; higher is better. If the knowledge base stores `retrieval_score`, `relevance_score` or
+    `reranked_by` itself, those are dropped. If it stores a different title or source, that becomes `metadata.title` or
+    `metadata.source`.
 
-    Raises `MissingKey` without a key, and what `KnowledgeSDKClient.search` raises. Threads and loops may share it.
+    Raises `MissingKey` if the hosted API is used without a key, and what `KnowledgeSDKClient.search` raises. Safe to
+    share between threads and event loops.
     """
 
     k: Annotated[int, BeforeValidator(_checked_k)]
@@ -70,12 +74,12 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
 
     @property
     def base_url(self) -> str:
-        """Where the client finds the API."""
+        """The client's base URL of the API."""
         return self.client.base_url
 
     @property
     def timeout(self) -> float | Timeout:
-        """Seconds that the client gives a whole search, or a `Timeout`."""
+        """The client's limit for a whole search: seconds, or a `Timeout`."""
         return self.client.timeout
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
@@ -97,12 +101,14 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
 
 
 class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True):
-    """Retrieves many candidates and returns the few that answer the query best, best first.
+    """Retrieves many candidates, reranks them and returns the best few, best first.
 
     Args:
-        base_retriever: finds the candidates, as many as it is set to; arguments of `invoke` other than `k` go to it.
-        compressor: puts them in order. Both stages are runs below this one; it raises what they raise.
-        k: how many documents at most; None leaves it to `compressor.top_n`. `invoke(query, k=3)` overrides it.
+        base_retriever: finds the candidates; set their number there. It receives every `invoke` argument except `k`.
+        compressor: reranks the candidates.
+        k: maximum number of documents; None uses `compressor.top_n`. `invoke(query, k=3)` overrides it.
+
+    Both stages are traced as child runs. Raises what either stage raises.
     """
 
     base_retriever: RetrieverLike

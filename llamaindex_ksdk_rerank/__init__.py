@@ -1,4 +1,4 @@
-"""Reranking for LlamaIndex: `RerankPostprocessor` for any `Reranker`, and `KnowledgeSDKRetriever` as first stage.
+"""KnowledgeSDK search and reranking for LlamaIndex, built on `ksdk_rerank`.
 
 engine = RetrieverQueryEngine.from_args(
     KnowledgeSDKRetriever(similarity_top_k=20),

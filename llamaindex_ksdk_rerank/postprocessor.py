@@ -25,50 +25,52 @@ dispatcher = get_dispatcher(__name__)
 
 
 class RerankPostprocessor(BaseNodePostprocessor):
-    """Puts the nodes that answer the query first, and keeps the best `top_n` of them.
+    """Reranks nodes for the query and keeps the best `top_n`, best first.
 
-    It goes into `node_postprocessors` of a query or chat engine; `postprocess_nodes(nodes, query_str=...)` works too.
-    It may be shared between threads, event loops and engines.
+    Put it in `node_postprocessors` of a query or chat engine, or call `postprocess_nodes(nodes, query_str=...)`.
+    Safe to share between threads, event loops and engines.
 
     Args:
-        reranker: a `Reranker`, or a name that `ksdk_rerank.load_reranker` knows, such as `"lexical"`. Pass a `Reranker`
-            if you want to `close` it.
-        top_n: how many nodes to keep at most; None keeps all, in their new order.
-        min_score: keep only nodes whose relevance, in [0, 1], is at least this. It is applied before `top_n`, and
-            not at all if the reranker gives no scores, as after a fallback to `InputOrder`.
-        metadata_mode: which of a node's metadata the reranker reads beside the text; by default what an embedding
-            model reads.
-        callback_manager: for legacy callbacks; query and chat engines put in their own.
+        reranker: a `Reranker`, or a name for `ksdk_rerank.load_reranker`, such as `"lexical"`. Pass a `Reranker` if you
+            want to `close` it.
+        top_n: maximum number of nodes to keep; None keeps all, in their new order.
+        min_score: keep only nodes whose relevance, in [0, 1], is at least this. Applied before `top_n`; ignored if the
+            reranker scores nothing, as after a fallback to `InputOrder`.
+        metadata_mode: which metadata the reranker reads along with a node's text; by default, what an embedding model
+            reads.
+        callback_manager: for legacy callbacks; query and chat engines set their own.
 
-    The nodes that come back are copies, best first; those that went in, and the nodes of the index behind them, stay
-    as they are. Ids, relationships and node classes are kept. `NodeWithScore.score` is the relevance in [0, 1], higher
-    is better, and `node.metadata` says more:
+    Returned nodes are copies that keep their ids, relationships and classes. The input nodes and the index behind them
+    are not changed. `NodeWithScore.score` becomes the relevance in [0, 1], higher is better. `node.metadata` gains:
 
-    - `relevance_score`: the same relevance, or None;
-    - `retrieval_score`: the score that the node came with, if any; a second reranker in the same call leaves it as it
-      is. What these keys hold in an index is of an earlier query, and is dropped;
+    - `relevance_score`: the same relevance, or None if the node was not scored;
+    - `retrieval_score`: the score the node arrived with, if any; a second reranker in the same call keeps it;
     - `reranked_by`: the name of the reranker.
 
-    None of the three reaches an LLM prompt, an embedding or a later reranker; only `MetadataMode.ALL` shows them.
+    Values stored in an index under these keys belong to an earlier query and are dropped. None of the three keys
+    reaches an LLM prompt, an embedding or a later reranker; only `MetadataMode.ALL` shows them.
 
-    A node that was not scored has the `relevance_score` None and keeps the `NodeWithScore.score` that it came with:
-    every node under `InputOrder`, and nodes without text of their own, such as images, which come last. So after an
-    outage `SimilarityPostprocessor` and `LongContextReorder` see the search's scores; nodes that came without one have
-    none, and `SimilarityPostprocessor` drops those. If only some nodes were scored, scores are of two kinds:
-    `min_score=0` drops the others before anything compares the two.
+    An unscored node has `relevance_score=None` and keeps the `NodeWithScore.score` it arrived with. `InputOrder` scores
+    no node at all, so after an outage `SimilarityPostprocessor` and `LongContextReorder` see the search's scores. A
+    node that arrived without a score still has none, and `SimilarityPostprocessor` drops it. Nodes without text of
+    their own, such as images, are never scored and come last. If only some nodes were scored, the list mixes two kinds
+    of score: `min_score=0` drops the unscored nodes before anything compares them.
 
-    Fields can be assigned to; assignment is checked as construction is.
+    Fields can be reassigned; new values are checked like constructor arguments.
 
-    A reranking reports `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span; each start
-    has its end also without nodes and on failure, where the end event has no nodes. What else the `Ranking` says
-    (`usage`, `failures`, `truncated` and so on) is in the end event's `tags` and the callback's `ADDITIONAL_KWARGS`.
-    `to_dict` and pickle keep the reranker's options, never its key, and no callbacks. `to_dict` raises for a reranker
-    that `ksdk_rerank.to_config` cannot write: `to_dict(exclude={"reranker"})` and `from_dict(data, reranker=...)` then.
+    Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span. Every start
+    event gets its end event, even if there are no nodes or the call fails; after a failure the end event has no nodes.
+    Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on) is in the end event's `tags` and the
+    callback's `ADDITIONAL_KWARGS`.
+
+    `to_dict` and pickle keep the reranker's options, but no key and no callbacks. `to_dict` raises if
+    `ksdk_rerank.to_config` cannot write the reranker: then use `to_dict(exclude={"reranker"})` and
+    `from_dict(data, reranker=...)`.
 
     Raises:
-        ValueError: `top_n` is no integer of at least 1, `min_score` is no number in [0, 1], or no reranker goes by the
-            name; on use, there is no query or a blank one.
-        MissingKey: the name or the configuration is that of a hosted reranker, and its key is not in the environment.
+        ValueError: `top_n` is not an integer of at least 1, `min_score` is not a number in [0, 1], or the reranker name
+            is unknown; when called, the query is missing or blank.
+        MissingKey: the name or configuration is for a hosted reranker, and its key is not in the environment.
         RerankError: the reranker failed; see `ksdk_rerank.errors`.
     """
 
@@ -81,10 +83,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     model_config = ConfigDict(validate_assignment=True)
 
-    if not TYPE_CHECKING:  # for callers and type checkers pydantic's own signature stays
+    if not TYPE_CHECKING:  # callers and type checkers keep seeing pydantic's signature
 
         def __init__(self, **data: Any) -> None:
-            # Not in a validator, where pydantic would turn `MissingKey`, a `ValueError`, into an error of its own.
+            # Not in a validator: there pydantic would turn `MissingKey`, a `ValueError`, into its own error.
             if "reranker" in data:
                 data["reranker"] = _read(data["reranker"])
             super().__init__(**data)
@@ -104,7 +106,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        # The base class opens the span here, because the method is abstract there.
+        # No `@dispatcher.span`: this method is abstract in the base class, which opens the span itself.
         query = _checked_query(query_bundle)
         with self._reported(nodes, query) as done:
             return done(self._reranker().rank(*self._asked(nodes, query), top_n=self.top_n, min_score=self.min_score))
@@ -119,7 +121,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
             return done(await self._reranker().arank(*asked, top_n=self.top_n, min_score=self.min_score))
 
     def _reranker(self) -> Reranker:
-        """`reranker`, built once a name; so it may also be assigned to, as every field."""
+        """Return `reranker`, built once per name, so that the field can be reassigned."""
         return self.reranker if isinstance(self.reranker, Reranker) else self._named(self.reranker)
 
     def _named(self, name: str) -> Reranker:
@@ -134,7 +136,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _reported(
         self, nodes: list[NodeWithScore], query: QueryBundle
     ) -> Iterator[Callable[[Ranking], list[NodeWithScore]]]:
-        """One reranking in LlamaIndex's two event systems. What it yields makes nodes of a ranking and reports both."""
+        """Report one call to both LlamaIndex event systems; yields a function that turns the ranking into nodes."""
         reranked: list[NodeWithScore] = []
         said: dict[str, Any] = {}
 
@@ -161,13 +163,13 @@ class RerankPostprocessor(BaseNodePostprocessor):
         return reranker if isinstance(reranker, str) else to_config(reranker)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not as the base class does: what it cannot pickle it deletes, from this very object too, and only logs that.
+        # The base class deletes what it cannot pickle, even from this very object, and only logs that.
         state = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
         return partial(type(self), **state), ()
 
 
 def _read(reranker: Any) -> Any:
-    """`reranker`, or the one that `to_dict` wrote."""
+    """Return `reranker`, rebuilt first if it is a configuration written by `to_dict`."""
     return from_config(reranker) if isinstance(reranker, Mapping) else reranker
 
 
@@ -178,17 +180,17 @@ def _checked_query(query_bundle: QueryBundle | None) -> QueryBundle:
 
 
 def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
-    """What the reranker reads: never an earlier score, and nothing where there is only metadata."""
+    """The text the reranker reads: never an earlier score, and empty if the node has only metadata."""
     if not node.get_content(metadata_mode=MetadataMode.NONE).strip():
         return ""
-    if any(key in node.metadata for key in SCORE_KEYS):  # not every mode, nor every store, heeds the exclusions
+    if any(key in node.metadata for key in SCORE_KEYS):  # not every mode or store respects the exclusions
         node = node.model_copy(update={"metadata": without_scores(node.metadata)})
     return node.get_content(metadata_mode=metadata_mode)
 
 
 def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: str, query: str) -> NodeWithScore:
-    node, came_with = scored.node, as_score(scored.score)  # other postprocessors leave numpy's floats there
-    ours = was_handed_on(node, query, came_with)  # then the score may be an earlier reranker's
+    node, came_with = scored.node, as_score(scored.score)  # other postprocessors leave numpy floats here
+    ours = was_handed_on(node, query, came_with)  # if so, the score may come from an earlier reranker
     retrieval = node.metadata.get("retrieval_score") if ours else came_with
     metadata = rescored(node.metadata, relevance=relevance, retrieval=retrieval, reranked_by=reranked_by)
     update: dict[str, object] = {"metadata": metadata}

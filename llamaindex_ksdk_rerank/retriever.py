@@ -1,4 +1,4 @@
-"""`KnowledgeSDKRetriever`: KnowledgeSDK's search as a LlamaIndex retriever, the broad first stage."""
+"""`KnowledgeSDKRetriever`: KnowledgeSDK search as a LlamaIndex retriever, the broad first stage."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _EMBED_KEYS = {"title"}  # a URL misleads a reranker: felladrin/MiniSearch#2256
 
 
 class KnowledgeSDKRetriever(BaseRetriever):
-    """Fetches candidates from a KnowledgeSDK knowledge base; put a `RerankPostprocessor` behind it.
+    """Searches a KnowledgeSDK knowledge base for candidates; put a `RerankPostprocessor` behind it.
 
-    It may be shared between threads and event loops. Constructing it does no I/O.
+    Safe to share between threads and event loops. Constructing it does no I/O.
 
     Args:
-        similarity_top_k: how many candidates at most. KnowledgeSDK advises 20 before a reranker.
+        similarity_top_k: maximum number of candidates; KnowledgeSDK advises 20 before a reranker.
         api_key: the key; by default from `KNOWLEDGESDK_API_KEY`, see `KnowledgeSDKClient`.
-        base_url: where the API is, with or without `/v1`; by default from `KNOWLEDGESDK_BASE_URL`, else the hosted API.
-        timeout: seconds for a whole search with its retries, or a `Timeout`; by default the client's.
-        client: a client of your own instead of the last three, for its other options. It stays open on `close`.
+        base_url: the API's URL, with or without `/v1`; by default from `KNOWLEDGESDK_BASE_URL`, else the hosted API.
+        timeout: seconds for a whole search including retries, or a `Timeout`; by default the client's.
+        client: your own client instead of these three, if you need its other options. `close` leaves it open.
         callback_manager: for legacy callbacks.
 
-    Each hit becomes a `TextNode` with the hit's text and id, and its score as `NodeWithScore.score` (None if the
-    service sends none; compare scores within one search only). `node.metadata` has `title`, `source` and whatever
-    else the service sent; nested values are JSON strings there, as vector stores take flat metadata only. If the
-    service's metadata has another title or source, that one is called `metadata.title` or `metadata.source`. An LLM
-    sees the title and the source, embedding models and rerankers see the title; the rest is for your code.
+    Each hit becomes a `TextNode` with the hit's text and id. Its score becomes `NodeWithScore.score`, or None if the
+    service sent none; compare scores only within one search. `node.metadata` holds `title`, `source` and everything
+    else the service sent. Nested values become JSON strings, because vector stores take only flat metadata. If the
+    service's metadata has a different title or source, that becomes `metadata.title` or `metadata.source`. LLMs see the
+    title and source, embedding models and rerankers only the title; the rest is for your code.
 
-    LlamaIndex keeps one node of each id. If several hits of a search have the same id, as passages of one item may,
-    those after the first get an id made of the service's and their text, the same in every search, and all of them
-    have the service's as `node.metadata["knowledgesdk_id"]`.
+    LlamaIndex keeps only one node per id, but hits may share one, such as passages of one item. The first keeps the
+    service's id. Each later hit gets that id plus a hash of its text, which is the same in every search. All of them
+    carry the service's id in `node.metadata["knowledgesdk_id"]`.
 
     Raises:
-        MissingKey: no key was given and none is in the environment.
-        ValueError: `similarity_top_k` is no integer of at least 1, also when it is assigned to; the key or the URL is
-            malformed, or a client is given together with what it is made of; on use, the query is blank.
+        MissingKey: the hosted API is used, no key was given and none is in the environment.
+        ValueError: `similarity_top_k` is not an integer of at least 1, in the constructor or when reassigned; the key
+            or the URL is malformed; `client` comes with a key, URL or timeout; or, when searching, the query is blank.
         ServiceError: the search failed; see `ksdk_rerank.errors`.
     """
 
@@ -77,7 +77,7 @@ class KnowledgeSDKRetriever(BaseRetriever):
 
     @property
     def similarity_top_k(self) -> int:
-        """How many candidates at most. It can be assigned to."""
+        """Maximum number of candidates; can be reassigned."""
         return self._similarity_top_k
 
     @similarity_top_k.setter
@@ -92,32 +92,32 @@ class KnowledgeSDKRetriever(BaseRetriever):
 
     @property
     def client(self) -> KnowledgeSDKClient:
-        """What searches: yours, or one made of the other arguments."""
+        """The client that searches: yours, or one built from the other arguments."""
         return self._client
 
     @property
     def base_url(self) -> str:
-        """Where the client finds the API."""
+        """The client's base URL of the API."""
         return self._client.base_url
 
     @property
     def timeout(self) -> float | Timeout:
-        """Seconds that the client gives a whole search, or a `Timeout`."""
+        """The client's limit for a whole search: seconds, or a `Timeout`."""
         return self._client.timeout
 
     def close(self) -> None:
-        """Close the connections of synchronous calls, unless the client is yours."""
+        """Close the connections of synchronous calls; no-op if you passed the client."""
         if self._own_client:
             self._client.close()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, unless the client is yours."""
+        """Close the connections of the running event loop; no-op if you passed the client."""
         if self._own_client:
             await self._client.aclose()
 
 
 def _nodes(hits: Sequence[SearchHit]) -> list[NodeWithScore]:
-    """A node for each hit, no two of one id: of those LlamaIndex keeps the first and drops the others."""
+    """Make one node per hit, each with a unique id: LlamaIndex drops all but the first node with the same id."""
     shared = {id for id, count in Counter(hit.id for hit in hits).items() if count > 1}
     taken = {hit.id for hit in hits}
     seen: set[str] = set()
@@ -131,7 +131,7 @@ def _nodes(hits: Sequence[SearchHit]) -> list[NodeWithScore]:
 
 
 def _other_id(hit: SearchHit, taken: Set[str]) -> str:
-    """An id for a further passage of one item, made of its text, so that the same passage has the same one."""
+    """An id for a later passage of an item, derived from its text so that a passage always gets the same id."""
     made = f"{hit.id}#{digest(hit.text.encode(errors='replace').decode())[:12]}"
     return next(id for id in chain([made], (f"{made}-{number}" for number in count(2))) if id not in taken)
 

@@ -1,6 +1,6 @@
-"""Test a chain offline: a stand-in for the KnowledgeSDK search API, a server that fails on demand, and a contract.
+"""Tools to test a chain offline: a fake KnowledgeSDK search API, a server that fails on demand, and a test contract.
 
-`RerankerContract` needs pytest and is loaded on first use; nothing else here does.
+Only `RerankerContract` needs pytest; it is imported on first use.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What `RerankerContract` checks of rankings, with messages that say what is wrong without pytest's rewriting."""
+"""Assertions about rankings for `RerankerContract`; their messages are clear even without pytest's rewriting."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["ForbiddenExecutor", "by_scores", "check_close", "check_complete", "c
 
 
 class ForbiddenExecutor(ThreadPoolExecutor):
-    """The event loop's default executor, which belongs to the application."""
+    """A default executor that fails any use of it: it belongs to the application, not to rerankers."""
 
     def submit(self, *args: object, **kwargs: object) -> NoReturn:
         raise AssertionError("the event loop's default executor was used; applications need it for other things")
 
 
 def by_scores(ranking: Ranking) -> tuple[list[Ranked], list[Ranked]]:
-    """The results with a raw score and those without."""
+    """Split the results into those with a raw score and those without."""
     scored = [ranked for ranked in ranking if ranked.raw_score is not None]
     return scored, [ranked for ranked in ranking if ranked.raw_score is None]
 
 
 def check_complete(ranking: Ranking, documents: Sequence[str]) -> None:
-    """Each document is in the ranking, or a duplicate of one that is; no index is out of range or there twice."""
+    """Check that each document is ranked once or listed as a duplicate, and that every index is valid."""
     places = [*ranking.indices, *ranking.duplicates]
     assert all(type(index) is int for index in places), f"an index is not an int: {places}"
     assert sorted(places) == list(range(len(documents))), f"indices {sorted(places)} for {len(documents)} documents"
@@ -37,7 +37,7 @@ def check_complete(ranking: Ranking, documents: Sequence[str]) -> None:
 
 
 def check_same(one: Ranking, other: Ranking, tolerance: float) -> None:
-    """The same documents in the same order with the same scores."""
+    """Check that two rankings have the same documents, order, scores and spans."""
     assert one.indices == other.indices, f"orders differ: {one} and {other}"
     for a, b in zip(one, other, strict=True):
         check_close(a.score, b.score, tolerance)
@@ -46,7 +46,7 @@ def check_same(one: Ranking, other: Ranking, tolerance: float) -> None:
 
 
 def check_close(one: float | None, other: float | None, tolerance: float) -> None:
-    """Two scores are the same but for rounding."""
+    """Check that two scores are equal within `tolerance`, relative or absolute, or both None."""
     assert (one is None) == (other is None), f"{one} and {other}"
     if one is not None and other is not None:
         assert math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance), f"{one} and {other}"

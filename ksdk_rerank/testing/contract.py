@@ -1,4 +1,4 @@
-"""`RerankerContract`: what every reranker promises, as a pytest class to inherit from.
+"""`RerankerContract`: tests of what every reranker promises, as a pytest class to inherit from.
 
     import pytest
     from ksdk_rerank.testing import RerankerContract
@@ -9,9 +9,9 @@
             with MyReranker(url=...) as reranker:
                 yield reranker
 
-Every test of the class then runs against `MyReranker`. It needs pytest and nothing else; asynchronous calls run in
-`asyncio.run`, so no pytest plugin is needed. A promise that a reranker cannot keep by its nature is switched off with
-a class attribute, where readers see it, and not by overriding its test.
+Every inherited test then runs against `MyReranker`. You need pytest but no plugins: asynchronous calls run in
+`asyncio.run`. If a reranker by its nature cannot keep a promise, switch that promise off with a class attribute.
+Readers notice the attribute; they might miss an overridden test.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ Rank = Callable[..., Ranking]
 
 
 class RerankerContract:
-    """Inherit from this class and override the fixture `reranker`; see the module for an example.
+    """Inherit from this class and override the fixture `reranker`; the module docstring has an example.
 
     Attributes:
-        query: what the tests ask; override it, with `documents`, for a model that needs a certain kind of text.
-        documents: the candidates: at least four texts, none blank and no two alike, short enough for the model.
-        deterministic: whether the same call gives the same ranking twice. False leaves out comparisons of two calls.
-        listwise: whether a document's score depends on the other candidates. True leaves out the test that it
-            does not. Wrappers that cannot know, such as a `Fusion`, are listwise.
-        tolerance: by how much two scores for the same text may differ, as the sums inside a model depend a little on
-            what else is in the batch.
-        secrets: keys that the reranker was built with: they must show up neither in its `repr` nor in its pickle.
-        key_arguments: the constructor's arguments that take keys, and so are no part of `parameters`.
+        query: the query of the tests. If a model needs a certain kind of text, override it together with `documents`.
+        documents: the candidates: at least four texts, all different, none blank, short enough for the model.
+        deterministic: whether repeating a call gives the same ranking. False skips comparisons between two calls.
+        listwise: whether a document's score depends on the other candidates. True skips the test that it does not.
+            Set it for wrappers that cannot tell, such as `Fusion`.
+        tolerance: maximum difference, relative or absolute, between two scores for the same text. Inside a model, sums
+            depend slightly on the rest of the batch.
+        secrets: keys the reranker was built with. They must not appear in its `repr`, `parameters()` or pickle.
+        key_arguments: constructor arguments that take keys; they may be missing from `parameters()`.
     """
 
     query: ClassVar[str] = "How often are the signing keys rotated?"
@@ -73,7 +73,7 @@ class RerankerContract:
 
     @pytest.fixture(params=["sync", "async"])
     def rank(self, request: pytest.FixtureRequest, reranker: Reranker) -> Rank:
-        """`reranker.rank`, and the same through `reranker.arank`."""
+        """`reranker.rank`, then the same through `reranker.arank`."""
         if request.param == "sync":
             return reranker.rank
         return lambda *args, **options: asyncio.run(reranker.arank(*args, **options))
@@ -129,7 +129,7 @@ class RerankerContract:
         rank(self.query, documents, top_n=2)
         assert documents == before, "the list of documents was changed"
 
-    # Promise 3: scores have addresses
+    # Promise 3: scores name their reranker
 
     def test_name_and_reranked_by_say_whose_order_it_is(self, reranker: Reranker, rank: Rank) -> None:
         for name in (reranker.name, rank(self.query, self.documents).reranked_by):
@@ -224,7 +224,7 @@ class RerankerContract:
         with ThreadPoolExecutor(8) as threads:
             self._check_parts(reranker, list(threads.map(one, enumerate(self._parts()))))
 
-    # Promise 10: what was cut is counted
+    # Promise 10: truncation is counted
 
     def test_truncated_counts_documents(self, rank: Rank) -> None:
         assert rank(self.query, self.documents).truncated == 0, "short documents were cut"
@@ -243,7 +243,7 @@ class RerankerContract:
     # Promise 14: its state is its configuration
 
     def test_it_survives_pickling(self, reranker: Reranker) -> None:
-        reranker.rank(self.query, self.documents)  # so that there is something open that must not be pickled
+        reranker.rank(self.query, self.documents)  # opens weights or connections, which must not be pickled
         pickled = pickle.dumps(reranker)
         for secret in self.secrets:
             assert secret.encode() not in pickled, "the pickle holds a key"
@@ -262,7 +262,7 @@ class RerankerContract:
             assert secret not in repr(reranker), "repr holds a key"
 
     def test_parameters_are_all_arguments_but_keys(self, reranker: Reranker) -> None:
-        # Caches tell rerankers apart by them: one that is missing gets another model's scores.
+        # Caches tell rerankers apart by `parameters()`. If an argument is missing, they return another model's scores.
         missing = set(inspect.signature(type(reranker)).parameters) - {*reranker.parameters(), *self.key_arguments}
         assert not missing, f"not in parameters(): {missing}; keep each in an attribute of its name"
         for secret in self.secrets:
@@ -281,10 +281,10 @@ class RerankerContract:
 
         self._check_same(asyncio.run(main()), first)
 
-    # How results are compared
+    # Comparing results
 
     def _parts(self) -> list[Sequence[str]]:
-        """Sixteen lists of documents, of several lengths and orders."""
+        """Sixteen lists of documents in different lengths and orders."""
         count = len(self.documents)
         return [[self.documents[(shift + i) % count] for i in range(1 + shift % count)] for shift in range(16)]
 
@@ -294,7 +294,7 @@ class RerankerContract:
             self._check_same(ranking, reranker.rank(self.query, part))
 
     def _check_same(self, one: Ranking, other: Ranking) -> None:
-        """The same documents, and in the same order with the same scores where the reranker is deterministic."""
+        """Check for the same documents; if the reranker is deterministic, also for the same order and scores."""
         assert sorted(one.indices) == sorted(other.indices)
         if self.deterministic:
             check_same(one, other, self.tolerance)

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on 127.0.0.1 that answers as told and fails on demand."""
+"""A small HTTP/1.1 server on 127.0.0.1 with scripted replies and failures on demand."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ __all__ = ["Fault", "LocalServer", "Reply", "Request"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came in: `path` is the raw target, header names are lower-case, `repr` hides keys."""
+    """A received request. `path` is the raw target; header names are lower-case. `repr` hides headers, and so keys."""
 
     method: str
     path: str
@@ -29,13 +29,13 @@ class Request:
     body: bytes
 
     def json(self) -> object:
-        """The body read as JSON. Raises `ValueError` when it is none."""
+        """Parse the body as JSON. Raises `ValueError` if it is not JSON."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `content-type` (JSON) and `content-length` are filled in where `headers` lacks them."""
+    """One reply. If `headers` lacks `content-type` (JSON) or `content-length`, the server adds it."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -43,32 +43,32 @@ class Reply:
 
     @classmethod
     def json(cls, obj: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> "Reply":
-        """A reply with `obj` as its JSON body."""
+        """Build a reply with `obj` as its JSON body."""
         return cls(status, headers or {}, json.dumps(obj).encode())
 
     @classmethod
     def error(cls, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> "Reply":
-        """An error in the layout KnowledgeSDK documents: `statusCode`, `error` and `message`."""
+        """Build an error in KnowledgeSDK's documented layout: `statusCode`, `error` and `message`."""
         error = {"statusCode": status, "error": responses.get(status, "Unknown Error"), "message": message}
         return cls.json(error, status=status, headers=headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with one request; fields combine, so `Fault(status=503, delay=0.2)` is a late 503."""
+    """What goes wrong with one request. Fields combine: `Fault(status=503, delay=0.2)` is a late 503."""
 
-    status: int | None = None  # 200 to 599; from 400 up without `body`, with the documented JSON error
-    headers: Mapping[str, str] = field(default_factory=dict)  # added, or in place of the answer's own
-    body: object = None  # bytes as they are, any other value as JSON; without both, the server's own answer
-    size: int | None = None  # repeat the body up to so many bytes, with no length given, never held in memory
-    delay: float = 0.0  # seconds before the answer
+    status: int | None = None  # 200 to 599; from 400, an absent `body` becomes the documented JSON error
+    headers: Mapping[str, str] = field(default_factory=dict)  # added to the reply's own, or replacing them
+    body: object = None  # bytes are sent as is, other values as JSON; without `status` and `body`, the normal reply
+    size: int | None = None  # repeat the body up to this many bytes: no length header, never all in memory
+    delay: float = 0.0  # seconds before the reply
     drip_headers: float = 0.0  # seconds before every byte of the status line and the headers
     drip_body: float = 0.0  # seconds before every byte of the body
-    cut_after: int | Literal["request"] | None = None  # close after so many body bytes; "request": no reply
-    reset: bool = False  # close with a TCP reset; without `cut_after` before any reply
+    cut_after: int | Literal["request"] | None = None  # close after this many body bytes; "request": no reply at all
+    reset: bool = False  # close with a TCP reset; before any reply unless `cut_after` is set
 
     def reply(self) -> Reply | None:
-        """The reply that replaces the server's own, still without `headers`; None where that one stays."""
+        """The reply that replaces the normal one, not yet with `headers`; None keeps the normal reply."""
         if isinstance(self.body, bytes):
             return Reply(self.status or 200, body=self.body)
         if self.body is not None:
@@ -79,12 +79,14 @@ class Fault:
 
 
 class LocalServer:
-    """A web server for tests, at `url` from `start()` to `stop()` or inside `with`.
+    """A web server for tests, running at `url` from `start()` to `stop()`, or inside `with`.
 
-    Give it `answer`, or override `answer` in a subclass; an exception there becomes a 500 that quotes it.
-    `requests` lists what arrived, in order. `fault`, when set, spoils every request, `failing` the next ones.
-    Replies that set no `x-request-id` get one. There is a thread for each connection, with keep-alive, so
-    `answer` must be thread-safe. `stop()` hangs up on everyone and waits for no answer, delay or drip.
+    Pass `answer`, or override it in a subclass; if it raises, the client gets a 500 that quotes the exception.
+    `requests` lists the received requests in order. If `fault` is set, every request fails that way. Inside a
+    `failing` block its faults come first. A reply without `x-request-id` gets one.
+
+    Each connection has its own thread and is kept alive, so `answer` must be thread-safe. `stop()` closes every
+    connection without waiting for answers, delays or drips.
     """
 
     def __init__(self, answer: Callable[[Request], Reply] | None = None) -> None:
@@ -92,7 +94,7 @@ class LocalServer:
         self.fault: Fault | None = None
         if answer is not None:
             self.answer = answer  # type: ignore[method-assign, assignment]
-        self._plans: list[Iterator[Fault | None]] = []  # the innermost `failing` block first
+        self._plans: list[Iterator[Fault | None]] = []  # innermost `failing` block first
         self._lock = Lock()
         self._reply_numbers = count(1)
         self._server: ThreadingTCPServer | None = None
@@ -100,15 +102,15 @@ class LocalServer:
         self._open: set[socket.socket] = set()
 
     def answer(self, request: Request) -> Reply:
-        """The normal answer to one request."""
+        """Return the normal reply to one request."""
         return Reply.error(404, "No answer is set: pass LocalServer(answer) or override answer()")
 
     @contextmanager
     def failing(self, fault: Fault | Iterable[Fault | None], *, times: int | None = None) -> Iterator[None]:
-        """Fail inside the `with` block: the first `times` requests, None for all.
+        """Make requests inside the `with` block fail: the first `times` requests, or all if None.
 
-        An iterable holds one fault a request, None for a healthy one. Once the faults are used up, what
-        holds outside the block holds again. Raises `ValueError` for `times` beside an iterable.
+        An iterable gives one fault per request, with None for a healthy request. Once the faults are used up, the
+        behaviour outside the block applies again. Raises `ValueError` if `times` comes with an iterable.
         """
         if isinstance(fault, Fault):
             plan: Iterator[Fault | None] = repeat(fault) if times is None else repeat(fault, times)
@@ -126,13 +128,13 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """Where the server listens, without a trailing slash. Raises `RuntimeError` while it is stopped."""
+        """The server's address, without a trailing slash. Raises `RuntimeError` while it is stopped."""
         if self._server is None:
             raise RuntimeError(f"{type(self).__name__} is stopped: call start() or use it in a with block")
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def start(self) -> Self:
-        """Listen on a free port. Raises `RuntimeError` when already running."""
+        """Listen on a free port. Raises `RuntimeError` if already running."""
         if self._server is not None:
             raise RuntimeError(f"{type(self).__name__} already runs at {self.url}: call stop() first")
         self._stopping = threading.Event()
@@ -141,7 +143,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Hang up and free the port at once; a second call does nothing."""
+        """Close every connection and free the port at once; a second call is a no-op."""
         server, self._server = self._server, None
         if server is not None:
             self._stopping.set()
@@ -176,7 +178,7 @@ class LocalServer:
         return Reply(reply.status, headers, reply.body)
 
 
-class _Listener(ThreadingTCPServer):  # ThreadingHTTPServer would look up this machine's host name first
+class _Listener(ThreadingTCPServer):  # ThreadingHTTPServer would first look up the machine's host name
     daemon_threads = True
     request_queue_size = 128
 
@@ -190,11 +192,11 @@ class _Connection(BaseHTTPRequestHandler):
         super().__init__(client, address, server)
 
     def log_message(self, *args: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
     def handle(self) -> None:
         self.local._open.add(self.connection)
-        with suppress(OSError, ValueError):  # the client hung up or talks nonsense, or stop() hung up
+        with suppress(OSError, ValueError):  # the client hung up or sent nonsense, or stop() hung up
             super().handle()
         self.local._open.discard(self.connection)
 
@@ -207,7 +209,7 @@ class _Connection(BaseHTTPRequestHandler):
         else:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        # The target as sent: in self.path leading slashes are merged, which would hide a badly joined URL.
+        # The target as sent. self.path merges leading slashes, which would hide a badly joined URL.
         request = Request(self.command, self.requestline.split()[1], headers, body)
         fault = self.local._receive(request)
         self._pause(fault.delay)

@@ -1,4 +1,4 @@
-"""Pytest fixtures; switch them on with `pytest_plugins = ["ksdk_rerank.testing.pytest_plugin"]`."""
+"""Pytest fixtures; enable them with `pytest_plugins = ["ksdk_rerank.testing.pytest_plugin"]`."""
 
 import os
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ class StandInFactory(Protocol):
     def __call__(
         self, folder: str | os.PathLike[str], *, api_key: str = ..., shape: Shape = ...
     ) -> KnowledgeSDKStandIn:
-        """A running stand-in over `folder`."""
+        """Start a stand-in that serves `folder`."""
 
 
 @pytest.fixture
 def knowledgesdk_stand_in() -> Iterator[StandInFactory]:
-    """Start stand-ins for KnowledgeSDK, as in `knowledgesdk_stand_in(folder)`; they stop after the test."""
+    """Starts KnowledgeSDK stand-ins: call `knowledgesdk_stand_in(folder)`. They stop after the test."""
     with ExitStack() as running:
 
         def start(

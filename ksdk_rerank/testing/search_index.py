@@ -1,7 +1,7 @@
-"""Search in a folder of Markdown and text files: SQLite FTS5, in memory, ranked by BM25.
+"""Full-text search over a folder of Markdown and text files: in-memory SQLite FTS5, ranked by BM25.
 
-What is indexed are the terms of `_words`, so that a search finds the same words as every other part of the package, in
-any script. FTS5 only stems the English ones.
+The index holds the terms that `_text` makes, so a search matches the same words, in any script, as the rest of the
+package. FTS5 adds only English stemming.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ __all__ = ["Chunk", "Hit", "SearchIndex", "chunks_of"]
 
 _MARKDOWN = {".md", ".markdown"}
 _SUFFIXES = {*_MARKDOWN, ".txt"}
-_LONGEST = 1500  # characters in a chunk, unless one paragraph alone has more
+_LONGEST = 1500  # characters per chunk, unless a single paragraph is longer
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---$", re.DOTALL | re.MULTILINE)
-_LONGEST_HEADING = 1000  # characters; a longer line is text, or it would be repeated in the title of every part below
+_LONGEST_HEADING = 1000  # characters; a longer line counts as text, or every title below would repeat it
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 _FENCE = re.compile(r"`{3,}+(?=[^`]*$)|~{3,}+")
@@ -30,7 +30,7 @@ _FENCE = re.compile(r"`{3,}+(?=[^`]*$)|~{3,}+")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of one file: a section, or part of a long one. `source` is `folder/file.md#section-slug`."""
+    """A section of a file, or part of a long section. `source` looks like `folder/file.md#section-slug`."""
 
     id: str
     title: str
@@ -40,19 +40,20 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that matches. `score` is BM25, higher is better, without an upper bound."""
+    """A matching chunk. `score` is BM25: higher is better, no upper bound."""
 
     chunk: Chunk
     score: float
 
 
 class SearchIndex:
-    """Finds the chunks of the `.md`, `.markdown` and `.txt` files below a folder that match a query.
+    """Searches the `.md`, `.markdown` and `.txt` files below a folder, chunk by chunk.
 
-    A byte order mark decides how a file is read; without one it is UTF-8, or else UTF-16 or Windows-1252 by a guess.
-    One warning of the logger `ksdk_rerank` names guesses and files that are skipped, such as binary ones. Hidden files
-    and folders are left out. Threads may share it. Raises `FileNotFoundError`, `NotADirectoryError`, or `ValueError`
-    when the files hold no text.
+    A byte order mark decides a file's encoding. Without one it is UTF-8 or, failing that, a guess: UTF-16 or
+    Windows-1252. Hidden files and folders are ignored. Unreadable files, such as binary ones, are skipped; one warning
+    from the logger `ksdk_rerank` names them and the guesses. Safe to share between threads.
+
+    Raises `FileNotFoundError` or `NotADirectoryError` for a bad folder, and `ValueError` if the files hold no text.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +67,7 @@ class SearchIndex:
         self._lock = Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute(
-            "CREATE VIRTUAL TABLE chunks USING fts5(title, content, tokenize = 'porter ascii')"  # parted at spaces
+            "CREATE VIRTUAL TABLE chunks USING fts5(title, content, tokenize = 'porter ascii')"  # splits at spaces
         )
         self._database.executemany(
             "INSERT INTO chunks (rowid, title, content) VALUES (?, ?, ?)",
@@ -77,10 +78,10 @@ class SearchIndex:
         return len(self._chunks)
 
     def search(self, query: str, limit: int) -> list[Hit]:
-        """The best `limit` chunks that hold any word of the query, best first, ties in file order.
+        """Return the best `limit` chunks that contain any word of the query, best first, ties in file order.
 
-        In scripts without spaces any two neighbouring characters of the query are a word. Any text is a safe query; one
-        without words finds nothing.
+        In scripts without spaces, every two neighbouring characters of the query count as a word. Any text is a safe
+        query; a query without words finds nothing.
         """
         terms = dict.fromkeys(_terms(query, inner=False).split(" "))
         if "" in terms:
@@ -94,24 +95,24 @@ class SearchIndex:
         return [Hit(self._chunks[row], score) for row, score in rows]
 
     def close(self) -> None:
-        """Free the index; searching it afterwards raises `sqlite3.ProgrammingError`."""
+        """Free the index; a later search raises `sqlite3.ProgrammingError`."""
         with self._lock:
             self._database.close()
 
 
 def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
-    """Cut one file into chunks at its Markdown headings, and long sections at blank lines.
+    """Split one file into chunks at its Markdown headings, and long sections at blank lines.
 
-    Follows CommonMark for `#` headings and code fences. But: no headings underlined with `===` or `---` or of more
-    than 1,000 characters, and fences may be indented at will, as in lists. Front matter is left out; `.txt` files have
-    no headings.
+    Follows CommonMark for `#` headings and code fences. But: no headings underlined with `===` or `---`, none over
+    1,000 characters, and fences may have any indentation, as in lists. Front matter is dropped. `.txt` files have no
+    headings.
 
         # Invoices            billing/invoices.md#due-dates, "Invoices > Due dates", "Net 30."
         ## Due dates
         Net 30.
 
-    The title starts with the first level-1 heading, or else the file's name; a heading without text of its
-    own is only found in the titles below it.
+    Every title starts with the file's first level-1 heading, or else its name. A heading without text of its own gets
+    no chunk; it appears only in the titles of the sections below it.
     """
     if path.suffix.lower() in _MARKDOWN:
         sections = list(_sections(_FRONT_MATTER.sub("", text)))
@@ -129,7 +130,7 @@ def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
 
 
 def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str]]]:
-    """Each section: (level, text) of the headings that lead to it, and its paragraphs, code fences whole."""
+    """Yield each section: (level, text) of the headings above it, and its paragraphs with code fences kept whole."""
     headings: tuple[tuple[int, str], ...] = ()
     paragraphs: list[list[str]] = [[]]
     fence = ""
@@ -152,7 +153,7 @@ def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str
 
 
 def _heading(line: str) -> tuple[int, str] | None:
-    """The level and the text of a heading, or None if `line` is none."""
+    """The level and text of a heading, or None if `line` is not a heading."""
     marks = line.lstrip(" ")
     rest = marks.lstrip("#")
     level = len(marks) - len(rest)
@@ -181,7 +182,8 @@ def _packed(paragraphs: list[str]) -> Iterator[str]:
 def _slug(heading: str, taken: dict[str, int]) -> str:
     """The anchor GitHub gives a heading: lower case, hyphens for spaces, a number if it is taken.
 
-    `taken` has the last number of each, as in github-slugger (https://github.com/Flet/github-slugger, read 2026-11-26).
+    `taken` maps each slug to its last number, as github-slugger does (https://github.com/Flet/github-slugger, read
+    2026-11-26).
     """
     base = "".join(filter(_stays_in_slug, heading.lower())).strip().replace(" ", "-")
     slug = base
@@ -197,7 +199,7 @@ def _stays_in_slug(character: str) -> bool:
 
 
 def _terms(text: str, *, inner: bool = True) -> str:
-    """The terms of `text` with spaces between; Latin letters without accents, as a search box is used."""
+    """The terms of `text`, joined by spaces; Latin letters lose their accents, which people omit when searching."""
     terms = " ".join(terms_of(text, inner=inner))
     return (
         terms

@@ -1,4 +1,4 @@
-"""A stand-in for the KnowledgeSDK search API: `POST /v1/search` over a folder of your own files."""
+"""A fake KnowledgeSDK search API: `POST /v1/search` over a folder of your own files."""
 
 import os
 from collections.abc import Callable
@@ -15,16 +15,18 @@ Shape = Literal["hits", "results", "items", "list", "stored"]
 
 
 class KnowledgeSDKStandIn(LocalServer):
-    """Answers `POST /v1/search` on 127.0.0.1 the way KnowledgeSDK does, so that chains can be tested offline.
+    """Serves `POST /v1/search` on 127.0.0.1 the way KnowledgeSDK does, so that you can test chains offline.
 
-    It finds sections of the Markdown and text files in `folder` by BM25 (higher is better, no upper bound),
-    10 of them without a `limit`; it has no semantic search. `base_url` and `api_key` are what a client needs.
-    `shape` is the layout of the answer, as the vendor's own clients disagree on it: "hits" (the Node and
-    Python SDKs), "results" (CLI), "items" and "list" (MCP server), "stored" (the stored item's fields, no
-    score). It can be changed while the server runs, and every fault of `LocalServer` works here too.
+    It searches the sections of the Markdown and text files in `folder` and scores them by BM25 (higher is better, no
+    upper bound); there is no semantic search. Without a `limit` it returns at most 10. Give a client its `base_url` and
+    `api_key`. Every fault of `LocalServer` works here too.
 
-    `start()` and `with` read the folder. They raise `FileNotFoundError` or `NotADirectoryError` without a
-    folder, and `ValueError` for one without text; an unknown `shape` is a `ValueError` at once.
+    `shape` is the layout of the reply, on which the vendor's own clients disagree: "hits" (the Node and Python SDKs),
+    "results" (CLI), "items" and "list" (MCP server), "stored" (the stored item's fields, no score). You can change it
+    while the server runs.
+
+    `start()` and `with` read the folder. They raise `FileNotFoundError` or `NotADirectoryError` for a bad folder, and
+    `ValueError` if it holds no text. An unknown `shape` raises `ValueError` in the constructor.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class KnowledgeSDKStandIn(LocalServer):
 
     @property
     def base_url(self) -> str:
-        """The base URL for a client, the same as `url`."""
+        """The base URL to give a client; the same as `url`."""
         return self.url
 
     def start(self) -> Self:
@@ -54,14 +56,14 @@ class KnowledgeSDKStandIn(LocalServer):
         return super().start()
 
     def stop(self) -> None:
-        """Hang up, free the port and forget the folder; a second call does nothing."""
+        """Close every connection, free the port and drop the index; a second call is a no-op."""
         super().stop()
         if self._index is not None:
             self._index.close()
             self._index = None
 
     def answer(self, request: Request) -> Reply:
-        """The documented answer to one request, or the error it deserves."""
+        """Return the documented reply to one request, or the matching error."""
         if request.path.partition("?")[0] != "/v1/search":
             return Reply.error(404, f"There is no {request.path}: the stand-in knows /v1/search")
         if request.method != "POST":
@@ -88,7 +90,7 @@ class KnowledgeSDKStandIn(LocalServer):
 
 
 def _category(hit: Hit) -> str:
-    """The folder the file lies in."""
+    """The name of the file's folder."""
     return PurePosixPath(hit.chunk.source.partition("#")[0]).parent.name or "general"
 
 
@@ -113,7 +115,7 @@ def _linked(hit: Hit) -> dict[str, object]:
 def _stored(hit: Hit) -> dict[str, object]:
     chunk = hit.chunk
     fields = {"id": chunk.id, "title": chunk.title, "content": chunk.content, "category": _category(hit)}
-    # A fixed date and an embedding of zeros: they are there for clients to cope with, not to mean anything.
+    # A fixed date and an embedding of zeros: clients must accept these fields, but the values mean nothing.
     extra = {"extractedAt": "2026-01-01T00:00:00Z", "embedding": [0.0] * 1536}
     return {**fields, "sourceUrl": chunk.source, **extra}
 

@@ -1,4 +1,4 @@
-"""What every test of the engines starts from: no model loaded, and nothing printed."""
+"""Fixtures for every engine test: start with no model loaded, and fail if anything is printed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A reranker that does as it is told, and a real headless Chromium.
+"""Fixtures: a reranker with scripted scores, and a real headless Chromium.
 
-The browser is asked by the DevTools protocol through two pipes: no driver, no port, no package.
+The tests drive the browser with the DevTools protocol over two pipes: no driver, no port, no package.
 https://chromedevtools.github.io/devtools-protocol/, read 2026-11-23.
 """
 

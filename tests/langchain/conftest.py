@@ -1,4 +1,4 @@
-"""A knowledge base that the tests write, and a stand-in server over it."""
+"""Fixtures: a small knowledge base written for the tests, and a stand-in server that searches it."""
 
 from __future__ import annotations
 

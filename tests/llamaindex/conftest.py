@@ -1,4 +1,4 @@
-"""Recorders of what LlamaIndex reports, and a small knowledge base. Nothing here needs LlamaIndex to be installed."""
+"""Fixtures: recorders of LlamaIndex events and spans, and a small knowledge base. Imports without LlamaIndex."""
 
 from __future__ import annotations
 

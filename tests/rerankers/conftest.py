@@ -1,4 +1,4 @@
-"""A local server for each provider, which speaks its wire format: replies/*.json say where that is documented."""
+"""Fixtures: one local server per provider, speaking its wire format; replies/*.json cite the documentation."""
 
 from __future__ import annotations
 

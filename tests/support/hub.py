@@ -1,4 +1,4 @@
-"""A model hub on this machine."""
+"""A local model hub that answers like huggingface.co."""
 
 from __future__ import annotations
 

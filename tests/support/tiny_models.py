@@ -1,7 +1,7 @@
-"""A tiny cross-encoder, BERT or XLM-RoBERTa, made from seeded numbers.
+"""Tiny cross-encoders, BERT or XLM-RoBERTa, with seeded random weights.
 
-Its ONNX graph and its safetensors file hold the same weights, so both engines can read one folder and must agree.
-Neither torch nor transformers takes part: the graph is written down here, operator by operator.
+The ONNX graph and the safetensors file hold the same weights, so both engines can load one folder and must agree.
+Neither torch nor transformers is needed: this module writes the graph operator by operator.
 """
 
 from __future__ import annotations
