@@ -1,1 +1,1 @@
-"""The recipe of the embedded cross-encoder; not part of the package."""
+"""The recipe that trains the embedded cross-encoder; not part of the package."""

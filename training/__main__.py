@@ -32,9 +32,9 @@ from training.validate import Judged, calibration, judge, reciprocal_ranks, reli
 
 GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
 LONGEST_QUERY, LONGEST_PASSAGE = 40, 112
-"""Tokens that are trained on; what is shipped reads 512 of both."""
+"""Maximum tokens in training. The shipped model reads 512 of query and document together."""
 LAST, SHORTEST = 120.0, 60.0
-"""Seconds that are kept for what follows training, and those that it has at least."""
+"""Seconds reserved for the steps after training, and the least that training gets."""
 
 
 def main() -> None:

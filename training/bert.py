@@ -1,4 +1,4 @@
-"""The parts of BERT that both networks have, written so that they export, and train fast."""
+"""The parts of BERT that both networks share, written to export to ONNX and to train fast."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ NEVER = -1e4
 
 
 class States(NamedTuple):
-    """Token states of one side of a batch: (n, tokens, hidden), and 1 where they are real, else 0: (n, tokens)."""
+    """Token states of one side of a batch, (n, tokens, hidden), and their mask, (n, tokens): 1 is real, 0 padding."""
 
     values: Tensor
     mask: Tensor
 
     def expand(self, n: int) -> States:
-        """Those of one text, or of `n` already, as of `n`."""
+        """Repeat the states of one text `n` times; states of `n` texts stay as they are."""
         return States(self.values.expand(n, -1, -1), self.mask.expand(n, -1))
 
 
 class Rounded(nn.Module):
-    """Embeddings of 4 bits: 16 steps of a size that each 32 numbers of a row share, which has 8 bits itself.
+    """Embeddings in 4 bits: each group of 32 numbers in a row has 16 steps of one size, which itself has 8 bits.
 
-    They are half of what the model weighs. As they are not trained, the layers after them can get used to it.
+    Embeddings are half of the model's size. They are not trained, so the layers after them can adapt to the rounding.
     """
 
     GROUP = 32
@@ -42,7 +42,7 @@ class Rounded(nn.Module):
 
     @classmethod
     def of(cls, weight: Tensor) -> Rounded:
-        """The nearest to `weight` (rows, width); of some sizes of steps each group takes what errs least."""
+        """Round `weight` (rows, width). Each group gets the step size, out of a few, with the smallest error."""
         rounded = cls(*weight.shape)
         groups = weight.unflatten(1, (-1, cls.GROUP))
         greatest = groups.abs().amax(-1) / 7.5
@@ -62,7 +62,7 @@ class Rounded(nn.Module):
         return rounded
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Embeddings (..., width) of `ids` (...)."""
+        """Return the embeddings (..., width) of `ids` (...)."""
         packed = self.packed[ids].float()
         high = (packed / 16).floor()
         steps = torch.cat([high, packed - 16 * high], -1) - 7.5
@@ -71,7 +71,7 @@ class Rounded(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of BERT, with plain matrix products."""
+    """BERT's multi-head attention, with plain matrix products."""
 
     def __init__(self, hidden: int, heads: int) -> None:
         super().__init__()
@@ -81,9 +81,9 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=1e-12)
 
     def forward(self, x: Tensor, bias: Tensor, take: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
-        """The next states of those of `x` (n, tokens, hidden) that `take` takes.
+        """Return the next states of the tokens of `x` (n, tokens, hidden) that `take` selects.
 
-        `bias` (n, 1, 1, tokens) is added to the attention that each of them pays to all.
+        They attend to all tokens. `bias` (n, 1, 1, tokens) is added to the attention logits.
         """
         width = x.shape[-1] // self.heads
         q, k, v = self.inputs(x).split(x.shape[-1], -1)
@@ -94,6 +94,8 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """BERT's feed-forward block, with its residual connection and norm."""
+
     def __init__(self, hidden: int, inner: int) -> None:
         super().__init__()
         self.up = nn.Linear(hidden, inner)
@@ -105,5 +107,5 @@ class FeedForward(nn.Module):
 
 
 def attend_to(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """The bias of `Attention` with which tokens attend to those that have 1 in `mask` (n, tokens)."""
+    """Return the `Attention` bias that limits attention to tokens with 1 in `mask` (n, tokens)."""
     return (1 - mask.to(dtype))[:, None, None, :] * NEVER

@@ -1,6 +1,6 @@
-"""Weak pairs from documentation: first sentences of docstrings, with what the docstring goes on to say.
+"""Weak pairs from documentation: the first sentence of a docstring, and the rest of it.
 
-Read are the packages installed where this runs, where their metadata name a permissive licence, and Python's library.
+Reads Python's standard library, and the installed packages whose metadata name a permissive licence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.texts import Source, cut, vary
 
 __all__ = ["read_documentation"]
 
-# Licences of packages whose documentation is read. Weak copyleft and unclear ones are left out.
+# Only packages under these licences are read. Weak copyleft and unclear licences are left out.
 _FREE = re.compile(r"\b(mit|apache|bsd|psf|python software foundation)\b|^(MIT|BSD|Apache)", re.IGNORECASE)
 _VERBS = frozenset(
     """
@@ -30,7 +30,7 @@ _VERBS = frozenset(
 
 
 def read_documentation(limit: int, rng: random.Random) -> Source:
-    """At most `limit` passages, half of their queries put as questions where they begin with a verb."""
+    """Return at most `limit` passages; 70 % of the queries that begin with a known verb become questions."""
     source = Source("documentation")
     found: dict[str, list[tuple[str, str]]] = {}
     for name, files in _packages():

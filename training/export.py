@@ -1,4 +1,4 @@
-"""From torch to ONNX, and from float32 to int8."""
+"""Exports torch modules to ONNX, and converts float32 graphs to int8."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["quantize", "share_weights", "to_onnx"]
 def to_onnx(
     module: torch.nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], output: str, path: Path
 ) -> None:
-    """Write the graph; rows and tokens are free."""
+    """Export `module` to `path`, with dynamic axes for pairs and tokens."""
     free = {0: "pairs", 1: "tokens"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, about what it turns into constants; the tests compare outputs
+        warnings.simplefilter("ignore")  # the tracer warns about constants it makes; the tests compare outputs
         torch.onnx.export(
             module.eval(),
             example,
@@ -42,7 +42,7 @@ def to_onnx(
 
 
 def _share(graph: onnx.GraphProto) -> None:
-    """What is read twice, as the layers are by query and document, has a node of its own for the second: not after."""
+    """Remove the `Identity` nodes that the exporter adds for weights used twice, by query and by document."""
     stored = {one.name for one in graph.initializer}
     twice = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in stored]
     names = {node.output[0]: node.input[0] for node in twice}
@@ -53,12 +53,12 @@ def _share(graph: onnx.GraphProto) -> None:
 
 
 def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int64]]]) -> None:
-    """What matrix products take to int8: weights with one scale a channel, activations by their ranges on `examples`.
+    """Write `fp32` as an int8 graph: one scale per channel for weights, ranges on `examples` for activations.
 
-    So a score does not hang on what else is in a batch, as it does where ranges are found while it is scored.
+    Fixed ranges keep a score independent of the rest of its batch, unlike ranges measured while scoring.
 
-    The large embeddings have 4 bits already; those of positions are small and stay floats, as do the layers of
-    `FLOATS`. Where weights are `rounded` already, this changes none.
+    Only products with a weight matrix become int8. The word embeddings have 4 bits already. Position embeddings are
+    small and stay floats, as do the layers in `FLOATS`. Weights that are already `rounded` do not change.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -70,9 +70,9 @@ def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int
             return next(self._examples, None)
 
     graph = onnx.load(fp32).graph
-    stored = {one.name for one in graph.initializer}  # products of two activations, as attention has them, stay floats
-    floats = re.compile(rf"/({'|'.join(FLOATS)})(_\d+)?/")  # a layer that is used twice has a number the second time
-    logging.disable(logging.WARNING)  # it recommends a preprocessing that changes nothing here
+    stored = {one.name for one in graph.initializer}  # attention's products of two activations stay floats
+    floats = re.compile(rf"/({'|'.join(FLOATS)})(_\d+)?/")  # the second use of a layer has a number in its name
+    logging.disable(logging.WARNING)  # it recommends preprocessing that changes nothing here
     try:
         quantize_static(
             fp32,
@@ -99,10 +99,10 @@ def quantize(fp32: Path, int8: Path, examples: Iterable[dict[str, NDArray[np.int
 
 
 def share_weights(fp32: Path, int8: Path, folder: Path) -> None:
-    """Write `model.onnx`, `model_qint7.onnx` and `model.onnx_data`: two graphs, whose weights are stored once.
+    """Write two graphs that share one weights file: `model.onnx`, `model_qint7.onnx` and `model.onnx_data`.
 
-    Both have the int8 weights. The first makes floats of them and calculates in those, which OpenVINO does in bfloat16;
-    the second calculates in int8.
+    Both use the int8 weights. `model.onnx` converts them to floats and calculates in floats (OpenVINO: in bfloat16).
+    `model_qint7.onnx` calculates in int8.
     """
     floats, integers = onnx.load(fp32), onnx.load(int8)
     _dequantize(floats.graph, {one.name: one for one in integers.graph.initializer})
@@ -123,7 +123,7 @@ def share_weights(fp32: Path, int8: Path, folder: Path) -> None:
 
 
 def _dequantize(graph: onnx.GraphProto, quantized: dict[str, onnx.TensorProto]) -> None:
-    """In place of each weight that has a quantised form, that form and what makes floats of it."""
+    """Replace each weight that has a quantised form by that form and a node that converts it back to floats."""
     nodes, kept = [], []
     for weight in graph.initializer:
         parts = [quantized.get(f"{weight.name}_{part}") for part in ("quantized", "scale", "zero_point")]
@@ -140,7 +140,7 @@ def _dequantize(graph: onnx.GraphProto, quantized: dict[str, onnx.TensorProto]) 
 
 
 def _shorten(graph: onnx.GraphProto) -> None:
-    """Number all values, and forget the nodes' names: together they are 1 % of the file."""
+    """Rename values to short numbers and drop node names, which together are 1 % of the file."""
     kept = {one.name for one in [*graph.input, *graph.output]}
     names: dict[str, str] = {"": ""}
 

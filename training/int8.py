@@ -1,13 +1,12 @@
-"""Makes int8 lose less: what a linear layer multiplies is brought to one range, and weights are rounded in training.
+"""Reduces the loss from int8: evens out the inputs of linear layers, and rounds weights during training.
 
-onnxruntime has one scale for all that goes into a layer, so the few neurons that say 25 where most say less than 2
-leave little of the 8 bits to the others. Follows SmoothQuant (Xiao et al., ICML 2023,
-https://arxiv.org/abs/2211.10438), in which a part of their range moves into the weights, which have a scale for each
-output. But: the factor is a product of its own, as the layer norms before it, whose states are also added to what comes
-out, cannot take it.
+onnxruntime has one scale for all inputs of a layer. A few neurons reach 25 where most stay below 2, which leaves the
+others few of the 8 bits. Follows SmoothQuant (Xiao et al., ICML 2023, https://arxiv.org/abs/2211.10438), which moves
+part of that range into the weights, since these have a scale per output. But: the factor is a multiplication of its
+own. It cannot be folded into the layer norm before it, whose states also go into the residual connection.
 
-Rounded weights are what training calculates with; its steps go to whole ones that are kept aside (a straight-through
-estimator, Bengio et al., https://arxiv.org/abs/1308.3432), so what is shipped is what was trained.
+Training calculates with rounded weights, and its steps update unrounded copies (a straight-through estimator, Bengio et
+al., https://arxiv.org/abs/1308.3432). So what is shipped is what was trained.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from training.states import Pair, join
 __all__ = ["FLOATS", "matrices", "round_matrices", "rounded", "smooth"]
 
 FLOATS = ("importance", "score", "transform")
-"""Layers that stay floats: two of one output each, and the last of `Splade`, whose weights err most for their size."""
+"""Layers that stay floats: two with a single output, and `transform` of `Splade`, with the largest relative error."""
 STEPS = 64
-"""On each side of zero. On x86 without VNNI two products of 8 bits overflow when they are added
-(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, 2026-11-23), so weights keep to 7 bits:
-the one file is for all processors."""
+"""Steps on each side of zero. On x86 without VNNI the sum of two 8-bit products can overflow
+(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, 2026-11-23). So weights have 7 bits, and
+one file works on all processors."""
 
 MOVED = 0.85
-"""How much of the range moves, as an exponent; of .5 to 1 this loses least on held-out pairs."""
+"""How much of the range moves into the weights, as an exponent. From .5 to 1, this loses least on held-out pairs."""
 
 
 class Smoothed(nn.Module):
-    """What `linear` calculates; `greatest` is how much each of its inputs says at most."""
+    """Computes the same as `linear`, with evened-out inputs; `greatest` is the maximum magnitude of each input."""
 
     def __init__(self, linear: nn.Linear, greatest: Tensor) -> None:
         super().__init__()
@@ -52,7 +51,7 @@ class Smoothed(nn.Module):
 
 
 def smooth(model: CrossEncoder, pairs: Sequence[Pair]) -> CrossEncoder:
-    """A copy that scores the same, with the ranges that its layers have on `pairs`."""
+    """Return a copy that scores the same, smoothed by the input ranges of its layers on `pairs`."""
     model = copy.deepcopy(model).eval().requires_grad_(False)
     layers = [
         *((attention, "inputs") for attention in model.encoder.attention),
@@ -80,19 +79,19 @@ def smooth(model: CrossEncoder, pairs: Sequence[Pair]) -> CrossEncoder:
 
 
 def matrices(model: nn.Module) -> list[nn.Parameter]:
-    """The weights (outputs, inputs) that become int8."""
+    """Return the weights (outputs, inputs) that become int8."""
     layers = (layer for name, layer in model.named_modules() if name.rpartition(".")[2] not in FLOATS)
     return [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
 
 
 def rounded(weight: Tensor) -> Tensor:
-    """The nearest to `weight` (outputs, inputs) that int8 can say, with a scale for each output."""
+    """Round `weight` (outputs, inputs) to what int8 can represent, with one scale per output."""
     scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / STEPS
     return (weight / scale).round() * scale
 
 
 def round_matrices(model: nn.Module) -> None:
-    """Round all `matrices` in their places."""
+    """Round all `matrices` in place."""
     with torch.no_grad():
         for weight in matrices(model):
             weight.copy_(rounded(weight))

@@ -1,4 +1,4 @@
-"""Candidates for every query: what BM25 and the cosine put on top, and other passages of the same article or topic."""
+"""Mines negatives for every query: top results of BM25 and the cosine, and passages of the same article or topic."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logging.getLogger("bm25s").setLevel(logging.ERROR)  # it reports every step
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One query: positions among all passages.
+    """One query and its candidates, as positions among all passages.
 
     Attributes:
-        top: the best of BM25 and cosine, taken in turns, without the gold; of validation queries BM25's alone.
+        top: the best of BM25 and cosine, in turns, without the gold; for validation queries BM25's only.
         near: other passages of the same article, topic or package.
     """
 
@@ -40,7 +40,7 @@ class Task:
 def mine(
     sources: Sequence[Source], queries: NDArray[np.float32], passages: NDArray[np.float32], seed: int
 ) -> list[Task]:
-    """Tasks from all sources, whose queries and passages are numbered through, and the unit means of both."""
+    """Make a task per query. Positions run through all sources; `queries` and `passages` are their unit mean states."""
     tasks: list[Task] = []
     first_query = first_passage = 0
     rng = np.random.default_rng(seed)

@@ -1,17 +1,18 @@
-"""The network: an encoder that reads query and document apart, and layers that compare what it made of them.
+"""The network: an encoder that reads query and document separately, and layers that compare the results.
 
-`CrossEncoder` scores `[CLS] query [SEP] document [SEP]`. Its logit is a sum of four:
+`CrossEncoder` scores `[CLS] query [SEP] document [SEP]`. Its logit is the sum of four parts:
 
 - the cosine of the mean states of query and document, which is how all-MiniLM-L6-v2 compares two texts;
-- their late interaction: the best cosine of each of the query's tokens with a token of the document (ColBERT's,
-  https://arxiv.org/abs/2004.12832), averaged by a learned importance of the query's;
-- what `Comparison` makes of both: each of the query's tokens attends to the document, and is compared with what it
-  found there. Follows Parikh et al., "A Decomposable Attention Model for Natural Language Inference" (EMNLP 2016,
+- their late interaction: the best cosine of each query token with any document token (ColBERT's,
+  https://arxiv.org/abs/2004.12832), averaged with learned weights of the query tokens;
+- the output of `Comparison`: each query token attends to the document and is compared with what it finds there.
+  Follows Parikh et al., "A Decomposable Attention Model for Natural Language Inference" (EMNLP 2016,
   https://aclanthology.org/D16-1244). But: only the query attends, and its tokens attend to each other afterwards;
-- which words the document stands for, of those that the query asks for: `Splade`, a small network of its own.
+- the output of `Splade`, a small network of its own: how strongly the document stands for the words that the query asks
+  for.
 
-The comparison starts at zero, so training starts from an order that is better than BM25's, not from noise. As the
-document is read apart, one reading of it is compared with every query of a training step.
+The comparison starts at zero, so training starts from an order that is better than BM25's, not from noise. Documents
+are encoded without the query, so a training step encodes each one once and compares it with every query.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ __all__ = [
 
 HIDDEN, HEADS, FEED_FORWARD = 384, 12, 1536
 WHOLE = 64
-"""A document keeps at least so many tokens: what is short has little to spare, and is read fast."""
+"""Minimum number of tokens that a document keeps: short texts have little to spare and are fast anyway."""
 FIRST = 1 << 30
-"""More than any token says, and less than engines have for integers; half of it sets kinds of tokens apart."""
+"""Above any token's worth, and within the integers of all engines. Half of it separates kinds of tokens."""
 ASKED = 1000.0
-"""Added to what a token says where the query says it, too: such words stay before all others of their kind."""
+"""Added to the worth of tokens that are also in the query, so that they are kept before others of their kind."""
 
 
 class Kept(NamedTuple):
-    """Which tokens of each row are kept: their places (n, most), and 1 where there is one, else 0.
+    """Which tokens of each row are kept: their positions (n, most), and a mask that is 1 for real ones.
 
-    The number of places is a multiple of 8, so that engines which prepare for each shape meet fewer of them.
+    `most` is a multiple of 8 where rows are long enough, so engines that compile for each shape see fewer shapes.
     """
 
     places: Tensor
@@ -59,24 +60,24 @@ class Kept(NamedTuple):
 
     @classmethod
     def of(cls, worth: Tensor, many: Tensor) -> Kept:
-        """So `many` (n) of each row as have the greatest `worth` (n, tokens), the greatest first."""
+        """Keep the `many` (n) tokens of each row with the greatest `worth` (n, tokens), greatest first."""
         order = worth.sort(descending=True).indices
         places = order[:, : (many.amax() + 7) // 8 * 8]
         place = torch.arange(places.shape[1], device=worth.device)
         return cls(places, (place < many[:, None]).float())
 
     def take(self, x: Tensor) -> Tensor:
-        """Of each row of `x` (n, tokens, ...) what is kept."""
+        """Select the kept tokens of each row of `x` (n, tokens, ...)."""
         first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
         return x.flatten(0, 1)[self.places + first]
 
 
 class Encoder(nn.Module):
-    """BERT with some layers of 384, for texts of one kind: the embedding of type 0 is added to those of positions.
+    """BERT with hidden size 384, for single texts; the embedding of type 0 is part of the position embeddings.
 
-    The first attention reads every token; the rest reads those that `Kept` names, which is where nearly all of the
-    time goes. Follows PoWER-BERT (Goyal et al., ICML 2020, https://arxiv.org/abs/2001.08950). But: what goes is
-    decided by the vocabulary and by SPLADE, not by attention.
+    The first attention reads every token. All later layers, which take nearly all of the time, read only the tokens in
+    `Kept`. Follows PoWER-BERT (Goyal et al., ICML 2020, https://arxiv.org/abs/2001.08950). But: the vocabulary and
+    SPLADE decide which tokens are dropped, not attention.
     """
 
     def __init__(self, vocabulary: int, layers: int) -> None:
@@ -87,25 +88,25 @@ class Encoder(nn.Module):
         self.attention = nn.ModuleList(Attention(HIDDEN, HEADS) for _ in range(layers))
         self.feed_forward = nn.ModuleList(FeedForward(HIDDEN, FEED_FORWARD) for _ in range(layers))
         self.register_buffer("worth", torch.zeros(vocabulary, dtype=torch.long))
-        """Added to what a token says: function words and punctuation go first, special tokens last."""
+        """Added to a token's worth, so that function words and punctuation are dropped first, special tokens last."""
 
     def thin(self, layers: int) -> None:
-        """Keep so many of the layers, at even distances, the first and the last among them."""
+        """Keep only `layers` layers, evenly spaced, including the first and the last."""
         places = torch.linspace(0, len(self.attention) - 1, layers).round().int().tolist()
         self.attention = nn.ModuleList(self.attention[place] for place in places)
         self.feed_forward = nn.ModuleList(self.feed_forward[place] for place in places)
 
     def query(self, ids: Tensor, mask: Tensor) -> States:
-        """The last states of queries (n, tokens), of all their tokens."""
+        """Return the last states of all tokens of queries (n, tokens)."""
         return self._states(ids, mask, None)
 
     def document(self, ids: Tensor, mask: Tensor, said: Tensor) -> tuple[States, Kept]:
-        """The last states of documents (n, tokens) where they are kept, and which tokens those are.
+        """Return the last states of the tokens of documents (n, tokens) that are kept, and which tokens those are.
 
-        `said` (n, tokens) is what each token says, by `Splade`.
+        `said` (n, tokens) is how strongly the document stands for each of its tokens, from `Splade.said`.
         """
         tokens = mask.sum(1)
-        # As integers: engines that calculate in bfloat16 would mix up what is worth much otherwise.
+        # Integers, because bfloat16 could not tell large values apart.
         worth = (said * 1000).long() + self.worth[ids]
         kept = Kept.of(worth * mask - FIRST * (1 - mask), tokens.minimum((tokens // 2).clamp(min=WHOLE)))
         return self._states(ids, mask, kept), kept
@@ -125,13 +126,13 @@ class Encoder(nn.Module):
 
 
 def mean(states: States) -> Tensor:
-    """The mean state of each text, at length 1: what all-MiniLM's cosine compares."""
+    """Return the mean state of each text, normalised to length 1, as all-MiniLM's cosine compares it."""
     mask = states.mask[..., None]
     return nn.functional.normalize((states.values * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
 
 
 class Head(nn.Module):
-    """Cosine and late interaction of texts that were read apart; always in float32."""
+    """Cosine and late interaction of texts that were encoded separately; always in float32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,14 +141,14 @@ class Head(nn.Module):
         nn.init.zeros_(self.importance.weight)
 
     def forward(self, query: States, document: States) -> Tensor:
-        """Logits (n) of pairs."""
+        """Return the logits (n) of pairs."""
         cosine = (mean(query) * mean(document)).sum(-1)
         ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (query, document))
         best = (ours @ theirs.transpose(1, 2) + ((1 - document.mask) * NEVER)[:, None, :]).amax(-1)
         return self._logits(cosine, best, query)
 
     def all_pairs(self, queries: States, documents: States) -> Tensor:
-        """Logits (queries, documents) of each with each."""
+        """Return the logits (queries, documents) of every query with every document."""
         cosine = mean(queries) @ mean(documents).T
         ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (queries, documents))
         similar = torch.einsum("qth,dsh->qdts", ours, theirs) + ((1 - documents.mask) * NEVER)[None, :, None, :]
@@ -158,16 +159,16 @@ class Head(nn.Module):
         return self.weights[0] * cosine + self.weights[1] * (self.importances(query) * best).sum(-1)
 
     def importances(self, query: States) -> Tensor:
-        """Of the query's tokens (..., tokens): what a query's add up to is 1."""
+        """Return the weights of the query tokens (..., tokens), which sum to 1 per query."""
         importance: Tensor = self.importance(query.values)[..., 0] + (1 - query.mask) * NEVER
         return importance.softmax(-1)
 
 
 class Comparison(nn.Module):
-    """What the document says in the place of each of the query's tokens, and what that is worth; always in float32.
+    """Compares each query token with what it finds in the document; always in float32.
 
-    Each token of the query attends to the document by the cosines of their states, and a layer compares it with what
-    it found there. One layer of attention among the query's tokens lets them judge together.
+    Each query token attends to the document by the cosines of their states, and a layer compares it with the result.
+    Then one attention layer lets the query tokens judge together.
     """
 
     def __init__(self) -> None:
@@ -181,7 +182,7 @@ class Comparison(nn.Module):
         nn.init.zeros_(self.score.bias)
 
     def forward(self, query: States, document: States, importance: Tensor) -> Tensor:
-        """What is added to the logits (n) of pairs; `importance` (n, tokens) is that of the query's tokens."""
+        """Return what is added to the logits (n) of pairs; `importance` (n, tokens) weighs the query tokens."""
         ours, theirs = (nn.functional.normalize(one.values, dim=-1) for one in (query, document))
         seen = self.sharpness * ours @ theirs.transpose(1, 2) + ((1 - document.mask) * NEVER)[:, None, :]
         ours, found = ours * math.sqrt(HIDDEN), seen.softmax(-1) @ theirs * math.sqrt(HIDDEN)
@@ -191,10 +192,10 @@ class Comparison(nn.Module):
 
 
 class CrossEncoder(nn.Module):
-    """What is exported; to the outside an ordinary cross-encoder.
+    """The exported model, which from outside is an ordinary cross-encoder.
 
-    Takes a pair apart, so that both texts get the states that they have by themselves; but of a long document the
-    words of the query stay before others. Where all pairs have the same query, as in a ranking, it is read once.
+    Splits each pair and encodes both texts on their own. The query influences only which tokens of a long document are
+    kept: its own words go last. If all pairs have the same query, as in a ranking, it is encoded once.
     """
 
     def __init__(self, encoder: Encoder, head: Head, comparison: Comparison, splade: Splade, *, cls: int) -> None:
@@ -207,7 +208,7 @@ class CrossEncoder(nn.Module):
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))  # a scale and an offset
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Logits (n, 1) of pairs (n, tokens); padding is at the end."""
+        """Return the logits (n, 1) of pairs (n, tokens); padding is at the end."""
         of_document = token_type_ids * attention_mask
         before, after = (attention_mask - of_document).sum(1, keepdim=True), of_document.sum(1, keepdim=True)
 
@@ -221,7 +222,7 @@ class CrossEncoder(nn.Module):
         place = place[:, : after.amax()]
         document_mask = (place < after).long()
         document_ids = input_ids.gather(1, (before + place) * document_mask) * document_mask
-        first = torch.ones_like(input_ids[:, :1])  # a document alone starts with [CLS], too
+        first = torch.ones_like(input_ids[:, :1])  # a document on its own starts with [CLS], too
         document_ids = torch.cat([first * self.cls, document_ids], 1)
         document_mask = torch.cat([first, document_mask], 1)
 
@@ -238,6 +239,6 @@ class CrossEncoder(nn.Module):
         return (logits * self.calibration[0] + self.calibration[1])[:, None]
 
     def compared(self, query: States, document: States) -> Tensor:
-        """Logits (n), before calibration and without `splade`, of pairs that were read apart."""
+        """Return the logits (n) of pairs encoded separately, before calibration and without `splade`."""
         added: Tensor = self.comparison(query, document, self.head.importances(query))
         return self.head(query, document) + added

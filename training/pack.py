@@ -1,4 +1,4 @@
-"""Writes the model's folder: the graphs, `tokenizer.json`, `config.json`; and golden scores for the tests."""
+"""Writes the model's folder (graphs, `tokenizer.json`, `config.json`), and golden scores for the tests."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def pack(model: CrossEncoder, tokenizer: Tokenizer, pairs: Sequence[Pair], out: Path) -> None:
-    """Write everything to `out`. The float32 graph goes beside, to `fp32`: it is not shipped.
+    """Write everything to `out`. The float32 graph, which is not shipped, goes to `out/fp32`.
 
-    `pairs` are examples of what is scored: they say which ranges int8 is for.
+    `pairs` are examples of scored pairs, from which the int8 ranges are measured.
     """
     for folder in (out, out / "fp32"):
         (folder / "onnx").mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def pack(model: CrossEncoder, tokenizer: Tokenizer, pairs: Sequence[Pair], out: 
 
 
 def golden(model: CrossEncoder, tokenizer: Tokenizer, questions: Path, out: Path) -> None:
-    """Write the pairs in `questions` with the logits of the float32 original, each scored alone, to `out`."""
+    """Write the pairs in `questions` to `out` with their float32 logits, each pair scored alone."""
     content = json.loads(questions.read_text(encoding="utf-8"))
     with torch.inference_mode():
         for one in content:
@@ -50,7 +50,7 @@ def golden(model: CrossEncoder, tokenizer: Tokenizer, questions: Path, out: Path
 
 
 def _encoded(tokenizer: Tokenizer, texts: list[tuple[str, str]]) -> list[NDArray[np.int64]]:
-    """Ids, mask and types of pairs, padded to the longest."""
+    """Return ids, mask and types of pairs, padded to the longest."""
     encoded = [tokenizer.encode(query, document) for query, document in texts]
     width = max(len(one.ids) for one in encoded)
     fields = zip(*((one.ids, one.attention_mask, one.type_ids) for one in encoded), strict=True)
@@ -58,7 +58,7 @@ def _encoded(tokenizer: Tokenizer, texts: list[tuple[str, str]]) -> list[NDArray
 
 
 def _config(model: CrossEncoder, tokenizer: Tokenizer) -> dict[str, object]:
-    """What engines and other readers ask for; the graph itself is not that of transformers' BERT."""
+    """Return what engines and other readers need. The graph itself is not that of transformers' BERT."""
     return {
         "architectures": ["KsdkRerankForSequenceClassification"],
         "model_type": "ksdk-rerank-cross-encoder",

@@ -1,7 +1,8 @@
-"""Questions and passages from the training material: who asks what, and which passage answers.
+"""Reads the training material: questions, and the passages that answer them.
 
-Three collections (their hashes are checked) and weak pairs from the documentation of the packages installed here. One
-twentieth of the articles, topics, claims and packages is set aside for validation, by a hash of its name.
+The sources are three collections (their hashes are checked), and weak pairs from the documentation of installed
+packages. About a twentieth of the articles, topics, claims and packages is held out for validation, chosen by a hash of
+the name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ SHA256 = {
 
 
 def read_sources(data: Path, *, size: float, seed: int) -> list[Source]:
-    """The sources, varied in form; `size` 1.0 is about 23,600 passages and 34,000 queries."""
+    """Return the sources, with questions varied in form. `size` 1.0 is about 23,600 passages and 34,000 queries.
+
+    Raises:
+        ValueError: a file has another SHA-256.
+        OSError: a file cannot be read.
+    """
     for name, expected in SHA256.items():
         found = hashlib.sha256((data / name).read_bytes()).hexdigest()
         if found != expected:
@@ -45,7 +51,7 @@ def read_sources(data: Path, *, size: float, seed: int) -> list[Source]:
 
 
 def _articles(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """SQuAD's paragraphs, with their questions, by article."""
+    """Return SQuAD's paragraphs with their questions, by article."""
     articles = defaultdict(list)
     for line in lzma.decompress(path.read_bytes()).decode("utf-8").splitlines():
         paragraph = json.loads(line)
@@ -56,7 +62,7 @@ def _articles(path: Path) -> dict[str, list[dict[str, Any]]]:
 def _squad(path: Path, limit: int, rng: random.Random) -> Source:
     articles = _articles(path)
     source = Source("squad")
-    # Parts of many articles rather than many parts of few: other paragraphs of the article are the hard negatives.
+    # A few paragraphs of many articles, not many of a few; an article's other paragraphs are the hard negatives.
     share = min(1.0, limit / sum(map(len, articles.values())))
     for title, paragraphs in sorted(articles.items()):
         start = rng.randrange(len(paragraphs))
@@ -68,10 +74,10 @@ def _squad(path: Path, limit: int, rng: random.Random) -> Source:
 
 
 def _sentences(path: Path, limit: int, rng: random.Random) -> Source:
-    """Single sentences, so that short passages are known, too.
+    """Return single sentences as passages, so that training covers short ones, too.
 
-    Nobody said which sentence of a paragraph answers a question: the one that shares most words with it stands in for
-    it, as a weak pair.
+    The data does not mark which sentence of a paragraph answers a question. The one that shares the most words with it
+    is used, as a weak pair.
     """
     paragraphs = [(title, paragraph) for title, some in sorted(_articles(path).items()) for paragraph in some]
     source = Source("sentences")
@@ -101,7 +107,7 @@ def _medquad(path: Path, limit: int, rng: random.Random) -> Source:
     names = sorted(topics)
     rng.shuffle(names)
     names.sort(key=lambda name: -min(3, len(topics[name])))  # topics with several types first
-    said: set[str] = set()  # the same advice stands under many answers
+    said: set[str] = set()  # many answers repeat the same advice
     for name in names:
         seen = set()
         for pair in rng.sample(topics[name], min(4, len(topics[name]))):
@@ -119,7 +125,7 @@ def _medquad(path: Path, limit: int, rng: random.Random) -> Source:
 
 
 def _scifact(path: Path, distractors: int, rng: random.Random) -> Source:
-    """The training claims. Test claims are not read; their abstracts may be among the distractors."""
+    """Return the training claims. Test claims are never read, but their abstracts may be distractors."""
     with tarfile.open(path) as archive:
 
         def read(name: str) -> list[str]:

@@ -1,10 +1,10 @@
-"""SPLADE: which words a text stands for, said and unsaid, and how much.
+"""SPLADE: which words a text stands for, whether it contains them or not, and with which weights.
 
 Follows Formal et al., "From Distillation to Hard Negative Sampling: Making Sparse Neural IR Models More Effective"
-(SIGIR 2022, https://arxiv.org/abs/2205.04733): a word's weight is the logarithm of 1 more than the greatest logit that
-the masked language model's head gives it at any token; two texts are compared by the product of their weights. But: the
-document's weights are asked for at the query's words alone, so they cost no more than late interaction; and what the
-query does not say itself is looked for among a few thousand words, not among all.
+(SIGIR 2022, https://arxiv.org/abs/2205.04733). A word's weight is log(1 + x), with x the highest logit that the masked
+language model's head gives it at any token, or 0 if that is negative. Two texts are compared by the dot product of
+their weights. But: document weights are computed only for the query's words, so they cost no more than late
+interaction. And words that the query does not contain come from a few thousand candidates, not the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ __all__ = ["ADDED", "EXPANSIONS", "Splade", "Terms"]
 
 WIDTH, HEADS, FEED_FORWARD = 128, 2, 512
 EXPANSIONS = 4096
-"""Words that a query may stand for without saying them: 97 % of the weight of all, in the training questions."""
+"""Candidates for words that a query lacks: they carry 97 % of the weight of all such words in training questions."""
 ADDED = 16
-"""How many of them at most."""
+"""How many of them each query gets."""
 
 
 class Terms(NamedTuple):
-    """What queries ask for: ids of words (n, terms) and their weights (n, terms), 0 where there is none."""
+    """The words of queries: ids (n, terms) and weights (n, terms), with weight 0 for padding and repeats."""
 
     ids: Tensor
     weights: Tensor
 
 
 class Splade(nn.Module):
+    """A small BERT that gives queries and documents weights over words, and scores pairs by them."""
+
     def __init__(self, vocabulary: int, layers: int, expansions: int = EXPANSIONS, weight: float = 0.2) -> None:
         super().__init__()
         self.words = Rounded(vocabulary, WIDTH)
@@ -47,10 +49,10 @@ class Splade(nn.Module):
         self.register_buffer("bias", torch.zeros(vocabulary))
         self.register_buffer("expansions", torch.arange(expansions))
         self.weight = nn.Parameter(torch.tensor(weight))
-        """Of what it says, in the logit of the cross-encoder."""
+        """The weight of its score in the logit of the cross-encoder."""
 
     def look_among(self, queries: Sequence[Sequence[int]]) -> None:
-        """From now on look for what a query does not say among the words that these give most weight to."""
+        """Take as `expansions` the words to which `queries` give the most weight without containing them."""
         vocabulary = torch.arange(len(self.bias), device=self.bias.device)
         table, weights = self.words(vocabulary), torch.zeros_like(self.bias)
         for at in range(0, len(queries), 64):
@@ -62,7 +64,7 @@ class Splade(nn.Module):
         self.expand.bias.copy_(self.bias[self.expansions])
 
     def states(self, ids: Tensor, mask: Tensor) -> States:
-        """The last states of texts (n, tokens)."""
+        """Return the last states of texts (n, tokens)."""
         x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]])
         bias = attend_to(mask, x.dtype)
         for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
@@ -70,11 +72,11 @@ class Splade(nn.Module):
         return States(self.transform_norm(nn.functional.gelu(self.transform(x))), mask.float())
 
     def said(self, ids: Tensor, states: States) -> Tensor:
-        """How much texts stand for each of their tokens (n, tokens): its logit at its own place."""
+        """Return how strongly texts stand for each of their tokens (n, tokens): its logit at its own position."""
         return (states.values * self.words(ids)).sum(-1) + self.bias[ids]
 
     def terms(self, ids: Tensor, query: States) -> Terms:
-        """The words of queries (n, tokens), each once, and the best of `expansions` that are not among them."""
+        """Return the words of queries (n, tokens), each once, and the best of `expansions` that are not among them."""
         ids = ids * query.mask.long()
         hidden = ((1 - query.mask) * NEVER)[..., None]
         said = (query.values @ self.words(ids).transpose(1, 2) + self.bias[ids][:, None] + hidden).amax(1)
@@ -87,13 +89,13 @@ class Splade(nn.Module):
         return Terms(torch.cat([ids, self.expansions[added.indices]], 1), weights)
 
     def forward(self, terms: Terms, document: States) -> Tensor:
-        """What is added to the logits (n) of pairs."""
+        """Return what is added to the logits (n) of pairs."""
         logits = self.words(terms.ids) @ document.values.transpose(1, 2) + self.bias[terms.ids][..., None]
         found = (logits + ((1 - document.mask) * NEVER)[:, None, :]).amax(-1)
         return self.weight * (terms.weights * _weight(found)).sum(-1)
 
     def all_pairs(self, queries: Sequence[Sequence[int]], documents: Sequence[Sequence[int]]) -> Tensor:
-        """The same (queries, documents) of each with each, given as ids."""
+        """Return the same for every query with every document, given as ids: (queries, documents)."""
         ids, query = self._read(queries)
         terms, (_, document) = self.terms(ids, query), self._read(documents)
         logits = torch.einsum("qth,dsh->qdts", self.words(terms.ids), document.values)

@@ -1,7 +1,7 @@
 """Token states of many texts from a frozen encoder, kept in one flat array on disk.
 
-Those of all-MiniLM-L6-v2 are what negatives are mined with and what the smaller network is to keep; those of the
-teacher are what it is to learn.
+The states of all-MiniLM-L6-v2 serve to mine negatives, and the network should stay close to them. Those of the teacher
+are what it should learn.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from training.bert import States
 __all__ = ["Pair", "Store", "Texts", "device", "fast", "join", "read", "tokenize"]
 
 CHUNK = 4096
-"""Tokens a batch."""
+"""Approximate number of padded tokens per batch."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
-"""A query and a passage, as ids of texts that were tokenised apart."""
+"""A query and a passage, as token ids of texts that were tokenised separately."""
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 fast = torch.bfloat16 if device.type == "cuda" or has_bfloat16() else torch.float32
-"""What encoders calculate in. A processor without bfloat16 takes several times as long in it as in float32."""
+"""The dtype of encoders. Without hardware support, bfloat16 takes several times as long as float32."""
 
 
 class Store:
-    """Token states of texts in one flat array; `means` are the unit means of all texts."""
+    """Token states of texts in one flat array. `means` holds each text's mean state, normalised to length 1."""
 
     def __init__(self, flat: NDArray[np.float16], starts: NDArray[np.int64]) -> None:
         self._starts = starts[:-1]
@@ -46,7 +46,7 @@ class Store:
         self._flat = torch.from_numpy(flat).to(device)
 
     def batch(self, texts: Sequence[int] | NDArray[np.int64]) -> States:
-        """States of some texts in float32, padded to the longest with what the mask hides."""
+        """Return the states of some texts in float32, padded to the longest; the mask hides the padding."""
         texts = np.asarray(texts)
         places = np.arange(self._lengths[texts].max())
         mask = torch.from_numpy(places < self._lengths[texts][:, None]).to(device)
@@ -56,7 +56,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Queries or passages: their token ids, their states in all-MiniLM-L6-v2, and in the teacher."""
+    """Queries or passages: token ids, and states from all-MiniLM-L6-v2 and from the teacher."""
 
     ids: Sequence[Sequence[int]]
     base: Store
@@ -64,14 +64,14 @@ class Texts:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
-    """Ids of a text with the special tokens around it, at most `longest` of them."""
+    """Return the ids of each text, special tokens included, truncated to `longest`."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
 
 def join(query: Sequence[int], passage: Sequence[int]) -> tuple[NDArray[np.int64], ...]:
-    """Ids, mask and types of a pair, each (1, tokens)."""
+    """Return ids, mask and types of a pair, each (1, tokens)."""
     ids = np.array([[*query, *passage[1:]]], np.int64)
     return ids, np.ones_like(ids), (np.arange(ids.shape[1])[None] >= len(query)).astype(np.int64)
 
@@ -79,9 +79,10 @@ def join(query: Sequence[int], passage: Sequence[int]) -> tuple[NDArray[np.int64
 def read(
     run: Callable[[Tensor, Tensor], Tensor], name: str, ids: Sequence[Sequence[int]], pad: int, folder: Path
 ) -> Store:
-    """Read all texts, in order of length, or take what an earlier run left in `folder`.
+    """Encode all texts in order of length, or load what an earlier run saved in `folder`.
 
-    `run` makes states (n, tokens, hidden) of ids and a mask (n, tokens); `name` is that of its weights.
+    `run` turns ids and a mask (n, tokens) into states (n, tokens, hidden). `name` names its weights. `pad` is its
+    padding id.
     """
     lengths = np.array([len(one) for one in ids])
     starts = np.concatenate([[0], np.cumsum(lengths)])

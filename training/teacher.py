@@ -1,7 +1,7 @@
 """The teacher: all-mpnet-base-v2 (Apache-2.0), a bi-encoder ten times the size, together with the base and `Splade`.
 
-Nobody trained either bi-encoder for late interaction; on held-out queries of the sources cosine and late interaction,
-and the three models, each find what the others do not, so the student learns from the sum of all five.
+Neither bi-encoder was trained for late interaction. Still, on held-out queries cosine, late interaction and the three
+models each find what the others miss. So the student learns from the sum of all five scores.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ __all__ = ["PAD", "load_teacher", "teach"]
 SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 PAD = 1
 BASE, TEACHER, SPARSE = (3.0, 7.0), (10.0, 10.0), 0.4
-"""Weights of cosine and late interaction: half of the base's own, and such as make the teacher's sum as sharp; and that
-of the product of SPLADE's weights."""
+"""Weights of cosine and late interaction: the base's are half of its own, the teacher's make its sum as sharp. `SPARSE`
+is the weight of SPLADE's dot product."""
 
 
 def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Tokenizer]:
-    """What makes token states, and the tokenizer, of the checkpoint `sentence-transformers/all-mpnet-base-v2`."""
+    """Return the encoder and the tokenizer of the checkpoint `sentence-transformers/all-mpnet-base-v2`.
+
+    The encoder turns ids and a mask (n, tokens) into token states (n, tokens, hidden).
+
+    Raises:
+        ValueError: the weights have another SHA-256.
+    """
     from transformers import AutoModel
 
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
@@ -45,7 +51,7 @@ def load_teacher(folder: Path) -> tuple[Callable[[Tensor, Tensor], Tensor], Toke
 def teach(
     splade: Splade, queries: Texts, asked: NDArray[np.int64] | list[int], passages: Texts, shown: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
-    """Logits (asked, shown) of each with each, and what `splade` says by itself."""
+    """Return logits (asked, shown) of every query with every passage, and the unweighted scores of `splade` alone."""
     with torch.no_grad():
         sparse = splade.all_pairs([queries.ids[i] for i in asked], [passages.ids[i] for i in shown]) / splade.weight
         dense = _similarity(queries.base.batch(asked), passages.base.batch(shown), *BASE)

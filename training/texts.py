@@ -1,4 +1,4 @@
-"""Texts of the training material: passages, who asks for them, and the forms in which questions come."""
+"""Texts of the training material: passages, their queries, and the forms that questions take."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _STOP = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Passage:
+    """A passage, its article, topic, claim or package (`group`), and whether that is held out for validation."""
+
     text: str
     group: str
     held_out: bool
@@ -30,6 +32,8 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
+    """A query and the passage that answers it; `weak` if nobody has marked that passage as the answer."""
+
     text: str
     gold: int  # position in the source's passages
     weak: bool = False
@@ -37,12 +41,15 @@ class Query:
 
 @dataclass(slots=True)
 class Source:
+    """The passages and queries of one source."""
+
     name: str
     passages: list[Passage] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
 
     def add(self, text: str, group: str, questions: Iterable[str], weak: Iterable[str] = ()) -> None:
-        held_out = hashlib.sha256(group.encode()).digest()[0] < 13  # 13 of 256 are a twentieth
+        """Add a passage with its questions and weak queries. A hash of `group` decides whether it is held out."""
+        held_out = hashlib.sha256(group.encode()).digest()[0] < 13  # 13 of 256 is about a twentieth
         self.passages.append(Passage(" ".join(text.split()), group, held_out))
         gold = len(self.passages) - 1
         self.queries += [Query(" ".join(question.split()), gold) for question in questions]
@@ -50,12 +57,12 @@ class Source:
 
 
 def split(text: str) -> list[str]:
-    """The sentences."""
+    """Return the sentences of `text`."""
     return _SENTENCE_END.split(text)
 
 
 def cut(text: str, words: int) -> tuple[str, str | None]:
-    """The first sentences, up to about so many words, and the sentence after them if it can stand as a query."""
+    """Return the first sentences, up to about `words` words, and the next one if it is fit to be a query."""
     kept: list[str] = []
     for sentence in split(text):
         if kept and sum(len(one.split()) for one in kept) + len(sentence.split()) > words:
@@ -65,7 +72,7 @@ def cut(text: str, words: int) -> tuple[str, str | None]:
 
 
 def vary(question: str, rng: random.Random) -> str:
-    """A fifth reduced to keywords, a third without the question mark, half of the rest in lower case."""
+    """Vary the form: a fifth becomes keywords only, a third loses its question mark, the rest stays."""
     chance = rng.random()
     if chance < 0.2:
         words = [word for word in re.sub(r"[?,;:]", "", question).split() if word.lower() not in _STOP]
@@ -74,12 +81,12 @@ def vary(question: str, rng: random.Random) -> str:
 
 
 def dumps(sources: Sequence[Source]) -> str:
-    """Sources as JSON."""
+    """Return sources as JSON."""
     return json.dumps([asdict(source) for source in sources])
 
 
 def loads(text: str) -> list[Source]:
-    """What `dumps` wrote."""
+    """Read what `dumps` wrote."""
     return [
         Source(one["name"], [Passage(**row) for row in one["passages"]], [Query(**row) for row in one["queries"]])
         for one in json.loads(text)

@@ -1,4 +1,4 @@
-"""Trains the network on steps of some queries, their gold passages and negatives."""
+"""Trains the network, in steps of a few queries with their gold passages and negatives."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ from training.teacher import teach
 __all__ = ["Recipe", "train"]
 
 TOKENS = 3000
-"""Of a forward pass, padding included."""
+"""Tokens per forward pass, padding included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What training does.
+    """The hyperparameters of training.
 
     Attributes:
-        steps: at most so many.
-        queries: in a step, all of one source. What each is compared with are the passages of all of them.
-        top, near: negatives of each query: from the tops of BM25 and cosine, and of the same article or topic. Where
-            there are not enough, passages from anywhere.
-        read: passages of the others that each query also reads: those that late interaction puts on top.
-        margin: a negative whose logit from the teacher is this much above the gold's is taken for an answer that
-            nobody marked, and left out.
-        soft: how much of the target is the softmax of the teacher's logits; the rest is the gold. Weak pairs have no
-            rest.
-        late: the weight of the loss without the comparison, over all passages of the step: the mean
-            square of what they differ by from the teacher's logits, each less its mean over the passages.
-        gold: the weight of the loss of everything together, the cross-entropy with that target.
-        keep: the weight of the loss of token states, against those of the base.
-        rate: AdamW's learning rate of the encoder after 6 % of the steps; it falls to zero along a cosine.
+        steps: the maximum number of steps.
+        queries: queries per step, all from one source. Each is compared with the passages of all of them.
+        top, near: negatives per query: from the top results of BM25 and cosine, and from the same article or topic. If
+            there are too few, random passages fill up.
+        read: how many passages of other queries each query is also compared with: those that score highest without the
+            comparison.
+        margin: a negative that the teacher scores this much above the gold is likely an unmarked answer, and is left
+            out.
+        soft: the share of the target that is the softmax of the teacher's logits; the rest is the gold. For weak pairs
+            the share is 1.
+        late: the weight of the first loss, which leaves out the comparison and covers all passages of the step. It is
+            the mean square of the differences from the teacher's logits, after each query's mean is subtracted.
+        gold: the weight of the loss of the whole model, the cross-entropy with that target.
+        keep: the weight of the loss that keeps token states near those of the base.
+        rate: AdamW's learning rate of the encoder after 6 % of the steps; it then falls to zero along a cosine.
+        decay: AdamW's weight decay.
         average: the trained weights are an exponential average over about 1 / (1 - average) steps.
     """
 
@@ -72,11 +74,11 @@ def train(
     seed: int,
     seconds: float,
 ) -> CrossEncoder:
-    """`model`, trained, with averaged weights.
+    """Train `model` and return it with averaged weights.
 
-    Where `seconds` are not enough for all steps, fewer are taken: the pace of the first ones decides, so that the
-    learning rate still falls to zero. Weights are calculated with as int8 has them, and those of the encoder in
-    `fast`; what the steps change is kept aside in float32.
+    If `seconds` are too few for all steps, the pace of the first 10 decides how many are made, so that the learning
+    rate still falls to zero. Forward passes use weights rounded as for int8, and run the encoder in `fast`. The
+    optimizer updates copies in float32.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -125,7 +127,7 @@ def train(
 
 
 def _groups(model: CrossEncoder, recipe: Recipe) -> list[dict[str, object]]:
-    """What starts untrained moves faster than the rest; the head's two weights fastest."""
+    """Return parameter groups: untrained parts learn faster than the rest, and the head's two weights fastest."""
     parts = [
         (list(model.encoder.parameters()), 1, recipe.decay),
         ([*model.comparison.parameters(), *model.head.importance.parameters()], 5, recipe.decay),
@@ -139,7 +141,7 @@ def _groups(model: CrossEncoder, recipe: Recipe) -> list[dict[str, object]]:
 
 
 def _batches(tasks: Sequence[Task], size: int, rng: np.random.Generator) -> Iterator[list[Task]]:
-    """Tasks of one source at a time, again and again: all sources, as often as they have tasks."""
+    """Yield batches without end. Each has tasks of one source; sources come in proportion to their tasks."""
     of: dict[str, list[Task]] = {}
     for task in tasks:
         of.setdefault(task.source, []).append(task)
@@ -167,7 +169,7 @@ def _losses(
     recipe: Recipe,
     rng: np.random.Generator,
 ) -> tuple[list[Tensor], float]:
-    """The three losses of a step, and how often the gold is first among the passages of its own group."""
+    """Return the three losses of a step, and how often the gold is first among the passages of its own group."""
     asked = np.array([task.query for task in batch])
     groups = np.stack([_group(task, len(passages.ids), recipe, rng) for task in batch])
     shown, own = np.unique(groups, return_inverse=True)
@@ -206,7 +208,7 @@ def _group(task: Task, passages: int, recipe: Recipe, rng: np.random.Generator) 
 
 
 def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64], *, documents: bool) -> tuple[States, Tensor]:
-    """States of some texts, and how far they are from those of the base: the mean share of a token's square."""
+    """Return states of some texts, and their mean squared distance from the base's, relative to the base's square."""
     base = texts.base.batch(which)
     lengths = base.mask.sum(1).long().tolist()
     order = sorted(range(len(which)), key=lambda place: lengths[place])
@@ -239,5 +241,5 @@ def _encode(model: CrossEncoder, texts: Texts, which: NDArray[np.int64], *, docu
 
 
 def _joined(parts: Sequence[Tensor], width: int) -> Tensor:
-    """Parts (some, tokens, ...) of a batch as one, padded with zeros to `width` tokens."""
+    """Join parts (some, tokens, ...) of a batch, padded with zeros to `width` tokens."""
     return torch.cat([nn.functional.pad(part, (0, 0) * (part.ndim - 2) + (0, width - part.shape[1])) for part in parts])

@@ -1,8 +1,8 @@
-"""From a packed model back to the network, so that training goes on from what was shipped.
+"""Turns a packed model back into the network, so that training can continue from what was shipped.
 
-A graph knows none of the network's names, has some weights the other way round, and constants folded. But the same
-network with other numbers becomes the same graph: one with random numbers is packed as well, and where they are found
-is where those of the network went.
+A graph has none of the network's names, stores some weights transposed, and has constants folded. But the same network
+with other numbers becomes the same graph. So a network with random numbers is packed, too: the places where these
+numbers turn up are where the shipped weights went.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ Constants = dict[str, NDArray[Any]]
 
 
 def unpack(folder: Path, model: CrossEncoder, tokenizer: Tokenizer, pair: Pair) -> dict[str, Tensor]:
-    """The state of the network that was packed into `folder`; `model` is one of its shape, and stays as it is.
+    """Return the state of the network that was packed into `folder`.
+
+    `model` has the same shape and is not changed. `pair` is any example for packing.
 
     Raises:
         ValueError: the graph in `folder` is not that of such a network.
@@ -41,7 +43,7 @@ def unpack(folder: Path, model: CrossEncoder, tokenizer: Tokenizer, pair: Pair) 
             if tensor.is_floating_point():
                 tensor.uniform_(0.5, 1.5)
             else:
-                tensor.random_(0, min(256, len(random.splade.bias)))  # some are ids of words
+                tensor.random_(0, min(256, len(random.splade.bias)))  # some are word ids
     round_matrices(random)
     with TemporaryDirectory() as temporary:
         pack(random, tokenizer, [pair], Path(temporary))
@@ -53,7 +55,7 @@ def unpack(folder: Path, model: CrossEncoder, tokenizer: Tokenizer, pair: Pair) 
 
 
 def _read(folder: Path) -> tuple[list[tuple[str, ...]], Constants]:
-    """Nodes of the float graph, and its constants as floats."""
+    """Return the nodes of the float graph, and its constants as floats."""
     graph = onnx.load(folder / "onnx/model.onnx").graph
     constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:
@@ -64,7 +66,7 @@ def _read(folder: Path) -> tuple[list[tuple[str, ...]], Constants]:
 
 
 def _find(name: str, random: Tensor, theirs: Constants, ours: Constants) -> Tensor:
-    """What `ours` has where `theirs` has `random`, as a whole or number by number."""
+    """Return what `ours` has in the place where `theirs` has `random`: as a whole, or else row by row."""
     for place, value in theirs.items():
         for turn in (np.asarray, np.transpose):
             if turn(value).shape == random.shape and np.allclose(turn(value), random.numpy(), rtol=1e-4):

@@ -1,4 +1,4 @@
-"""How well held-out queries of the training sources are ranked; and from logits to probabilities."""
+"""Measures the ranking of held-out queries, and calibrates logits to probabilities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PER_SOURCE = 80
 
 
 class Judged:
-    """Held-out queries with their candidates: the gold first, then BM25's."""
+    """Held-out queries with their candidates: the gold first, then the best of BM25."""
 
     def __init__(self, tasks: Sequence[Task], seed: int, per_source: int = PER_SOURCE) -> None:
         rng = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ class Judged:
         self.candidates = [np.concatenate([[task.gold], task.top[: CANDIDATES - 1]]) for task in self.tasks]
 
     def base(self, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-        """Logits of all-MiniLM-L6-v2 as it is: of its cosine and late interaction."""
+        """Return the logits of the untrained all-MiniLM-L6-v2, from its cosine and late interaction."""
         head = Head().to(device)
         with torch.inference_mode():
             return [
@@ -44,7 +44,7 @@ class Judged:
             ]
 
     def teacher(self, splade: Splade, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-        """Logits of the teacher."""
+        """Return the logits of the teacher."""
         return [
             teach(splade, queries, [task.query], passages, shown)[0][0].cpu().numpy()
             for task, shown in zip(self.tasks, self.candidates, strict=True)
@@ -52,19 +52,19 @@ class Judged:
 
 
 def judge(judged: Judged, model: CrossEncoder, queries: Texts, passages: Texts) -> list[NDArray[np.float32]]:
-    """The logits of each query's candidates, before calibration, from pairs as the exported graph gets them."""
+    """Return the logits of each query's candidates, before calibration, from pairs as the exported graph gets them."""
     sizes = [len(shown) for shown in judged.candidates]
     asked = [queries.ids[task.query] for task, size in zip(judged.tasks, sizes, strict=True) for _ in range(size)]
     shown = [passages.ids[place] for candidates in judged.candidates for place in candidates]
     model = copy.deepcopy(model).to(device).eval()
-    model.calibration.copy_(torch.tensor([1.0, 0.0]))  # training may have started from a model that has one
+    model.calibration.copy_(torch.tensor([1.0, 0.0]))  # training may have started from a calibrated model
     with torch.inference_mode(), torch.autocast(device.type, fast, enabled=fast is not torch.float32):
         found = _scores(model, asked, shown).float().cpu().numpy()
     return np.split(found, np.cumsum(sizes)[:-1])
 
 
 def _scores(model: CrossEncoder, queries: Sequence[Sequence[int]], passages: Sequence[Sequence[int]]) -> Tensor:
-    """Logits (n) of pairs, given as ids of texts that were tokenised apart; in order of length."""
+    """Return the logits (n) of pairs, given as ids of texts tokenised separately; batches are sorted by length."""
     pairs = [[*query, *passage[1:]] for query, passage in zip(queries, passages, strict=True)]
     order = np.argsort([len(pair) for pair in pairs], kind="stable")
     found, at = [], 0
@@ -86,7 +86,7 @@ def _scores(model: CrossEncoder, queries: Sequence[Sequence[int]], passages: Seq
 
 
 def reciprocal_ranks(judged: Judged, found: Sequence[NDArray[np.float32]]) -> dict[str, float]:
-    """The mean reciprocal rank of the gold, by source; ties count against it."""
+    """Return the mean reciprocal rank of the gold by source; ties count against it."""
     ranks: dict[str, list[float]] = {}
     for task, logits in zip(judged.tasks, found, strict=True):
         ranks.setdefault(task.source, []).append(1 / (1 + int((logits[1:] >= logits[0]).sum())))
@@ -94,9 +94,9 @@ def reciprocal_ranks(judged: Judged, found: Sequence[NDArray[np.float32]]) -> di
 
 
 def calibration(judged: Judged, found: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
-    """Scale and offset that make the sigmoid of a logit the share of golds, each source weighing the same.
+    """Return the scale and offset with which the sigmoid of a logit matches the share of golds.
 
-    Platt's, by Newton's method on the log loss.
+    Follows Platt scaling, by Newton's method on the log loss. Each source has the same weight.
     """
     logits, golds, weights = _flat(judged, found)
     centre, spread = float(logits.mean()), float(logits.std())
@@ -114,7 +114,7 @@ def calibration(judged: Judged, found: Sequence[NDArray[np.float32]]) -> tuple[f
 def reliability(
     judged: Judged, found: Sequence[NDArray[np.float32]], to_logit: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> list[tuple[float, float, int]]:
-    """For each tenth of the scale: the mean probability, the share of golds, and how many pairs."""
+    """Return mean probability, share of golds and number of pairs for each tenth of the scale that has any."""
     logits, golds, weights = _flat(judged, found)
     probabilities = 1 / (1 + np.exp(-to_logit(logits)))
     rows = []

@@ -1,6 +1,6 @@
-"""A smaller vocabulary: without the tokens that no English text uses, which saves 1,500 rows of embeddings.
+"""Removes the tokens that no English text uses from the vocabulary, which saves 1,500 rows of embeddings.
 
-And which of the rest are function words and punctuation: a third of English text.
+Also lists function words and punctuation, which make up a third of English text.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FUNCTION = frozenset(
     , . ; : ( ) [ ] " ' ` / - ! ? * _ | = < >
     """.split()  # noqa: SIM905 - words are easier to read like this
 )
-"""What documents are full of and no query is about. Not in it: negations, and what may be a name (a, it, us, will)."""
+"""Tokens that fill documents and that no query is about; not negations, nor possible names (a, it, us, will)."""
 
 
 def prune(file: Path) -> tuple[Tokenizer, Tensor]:
-    """The tokenizer without placeholders and letters of those scripts, and which rows of the embeddings are left.
+    """Return the tokenizer without placeholder tokens and `_SCRIPTS`, and the embedding rows that remain.
 
-    It neither truncates nor pads.
+    The tokenizer neither truncates nor pads.
     """
     content = json.loads(file.read_text(encoding="utf-8"))
     vocabulary: dict[str, int] = content["model"]["vocab"]
