@@ -6,7 +6,7 @@
     for hit in reranker.rank("How do I rotate a key?", ["Keys rotate daily.", "Colour keys."], top_n=1):
         print(hit.score, hit.document)
 
-The names below load on first use, so that importing this package costs next to nothing.
+The names below are imported on first use, so importing this package costs next to nothing.
 """
 
 from __future__ import annotations

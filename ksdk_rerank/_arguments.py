@@ -1,4 +1,7 @@
-"""Checks of numeric arguments. Numbers of numpy and the like become Python's own; strings and booleans are refused."""
+"""Checks numeric arguments.
+
+Numbers from numpy and similar libraries become Python's own; strings and booleans are rejected.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,25 @@ __all__ = ["WrongType", "integer", "number", "plain"]
 
 
 class WrongType(TypeError, ValueError):
-    """An argument of the wrong type. Also a `ValueError`, the only error that pydantic and command lines report."""
+    """An argument has the wrong type. Also a `ValueError`, the only error that pydantic and command lines report."""
 
 
 def integer(
     name: str, value: object, *, at_least: int = 1, unit: str = "", or_none: bool = False, advice: str = ""
 ) -> int:
-    """`value` as an `int`: anything with `__index__`, such as numpy's integers.
+    """Check `value` and return it as an `int`. Accepts anything with `__index__`, such as numpy's integers.
 
     Args:
-        name: what the caller calls the argument.
-        value: what was passed.
+        name: the argument's name in the message.
+        value: the value that was passed.
         at_least: the smallest number allowed.
         unit: what is counted, such as `"token"`.
-        or_none: whether the message offers None. The caller handles None; it is refused here.
+        or_none: whether the message offers None. The caller handles None itself; it is rejected here.
         advice: ends the message.
 
     Raises:
-        WrongType: `value` is no integer; floats, booleans and strings are not converted.
-        ValueError: it is less than `at_least`.
+        WrongType: `value` is not an integer; floats, booleans and strings are not converted.
+        ValueError: `value` is less than `at_least`.
     """
     smallest, end = f"{at_least} {unit}".rstrip(), f"; {advice}" if advice else ""
     try:
@@ -45,10 +48,12 @@ def integer(
 
 
 def number(name: str, value: object) -> float:
-    """`value` as a `float`, or the `int` that it is. NaN and the infinities pass: ranges are the caller's.
+    """Check `value` and return it as a `float`, or as an `int` if it is one.
+
+    NaN and the infinities pass: callers check the range.
 
     Raises:
-        WrongType: it is no number; booleans and strings are not converted.
+        WrongType: `value` is not a number; booleans and strings are not converted.
     """
     real = plain(value)
     if isinstance(real, bool) or not isinstance(real, (Real, Decimal)):
@@ -57,13 +62,13 @@ def number(name: str, value: object) -> float:
         converted = float(real)
     except OverflowError:  # an integer beyond the range of floats
         return math.inf if real > 0 else -math.inf  # type: ignore[operator]
-    except ValueError:  # a signalling NaN of `decimal`
+    except ValueError:  # a signalling NaN from `decimal`
         return math.nan
     return int(real) if isinstance(real, int) else converted
 
 
 def plain(value: object) -> object:
-    """`value`, or what is in it if it is a scalar of numpy, torch or another array library."""
+    """`value`, unwrapped if it is a scalar of numpy, torch or another array library."""
     item = getattr(value, "item", None)
     return item() if callable(item) and getattr(value, "shape", None) == () else value
 

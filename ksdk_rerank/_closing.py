@@ -1,4 +1,4 @@
-"""`with` and `async with`, for all that is to be closed."""
+"""`with` and `async with` for everything that can be closed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["Closing"]
 
 
 class Closing(ABC):
-    """What `with` closes by `close`, and `async with` by `aclose`."""
+    """Closes itself at the end of a `with` block (by `close`) or `async with` block (by `aclose`)."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held."""
+        """Release what is held."""
 
     async def aclose(self) -> None:
         """Like `close`, and also closes what belongs to the running event loop."""

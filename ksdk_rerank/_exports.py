@@ -1,4 +1,4 @@
-"""The public classes and functions by name, and the module of each: they load on first use."""
+"""The public classes and functions and the module of each. They are imported on first use."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ HOMES: Mapping[str, str] = {
 
 
 def exported(name: str) -> object:
-    """The public class or function called `name`, one of `HOMES`."""
+    """The public class or function called `name`, which must be in `HOMES`."""
     return getattr(importlib.import_module(f"ksdk_rerank.{HOMES[name]}"), name)

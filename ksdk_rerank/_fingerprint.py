@@ -1,4 +1,4 @@
-"""What tells one reranker from another, and one question from another, without a text in clear."""
+"""Fingerprints: what identifies a reranker, and hashes of requests that reveal no text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ksdk_rerank.base import Reranker
 __all__ = ["digest", "digest_after", "identity"]
 
 _KEYS = {"api_key", "token"}
-"""Arguments that a reranker does not tell, and that change no ranking."""
+"""Constructor arguments that a reranker keeps secret, and that change no ranking."""
 
 
 def digest(*parts: str) -> str:
-    """A BLAKE2 hash of `parts`; where one ends and the next begins makes a difference."""
+    """A BLAKE2 hash of `parts`. The boundaries between the parts count."""
     return digest_after()(*parts)
 
 
 def digest_after(*first: str) -> Callable[..., str]:
-    """`digest` of `first` and what it is given; `first` is hashed once, however many keys begin with it."""
+    """A `digest` with a fixed beginning: `first` is hashed once, however many keys begin with it."""
     begun = hashlib.blake2b(digest_size=20)
     _update(begun, first)
 
@@ -43,7 +43,7 @@ def _update(state: hashlib.blake2b, parts: Sequence[str]) -> None:
 
 
 def identity(reranker: Reranker, unknown: str) -> str:
-    """What tells `reranker` from others: its class, name and parameters; `unknown` for what has no written form."""
+    """Identifies `reranker` by its class, name and parameters. `unknown` stands for values that cannot be written."""
     return json.dumps(_written(reranker, unknown))
 
 

@@ -1,11 +1,11 @@
-"""Locks that a forked child finds free, with what they guard in order.
+"""Locks that are free in a forked child, with the data they guard intact.
 
-A child has only the thread that forked. A lock that another thread held at that moment would stay locked in the child
-forever, and what it guards could be half changed. So a fork waits until no other thread holds one of these locks, and
-the child gets new ones.
+A child has only the thread that forked. A lock held by another thread at that moment would stay locked in the child
+forever, and the data it guards could be half changed. So a fork waits until no other thread holds one of these locks,
+and the child gets new ones.
 
-Python's own import locks are the same: a child that imports what another thread was importing would wait forever.
-Much here is imported on first use, so a fork also waits for other threads' imports to end.
+Python's own import locks have the same problem: a child that imports what another thread was importing would wait
+forever. Much of this library is imported on first use, so a fork also waits for other threads' imports to end.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from importlib import _bootstrap
 __all__ = ["Lock"]
 
 _PATIENCE = 0.25
-"""Seconds that a fork waits for one lock at most. They are held for microseconds, except one while a model is loaded,
-and a child loads its own."""
+"""Maximum seconds that a fork waits for one lock. Locks are held for microseconds, except one while a model loads, and
+a child loads its own."""
 
 _IMPORT_PATIENCE = 10.0
-"""Seconds that a fork waits for imports at most: torch takes several."""
+"""Maximum seconds that a fork waits for imports: torch takes several."""
 
 
 class Lock:
-    """A lock for a `with` block. Hold it briefly, and no other one meanwhile."""
+    """A lock for a `with` block. Hold it briefly, and never two at a time."""
 
     def __init__(self) -> None:
         self.inner = threading.Lock()
@@ -41,16 +41,16 @@ class Lock:
 
 
 _locks: set[weakref.ref[Lock]] = set()
-_held: dict[int, list[threading.Lock]] = {}  # by threads that are forking, under their ids
+_held: dict[int, list[threading.Lock]] = {}  # locks acquired by forking threads, by thread id
 
 
 def _all() -> list[Lock]:
-    """All locks there are, in one order, so that two threads that fork do not wait for each other."""
+    """All existing locks in one fixed order, so that two threads that fork do not wait for each other."""
     return sorted((lock for reference in list(_locks) if (lock := reference()) is not None), key=id)
 
 
 def _others_import() -> bool:
-    """Whether another thread is importing a module, by the locks that CPython 3.11 to 3.14 has for each."""
+    """Whether another thread is importing a module, judging by CPython's per-module locks (3.11 to 3.14)."""
     locks = [reference() for reference in list(getattr(_bootstrap, "_module_locks", {}).values())]
     return any(getattr(lock, "owner", None) not in (None, threading.get_ident()) for lock in locks)
 

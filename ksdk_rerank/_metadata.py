@@ -1,7 +1,7 @@
-"""The three metadata keys that both adapters write, and what they believe of what stands there already.
+"""The three metadata keys that both adapters write, and when they trust values already there.
 
-Metadata travels: documents are stored with the scores of one query and found by another. So a score in metadata counts
-only if the very object that holds it was handed on by a reranker for the same query, in this process.
+Metadata travels: a document stored with the scores of one query is found by another. So a score in metadata counts only
+if a reranker in this process returned that very object for the same query.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _handed_on: WeakValueDictionary[tuple[Hashable, ...], Any] = WeakValueDictionary
 
 
 def as_score(value: object) -> float | None:
-    """`value` as a finite float; None for what is no number. Some stores return numbers as strings."""
+    """`value` as a finite float, or None if it is not a number. Some stores return numbers as strings."""
     value = plain(value)
     try:
         score = float(value) if isinstance(value, str) else float(number("score", value))
@@ -31,21 +31,21 @@ def as_score(value: object) -> float | None:
 
 
 def without_scores(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `metadata` without what stands under our keys."""
+    """A copy of `metadata` without our keys."""
     return {key: value for key, value in metadata.items() if key not in SCORE_KEYS}
 
 
 def rescored(metadata: Mapping[str, Any], *, relevance: object, retrieval: object, reranked_by: str) -> dict[str, Any]:
-    """A copy of `metadata` with the scores of this call, in types that JSON can hold."""
+    """A copy of `metadata` with the scores of this call, in types that JSON supports."""
     known = {} if (score := as_score(retrieval)) is None else {"retrieval_score": score}
     return {**without_scores(metadata), **known, "relevance_score": as_score(relevance), "reranked_by": reranked_by}
 
 
 def hand_on(result: object, *call: Hashable) -> None:
-    """Remember, while `result` lives, that it came out of `call`."""
+    """Record that `call` returned `result`, for as long as `result` lives."""
     _handed_on[(id(result), *call)] = result
 
 
 def was_handed_on(candidate: object, *call: Hashable) -> bool:
-    """Whether `candidate` is the very object that came out of `call`."""
+    """Whether `candidate` is the very object that `call` returned."""
     return _handed_on.get((id(candidate), *call)) is candidate

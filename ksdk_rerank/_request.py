@@ -1,4 +1,4 @@
-"""One call of `Reranker.rank`: its arguments checked, and its ranking brought back to what the caller passed."""
+"""One call of `Reranker.rank`: checks its arguments, and maps the ranking back to the caller's documents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Call:
 
     query: str
     documents: Sequence[str]
-    positions: Sequence[int]  # of the documents that are not blank
+    positions: Sequence[int]  # indices of the documents that are not blank
     top_n: int | None
     min_score: float | None
 
@@ -45,11 +45,11 @@ class Call:
 
     @property
     def texts(self) -> list[str]:
-        """What the model reads: the documents that are not blank, in characters that can be encoded."""
+        """What the model reads: the documents that are not blank, made encodable."""
         return [encodable(self.documents[position]) for position in self.positions]
 
     def finish(self, ranking: Ranking) -> Ranking:
-        """`ranking` over `texts` becomes one over `documents`, cut to what the caller asked for."""
+        """Map a `ranking` of `texts` to the caller's `documents`, then apply `min_score` and `top_n`."""
         if sorted([*ranking.indices, *ranking.duplicates]) != list(range(len(self.positions))):
             raise BadReply(
                 f"{ranking.reranked_by} ranked {len(ranking)} of {len(self.positions)} documents, or some twice",
@@ -75,7 +75,7 @@ class Call:
 
 
 def _in_original(span: tuple[int, int] | None, document: str) -> tuple[int, int] | None:
-    """A span of the encodable text as one of `document`, where a character may be a pair of surrogates."""
+    """Convert a span of the encodable text to `document`, in which a character may be a pair of surrogates."""
     if span is None:
         return None
     pairs = [pair.start() - earlier for earlier, pair in enumerate(_SURROGATES.finditer(document))]
@@ -84,14 +84,14 @@ def _in_original(span: tuple[int, int] | None, document: str) -> tuple[int, int]
 
 
 def checked_top_n(top_n: object) -> int | None:
-    """`top_n` as `Reranker.rank` takes it. Raises `ValueError` unless it is None or an integer of at least 1."""
+    """Check `top_n` of `Reranker.rank`. Raises `ValueError` unless it is None or an integer of at least 1."""
     if top_n is None:
         return None
     return integer("top_n", top_n, or_none=True, advice="use None to get every document back")
 
 
 def checked_min_score(min_score: object) -> float | None:
-    """`min_score` as `Reranker.rank` takes it. Raises `ValueError` unless it is None or a number in [0, 1]."""
+    """Check `min_score` of `Reranker.rank`. Raises `ValueError` unless it is None or a number in [0, 1]."""
     if min_score is None:
         return None
     value = number("min_score", min_score)

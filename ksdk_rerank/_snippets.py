@@ -1,4 +1,4 @@
-"""Text shortened to one line."""
+"""Shortens text to one line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _JOINER = "\u200d"
 
 
 def shortened(text: str, width: int) -> str:
-    """`text` on one line of at most `width` characters, with `...` if it was cut.
+    """`text` on one line of at most `width` characters, ending in `...` if it was cut.
 
-    It is cut after a word or, if the second half of the line has no space, between characters as readers see them.
+    The cut comes after a word. If the second half of the line has no space, it comes between two characters as readers
+    see them.
     """
     line = " ".join(text.split())
     if len(line) <= width:
@@ -27,7 +28,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def _is_inside_a_character(line: str, at: int) -> bool:
-    """Whether a cut there parts a letter from its marks, or an emoji; a part of UAX #29's rules."""
+    """Whether a cut at `at` would split a letter from its marks, or an emoji. Covers part of UAX #29's rules."""
     before, after = line[at - 1], line[at]
     if before == _JOINER or after == _JOINER or unicodedata.category(after).startswith("M"):
         return True

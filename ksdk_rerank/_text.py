@@ -1,13 +1,14 @@
-"""Text as everything here reads it: made encodable and cut into words.
+"""How this library reads text: made encodable, and split into words.
 
 Words follow Unicode Standard Annex #29 (https://www.unicode.org/reports/tr29/, read 2026-11-26): a combining mark
 belongs to the letter before it. But: apostrophes, full stops, hyphens and underscores always end a word.
 
-Scripts without spaces between words are cut into characters and pairs of neighbours, as Lucene's CJKBigramFilter does.
-UAX #29 leaves these scripts to dictionaries, which uniseg does not have. ICU has them, but it is a compiled dependency,
-and it may cut a word in a query otherwise than the same word in a document. Pairs are always cut alike. Over the
-passages of XQuAD-zh, BM25 on characters and pairs had an nDCG@10 of .968, on pairs .964, on characters .955 (1,190
-questions, 2026-11-26). Hangul has spaces, but its particles are written onto the word: pairs find the bare noun.
+Scripts without spaces between words are split into characters and pairs of neighbours, as Lucene's CJKBigramFilter
+does. UAX #29 leaves these scripts to dictionaries, which uniseg does not have. ICU has them, but it is a compiled
+dependency, and it may split a word in a query differently from the same word in a document. Pairs are always split
+alike. On the passages of XQuAD-zh, BM25 had an nDCG@10 of .968 with characters and pairs, .964 with pairs, and .955
+with characters (1,190 questions, 2026-11-26). Hangul has spaces, but attaches particles to the word: pairs find the
+bare noun.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from operator import add
 
 __all__ = ["Patterns", "Spelling", "encodable", "normalised", "patterns_for", "terms_of", "words_of"]
 
-_APOSTROPHES = re.compile("[\u00b4\u02bc]")  # NFKC makes a space and an accent of the first, the second is a letter
+_APOSTROPHES = re.compile("[\u00b4\u02bc]")  # NFKC turns the first into a space and an accent; the second is a letter
 # Soft hyphens, joiners, direction marks, variation selectors: they change how a word looks, not which word it is.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
@@ -41,7 +42,8 @@ _UNSPACED = (  # UAX #14's class SA, and scripts like it: https://www.unicode.or
 _IDEOGRAPHS = range(0x3400, 0xA000)
 _HANGUL = range(0xAC00, 0xD7A4)
 _FURTHER_IDEOGRAPHS = "\U00020000-\U0003ffff"
-# Where marks and letters without spaces are. Text that has none of these, such as English, needs no large classes.
+# Ranges that hold marks and letters of scripts without spaces. Text outside them, such as English, needs no large
+# character classes.
 _MARKED = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u0591-\u1cff\u1dc0-\u1dff\u20d0-\u20ff\u2cef-\ud7ff\uf900-\uffff"
     "\U00010000-\U0001efff\U00020000-\U0003ffff]"
@@ -50,21 +52,21 @@ _ASTRAL = re.compile("[\U00010000-\U0001efff\U00020000-\U0003ffff]")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of `text` in order, without case; in scripts without spaces each character is one.
+    """The words of `text` in order, case-folded. In scripts without spaces, each character is a word.
 
-    Spellings that Unicode holds to be compatible give the same words: composed and decomposed accents, full and half
-    width, with and without soft hyphens or joiners. Accents and vowel signs stay in their word. Superscripts and
-    fractions are words of their own, so `10²` is not `102`.
+    Compatible Unicode spellings give the same words: composed and decomposed accents, full and half width, with and
+    without soft hyphens or joiners. Accents and vowel signs stay in their word. Superscripts and fractions are separate
+    words, so `10²` is not `102`.
     """
     normal = normalised(text)
     return patterns_for(normal).word.findall(normal)
 
 
 def terms_of(text: str, *, inner: bool = True) -> list[str]:
-    """What a search compares: words; in scripts without spaces characters and pairs of neighbours.
+    """The search terms of `text`: words or, in scripts without spaces, characters and pairs of neighbours.
 
-    The terms of `退款` are `退`, `款` and `退款`. Without `inner` a character is a term only if it has no neighbour:
-    for a query that should not find every text that shares a character with it.
+    The terms of `退款` are `退`, `款` and `退款`. With `inner=False`, a character is a term only if it has no
+    neighbour: for a query that should not find every text that shares a character with it.
     """
     normal = normalised(text)
     cut = patterns_for(normal)
@@ -81,7 +83,7 @@ def terms_of(text: str, *, inner: bool = True) -> list[str]:
 
 
 def normalised(text: str, spelling: Spelling | None = None) -> str:
-    """`text` in Unicode's normal form NFKC, without case and invisible characters, and superscripts set apart."""
+    """`text` in Unicode's form NFKC, case-folded, without invisible characters, and with superscripts set apart."""
     if text.isascii():
         return text.lower()
     text = _INVISIBLE.sub("", _APOSTROPHES.sub("'", text))
@@ -93,9 +95,9 @@ def normalised(text: str, spelling: Spelling | None = None) -> str:
 
 
 class Spelling(dict[int, str]):
-    """A table for `str.translate` that puts text before characters which NFKC would merge with their neighbours.
+    """A `str.translate` table that inserts text before characters that NFKC would merge with their neighbours.
 
-    `before` has that text by the tag of their decompositions, such as `"<super>"`.
+    `before` maps the tag of a character's decomposition, such as `"<super>"`, to that text.
     """
 
     def __init__(self, before: Mapping[str, str]) -> None:
@@ -114,14 +116,14 @@ _SET_APART = Spelling({"<super>": " ", "<fraction>": " ", "<circle>": " "})
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Regular expressions over normalised text.
+    """Regular expressions for normalised text.
 
     Attributes:
-        word: a word, or a character of a script without spaces, with the marks on it.
+        word: a word, or a character of a script without spaces, with its marks.
         run: a word, or neighbouring characters of scripts without spaces.
         character: one of those characters.
-        stacked: more marks than any language puts on a letter, the first 30 in group 1. Only those are kept, because
-            normalising sorts them in quadratic time. 30 is the limit of Unicode's stream-safe text format
+        stacked: more marks than any language puts on one letter; group 1 holds the first 30. Only those are kept,
+            because normalising sorts marks in quadratic time. 30 is the limit of Unicode's stream-safe text format
             (https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format, read 2026-11-26).
     """
 
@@ -132,7 +134,7 @@ class Patterns:
 
 
 def patterns_for(normal: str) -> Patterns:
-    """The patterns that cut `normal`, which is normalised."""
+    """The patterns for splitting `normal`, which must be normalised."""
     if normal.isascii():
         return _ASCII
     if not _MARKED.search(normal):
@@ -147,7 +149,7 @@ _PLAIN = Patterns(re.compile(r"[^\W_]+"), re.compile(r"[^\W_]+"), _NEVER, _NEVER
 
 @cache
 def _patterns(*, astral: bool) -> Patterns:
-    """Made of Python's Unicode data at first use, which takes 50 ms, or 200 ms for the rare letters beyond U+FFFF."""
+    """Patterns built from Python's Unicode data. First use takes 50 ms, or 200 ms for rare letters beyond U+FFFF."""
     marks, unspaced = [], [*_IDEOGRAPHS, *_HANGUL]
     for code in chain(range(0x300, 0x3400), range(0xA000, 0xAC00), range(0xF900, 0x1F000 if astral else 0x10000)):
         character = chr(code)
@@ -159,21 +161,21 @@ def _patterns(*, astral: bool) -> Patterns:
     mark, bare = _class_of(marks), _class_of(unspaced)
     if astral:
         bare = _FURTHER_IDEOGRAPHS + bare
-    # Each class excludes the next one, and the quantifiers are possessive: no text makes these go back.
+    # Each class excludes the next one, and the quantifiers are possessive: no text makes these backtrack.
     one = f"[{bare}][{mark}]*+"
     spaced = f"[^\\W_{bare}]++(?:[{mark}]++[^\\W_{bare}]*+)*+"
-    sound_marks = "\uff9e\uff9f"  # letters that NFKC makes marks of
+    sound_marks = "\uff9e\uff9f"  # letters that NFKC turns into marks
     stacked = f"([{mark}{sound_marks}]{{30}})[{mark}{sound_marks}]++"
     return Patterns(*map(re.compile, (f"{one}|{spaced}", f"(?:{one})++|{spaced}", one, stacked)))
 
 
 def _is_unspaced(letter: str) -> bool:
-    # After NFKC the wide letters are the East Asian ones: https://www.unicode.org/reports/tr11/, read 2026-11-26
+    # After NFKC, the wide letters are the East Asian ones: https://www.unicode.org/reports/tr11/, read 2026-11-26
     return unicodedata.east_asian_width(letter) == "W" or any(ord(letter) in block for block in _UNSPACED)
 
 
 def _class_of(codes: Iterable[int]) -> str:
-    """The inside of a character class, with neighbours in ranges: each range beyond U+FFFF is compared in turn."""
+    """The inside of a character class. Neighbours form ranges, because each range beyond U+FFFF costs a comparison."""
     starts_and_ends: list[list[int]] = []
     for code in sorted(codes):
         if starts_and_ends and starts_and_ends[-1][1] == code - 1:
@@ -184,7 +186,7 @@ def _class_of(codes: Iterable[int]) -> str:
 
 
 def encodable(text: str) -> str:
-    """`text` with halves of surrogate pairs, which no tokenizer and no JSON body can carry, joined or replaced."""
+    """`text` with halves of surrogate pairs joined or replaced: no tokenizer and no JSON body can carry them."""
     try:
         text.encode()
     except UnicodeEncodeError:

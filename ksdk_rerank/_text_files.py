@@ -1,4 +1,4 @@
-"""Reads text files from outside, whatever their encoding and name, and says what could not be read as it is."""
+"""Reads text files of any encoding and name, and reports those that are skipped or decoded by a guess."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = logging.getLogger("ksdk_rerank")
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, because its mark begins with UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks and the encodings that they announce. https://www.unicode.org/faq/utf_bom#bom4, read 2026-11-26."""
+"""Byte order marks and the encodings they announce. https://www.unicode.org/faq/utf_bom#bom4, read 2026-11-26."""
 
 _BINARY = (
     b"\x89PNG",
@@ -39,19 +39,19 @@ _BINARY = (
     b"\xd0\xcf\x11\xe0",
     b"OggS",
     b"SQLite format 3\0",
-)  # what well-known formats that are no text begin with
+)  # first bytes of well-known binary formats
 _CONTROL = [chr(code) for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\v\f\r\x1b\x85"]
-_MOST_CONTROL = 0.1  # share of control characters in a text; random bytes have about as many
+_MOST_CONTROL = 0.1  # maximum share of control characters in a text; random bytes have about as many
 _MOST_CONTROL_IN_A_GUESS = 0.01
-_LARGEST = 100_000_000  # bytes of a file; the index is in memory
-_NAMED = 5  # files of each kind that the warning names
+_LARGEST = 100_000_000  # bytes per file; the index is in memory
+_NAMED = 5  # files of each kind named in the warning
 
 
 def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PurePosixPath, str]]:
-    """The texts of the files below `folder` with one of `suffixes`, by their names relative to it, in order.
+    """Yield the relative names and texts of the files below `folder` with one of `suffixes`, in order.
 
-    Hidden files and folders are left out, and links to folders are not followed. What cannot be read as text is
-    skipped. One warning at the end names the files that were skipped, or decoded by a guess.
+    Hidden files and folders are left out, and links to folders are not followed. Files that cannot be read as text are
+    skipped. One warning at the end names the files that were skipped, and those whose encoding was guessed.
     """
     odd: dict[str, list[str]] = {}
 
@@ -79,7 +79,7 @@ def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PureP
 def read_text(path: Path) -> tuple[str, str]:
     """The text of a file, and how it was decoded if that is a guess, else "".
 
-    Raises `OSError`, or `ValueError` with what is wrong ("binary").
+    Raises `OSError`, or `ValueError` with the reason, such as "binary".
     """
     with path.open("rb") as file:
         return decoded(_bounded(file))
@@ -88,8 +88,9 @@ def read_text(path: Path) -> tuple[str, str]:
 def decoded(data: bytes) -> tuple[str, str]:
     """`data` as text with line feeds between lines, and how it was decoded if that is a guess, else "".
 
-    A byte order mark decides. Otherwise it is UTF-8; UTF-16 if every second byte tells so; or Windows-1252, which has
-    Latin-1's letters. `ValueError` says that it is binary.
+    A byte order mark decides the encoding. Without one, null bytes mean UTF-16. Everything else is UTF-8, or
+    Windows-1252 if most characters beyond ASCII are not valid UTF-8, or Latin-1 if Windows-1252 does not define a byte.
+    Raises `ValueError` if the data is binary.
     """
     text, remark = _decoded(data)
     announced = not remark or data.startswith(tuple(mark for mark, _ in MARKS))
@@ -108,11 +109,11 @@ def _decoded(data: bytes) -> tuple[str, str]:
         return _utf_16(data)
     text, remark = _replacing(data, "utf-8")
     beyond_ascii = len(text) - len(text.encode("ascii", "ignore"))
-    if not remark or 2 * text.count("\ufffd") <= beyond_ascii:  # damaged, but more of it is right than wrong
+    if not remark or 2 * text.count("\ufffd") <= beyond_ascii:  # damaged UTF-8, but mostly valid
         return text, remark
     try:
         return data.decode("cp1252"), "as Windows-1252"
-    except UnicodeDecodeError:  # five bytes have no meaning there
+    except UnicodeDecodeError:  # five bytes are undefined there
         return data.decode("latin-1"), "as Latin-1"
 
 
@@ -124,7 +125,7 @@ def _replacing(data: bytes, encoding: str) -> tuple[str, str]:
 
 
 def _utf_16(data: bytes) -> tuple[str, str]:
-    """UTF-16 without a mark: null bytes are mostly the first of each two, or the second, and it makes sense."""
+    """Decode UTF-16 without a mark. The half of the byte pairs with more null bytes gives the byte order."""
     little = data[1::2].count(0) > data[::2].count(0)
     encoding = "utf-16-le" if little else "utf-16-be"
     try:
@@ -144,7 +145,7 @@ def _bounded(file: BinaryIO) -> bytes:
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what would block or never end: pipes, sockets, devices."""
+    """Reject files that would block or never end (pipes, sockets, devices), and files that are too large."""
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise ValueError("not a regular file")
@@ -174,9 +175,9 @@ def _some(names: list[str]) -> str:
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    r"""A file's name as text that can be written anywhere: bytes that are not UTF-8 as `\xe9`."""
+    r"""A file's name as text that can be written anywhere: bytes that are not UTF-8 become `\xe9` and the like."""
     text = os.fspath(name)
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # Windows has names with halves of characters
+    except UnicodeEncodeError:  # Windows allows names with halves of surrogate pairs
         return text.encode("utf-8", "backslashreplace").decode("utf-8")

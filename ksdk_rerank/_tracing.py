@@ -1,8 +1,8 @@
-"""One OpenTelemetry span a call where the application has OpenTelemetry, and nothing where it has not.
+"""One OpenTelemetry span per call if OpenTelemetry is installed, otherwise a no-op.
 
 Follows the proposal of a `rerank` operation for the GenAI semantic conventions
 (https://github.com/open-telemetry/semantic-conventions-genai/issues/253, read 2026-11-23). But: the highest and the
-lowest score stand for the list of scores, and what the conventions have no name for is under `ksdk_rerank.`.
+lowest score stand for the list of scores, and attributes that the conventions do not name are under `ksdk_rerank.`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["traced"]
 
-_CAPTURE_TEXT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the GenAI instrumentations' common switch
+_CAPTURE_TEXT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the switch that GenAI instrumentations share
 
 
 @contextmanager
 def traced(model: str, query: str, candidates: int, top_n: int | None) -> Iterator[Callable[[Ranking], None]]:
-    """A span around one call; what it yields takes the call's ranking. No text is recorded unless asked for."""
+    """A span around one call. Pass the call's ranking to the function it yields. Texts are recorded only on request."""
     tracer = _tracer()
     if tracer is None:
         yield _nothing
@@ -46,7 +46,7 @@ def traced(model: str, query: str, candidates: int, top_n: int | None) -> Iterat
     ) as span:
         try:
             yield lambda ranking: span.set_attributes(_outcome(ranking))
-        except BaseException as error:  # its message may quote a text, so only its class is told
+        except BaseException as error:  # its message may quote a text, so only its class is recorded
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(StatusCode.ERROR)
             raise
@@ -62,7 +62,7 @@ def _tracer() -> Tracer | None:
 
 
 def _nothing(ranking: Ranking) -> None:
-    """What is told of a ranking without OpenTelemetry."""
+    """Records nothing: OpenTelemetry is not installed."""
 
 
 def _outcome(ranking: Ranking) -> dict[str, str | int | float]:

@@ -1,9 +1,11 @@
-"""`Reranker`: candidates in, best order out. Everything in this library is one, or is made of some.
+"""`Reranker`: candidates in, best order out. Every reranker is a leaf or wraps other rerankers.
 
-What every reranker does alike is here, once: it checks the arguments, keeps blank documents away from the
-model, orders by the model's own score with ties in input order, maps scores to [0, 1], applies `min_score`
-and `top_n`. A new leaf subclasses `ScoringReranker` and says how relevant each document is; a wrapper
-subclasses `Reranker` and says how to order.
+The base class does what all rerankers share. It checks the arguments and keeps blank documents away from the model. It
+sorts by the model's own score, with ties in input order. It maps scores to [0, 1], then applies `min_score` and
+`top_n`.
+
+A new leaf subclasses `ScoringReranker` and scores each document. A new wrapper subclasses `Reranker` and returns an
+order.
 """
 
 from __future__ import annotations
@@ -23,30 +25,31 @@ from ksdk_rerank.results import Ranked, Ranking
 
 __all__ = ["Reranker", "ScoreKind", "Scores", "ScoringReranker", "outside_its_range"]
 
-_ROUNDING = 0.001  # how far a score may be outside of its range: 16-bit models round 1 to 1.0004 or so
+_ROUNDING = 0.001  # tolerance around a score's range: 16-bit models round 1 to about 1.0004
 
 
 class ScoreKind(Enum):
-    """What a raw score is, and so how it becomes a score in [0, 1]."""
+    """What a raw score means, which decides how it becomes a score in [0, 1]."""
 
     LOGIT = "logit"
-    """Any real number; the score is its sigmoid."""
+    """Any real number. The score is its sigmoid."""
     UNIT = "unit"
-    """In [0, 1] already, and the score is the same. One that is further outside than rounding explains is a `BadReply`:
-    it is likely a logit."""
+    """Already in [0, 1]: the score is the raw score. A value outside the range by more than rounding raises `BadReply`,
+    because it is probably a logit."""
     COSINE = "cosine"
-    """In [-1, 1]; the score is the same, and 0 if it is negative. One that is further outside is a `BadReply`."""
+    """In [-1, 1]: the score is the raw score, or 0 if that is negative. A value outside the range by more than rounding
+    raises `BadReply`."""
     BOUNDED = "bounded"
-    """From 0 to a bound that the query fixes (`Scores.upper_bound`); the score is the quotient."""
+    """From 0 to an upper bound that the query determines (`Scores.upper_bound`). The score is raw score / bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a leaf found out: one raw score a document, in input order.
+    """A leaf's raw scores: one per document, in input order.
 
     Attributes:
-        raw: as many finite numbers as documents; higher is better.
-        upper_bound: the highest raw score that this query allows (`ScoreKind.BOUNDED` only).
+        raw: one finite number per document; higher is better.
+        upper_bound: the highest raw score possible for this query (`ScoreKind.BOUNDED` only).
         usage: see `Ranking.usage`.
         truncated: see `Ranking.truncated`.
         query_truncated: see `Ranking.query_truncated`.
@@ -62,8 +65,8 @@ class Scores:
 class Reranker(Closing):
     """Orders documents by their relevance to a query, best first.
 
-    Any reranker may be shared between threads and between event loops. `close` gives back what it holds
-    (weights, connections); using it again takes them again.
+    Any reranker may be shared between threads and between event loops. `close` releases what it holds (weights,
+    connections); the next call acquires it again.
 
     Subclasses implement `name`, `_rank` and `_arank`; see `ScoringReranker` for the usual way.
     """
@@ -84,18 +87,18 @@ class Reranker(Closing):
         """Order `documents` by their relevance to `query`.
 
         Args:
-            query: what is looked for; not blank.
-            documents: the candidates' texts. They are not changed, and blank ones are not sent to the model: they
-                come last, without a score.
-            top_n: how many to return at most; None returns all.
-            min_score: return only documents whose `score`, in [0, 1], is at least this. It is applied before
-                `top_n`, and not at all where the whole ranking has no scores.
+            query: the search text; must not be blank.
+            documents: the candidates' texts, which are never modified. Blank ones are not sent to the model: they come
+                last, without a score.
+            top_n: maximum number of documents to return; None returns all.
+            min_score: return only documents whose `score`, in [0, 1], is at least this. Applied before `top_n`; ignored
+                if no document in the ranking has a score.
 
         Returns:
             The ranking, best first; equal scores keep the order of `documents`.
 
         Raises:
-            TypeError: `documents` is one string, or the query or a document is not a string.
+            TypeError: `documents` is a single string, or the query or a document is not a string.
             ValueError: the query is blank, `top_n` is less than 1, or `min_score` is outside [0, 1].
             RerankError: the model or service failed; see `ksdk_rerank.errors`.
         """
@@ -113,7 +116,7 @@ class Reranker(Closing):
         top_n: int | None = None,
         min_score: float | None = None,
     ) -> Ranking:
-        """Like `rank`, without blocking the event loop; a cancelled call leaves the model's queue."""
+        """Like `rank`, without blocking the event loop. Cancelling it removes the call from the model's queue."""
         call = Call.checked(query, documents, top_n, min_score)
         with traced(self.name, call.query, len(call.documents), call.top_n) as tell:
             ranking = call.finish(
@@ -124,26 +127,26 @@ class Reranker(Closing):
 
     @abstractmethod
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
-        """Order all of `documents`: at least one, none blank. Those in `Ranking.duplicates` are left out."""
+        """Order all of `documents`: at least one, none blank. Leave out those listed in `Ranking.duplicates`."""
 
     @abstractmethod
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
         """Like `_rank`, natively asynchronous."""
 
     def close(self) -> None:
-        """Give back weights and connections. Using the reranker again takes them again."""
+        """Release weights and connections. The next call acquires them again."""
 
     def parameters(self) -> dict[str, object]:
-        """The constructor's arguments by name: the whole of a reranker's state, and what tells it from another.
+        """The constructor's arguments by name: the reranker's whole state, which also identifies it.
 
-        Every constructor argument is kept in an attribute of its own name. Keys are not: they are no part of what a
-        reranker is, and must not be written down.
+        Every constructor argument is kept in an attribute of the same name. API keys are the exception: they do not
+        identify a reranker and must never be written out.
         """
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def identifying_parameters(self) -> dict[str, object]:
-        """Those of `parameters` that can change a ranking; a cache tells rerankers apart by them."""
+        """The `parameters` that can change a ranking. Caches use them to tell rerankers apart."""
         return self.parameters()
 
     def __repr__(self) -> str:
@@ -161,14 +164,14 @@ class ScoringReranker(Reranker):
     score_kind: ScoreKind
 
     pointwise: bool = False
-    """Whether a score depends on the query and that document alone, so that it can be remembered (`Cached`). Leave it
-    False where the other candidates have any part in it."""
+    """Whether a score depends only on the query and that document, so that `Cached` can store it per document. Leave it
+    False if a score also depends on the other candidates."""
 
-    _if_logits = "set its score_kind to ScoreKind.LOGIT"  # what to do about scores that are logits after all
+    _if_logits = "set its score_kind to ScoreKind.LOGIT"  # advice in the error if scores turn out to be logits
 
     @abstractmethod
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        """Raw scores of `documents` in input order. There is at least one document, and none is blank."""
+        """Raw scores of `documents`, in input order. There is at least one document and none is blank."""
 
     @abstractmethod
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
@@ -185,7 +188,7 @@ class ScoringReranker(Reranker):
         if outside := outside_its_range(raw, self.score_kind):
             raise BadReply(f"{self.name} gave {outside}; if they are logits, {self._if_logits}", service=self.name)
         calibrated = _calibrated(raw, self.score_kind, scores.upper_bound)
-        best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # sorted() is stable: ties stay
+        best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # stable: ties keep input order
         return Ranking(
             tuple(Ranked(index, documents[index], calibrated[index], raw[index]) for index in best_first),
             reranked_by=self.name,
@@ -196,7 +199,7 @@ class ScoringReranker(Reranker):
 
 
 def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
-    """`raw` as Python floats, or `BadReply`: a document must never get another one's score or none at all."""
+    """`raw` as Python floats. Raises `BadReply` unless every document has exactly one finite score of its own."""
     if len(raw) != count:
         raise BadReply(f"{name} gave {len(raw)} scores for {count} documents", service=name)
     values = []
@@ -212,7 +215,7 @@ def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
 
 
 def outside_its_range(raw: Sequence[float], kind: ScoreKind) -> str | None:
-    """What is wrong with the first of `raw` that cannot be a score of this kind; None if all can be."""
+    """Describe the first value in `raw` that is outside the range of `kind`; None if there is none."""
     lowest = {ScoreKind.UNIT: 0.0, ScoreKind.COSINE: -1.0}.get(kind)
     if lowest is None:
         return None
@@ -223,7 +226,7 @@ def outside_its_range(raw: Sequence[float], kind: ScoreKind) -> str | None:
 
 
 def _calibrated(raw: Sequence[float], kind: ScoreKind, upper_bound: float | None) -> list[float]:
-    """Scores in [0, 1]. Each depends on its own raw score and the query, never on the other candidates'."""
+    """Scores in [0, 1]. Each depends only on its own raw score and the query, never on the other candidates."""
     if kind is ScoreKind.LOGIT:
         return [_sigmoid(value) for value in raw]
     scale = upper_bound if kind is ScoreKind.BOUNDED and upper_bound else 1.0
@@ -231,7 +234,7 @@ def _calibrated(raw: Sequence[float], kind: ScoreKind, upper_bound: float | None
 
 
 def _sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-logit)), in the form that cannot overflow for either sign."""
+    """1 / (1 + exp(-logit)), in a form that cannot overflow for either sign."""
     if logit >= 0:
         return 1.0 / (1.0 + math.exp(-logit))
     return math.exp(logit) / (1.0 + math.exp(logit))

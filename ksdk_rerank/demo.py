@@ -1,4 +1,4 @@
-"""The demo: one question, the first stage's order beside the reranker's, and what each stage took."""
+"""The demo: one question, the first stage's order beside the reranker's, and the time each stage took."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ def run_demo(
 ) -> None:
     """Search for `question`, rerank, and `write` a table of new rank, old rank, both scores and title.
 
-    The candidates come from KnowledgeSDK itself when `live`, else from a stand-in over the folder `docs`, or over the
-    sample knowledge base where that is None. Without a name the reranker is the embedded model, or BM25 where no engine
-    is installed that could run it. A folder or a live search has no question of ours to go with it.
+    With `live`, the candidates come from KnowledgeSDK itself. Otherwise a stand-in searches the folder `docs`, or the
+    sample knowledge base if `docs` is None. Without a name, the reranker is the embedded model, or BM25 if no engine
+    that runs it is installed.
+
+    Raises:
+        ValueError: `docs` or `live` comes without a `question`, since the built-in one fits only the sample knowledge
+            base; or that is not installed.
     """
     if question is None:
         if docs is not None or live:

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""Every error this library raises, as one tree.
 
     RerankError
     ├── MissingExtra               a package that an extra installs is missing (also an `ImportError`)
@@ -23,8 +23,8 @@
         ├── TimedOut               a deadline passed (also a `TimeoutError`)         (transient)
         └── BadReply               success, but not in the documented shape          (transient)
 
-After a transient error another attempt or another reranker may succeed: `Fallback` moves on after these and no
-others. Invalid arguments raise the built-in `ValueError` and `TypeError`.
+After a transient error, another attempt or another reranker may succeed: `Fallback` moves on after these only.
+Invalid arguments raise the built-in `ValueError` and `TypeError`.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ __all__ = [
 
 
 class RerankError(Exception):
-    """Anything that this library raises on purpose, except wrong arguments."""
+    """Base class of this library's errors, except for invalid arguments."""
 
     transient: ClassVar[bool] = False
-    """Whether another attempt, or another reranker, may well succeed."""
+    """Whether another attempt, or another reranker, may succeed."""
 
 
 class MissingExtra(RerankError, ImportError):
-    """An optional dependency is not installed; the message holds the exact `pip install` line."""
+    """An optional dependency is not installed. The message gives the exact `pip install` line."""
 
     def __init__(self, message: str, *, extra: str | None = None) -> None:
         super().__init__(message)
@@ -78,52 +78,52 @@ class MissingExtra(RerankError, ImportError):
 
 
 class MissingKey(RerankError, ValueError):
-    """No API key was passed, and none of the environment variables holds one."""
+    """No API key was passed, and the environment has none."""
 
 
 class ModelError(RerankError):
-    """A local model cannot be used, for example because one of its files is damaged; the message names the file."""
+    """A local model cannot be used, for example because a file is damaged. The message names the file."""
 
 
 class ModelNotFound(ModelError):
-    """The model is neither a folder here, nor in the hub's cache, nor reachable on a hub."""
+    """The model is not a local folder, not in the hub's cache and not available from a hub."""
 
 
 class HubUnreachable(ModelNotFound):
-    """The model is not in the cache, and the hub did not answer; another attempt may find it."""
+    """The model is not in the cache, and the hub did not answer. Another attempt may find it."""
 
     transient = True
 
 
 class UnsupportedModel(ModelError):
-    """The model loads but is not a cross-encoder with one logit, or not for this engine."""
+    """The model loads, but is not a cross-encoder with one logit, or does not work with this engine."""
 
 
 class InferenceFailed(ModelError):
-    """The engine failed while it ran the model, or memory ran out; the message quotes the engine."""
+    """The engine failed while running the model, or memory ran out. The message quotes the engine."""
 
     transient = True
 
 
 class Overloaded(ModelError):
-    """The model's queue is full: as many calls as `max_waiting` allows are waiting already."""
+    """The model's queue is full: `max_waiting` calls are already waiting."""
 
     transient = True
 
 
 class ServiceError(RerankError):
-    """A remote service did not give an answer that can be used.
+    """A remote service gave no usable answer.
 
     Attributes:
-        service: whom we asked, such as `"KnowledgeSDK"`.
-        status: HTTP status, or None when there was no reply.
-        request_id: the service's id of the request, for its support desk.
-        retry_after: seconds that the service asked us to wait.
-        body: the start of the reply's text, with keys masked.
+        service: the service's name, such as `"KnowledgeSDK"`.
+        status: the HTTP status, or None if there was no reply.
+        request_id: the service's id for the request; quote it to the service's support.
+        retry_after: seconds that the service asked us to wait, or None.
+        body: the start of the reply's text, with keys redacted.
     """
 
     retryable: ClassVar[bool] = False
-    """Whether the same service is asked again, within the call's deadline."""
+    """Whether the request is sent to the same service again, within the call's deadline."""
 
     def __init__(
         self,
@@ -144,40 +144,40 @@ class ServiceError(RerankError):
 
 
 class BadRequest(ServiceError):
-    """The service refuses the input; sending it again cannot help."""
+    """The service rejected the input. Sending it again does not help."""
 
 
 class Unauthorized(ServiceError):
-    """The key is missing, wrong, or not allowed to do this."""
+    """The key is missing, wrong or lacks permission."""
 
 
 class NotFound(ServiceError):
-    """There is nothing at this URL, or the service does not know the model."""
+    """There is nothing at this URL, or the service does not have the model."""
 
 
 class Redirected(ServiceError):
-    """The service redirects, and redirects are not followed because they would carry the key along."""
+    """The service redirects. Redirects are not followed, because they would carry the key along."""
 
 
 class SearchUnavailable(ServiceError):
-    """KnowledgeSDK's search is switched off, or the base URL points elsewhere."""
+    """KnowledgeSDK has search switched off, or the base URL is wrong."""
 
 
 class QuotaExceeded(ServiceError):
-    """The account's credit or quota is used up. Asking again does not help; another service may."""
+    """The account's credit or quota is used up. Retrying does not help; another service may."""
 
     transient = True
 
 
 class RateLimited(ServiceError):
-    """Too many requests; `retry_after` is how long to wait, if the service said so."""
+    """Too many requests. `retry_after` is how long to wait, if the service stated it."""
 
     transient = True
     retryable = True
 
 
 class ServerError(ServiceError):
-    """The service failed."""
+    """The service failed or is busy."""
 
     transient = True
     retryable = True
@@ -191,7 +191,7 @@ class ConnectionFailed(ServiceError):
 
 
 class InvalidEnvironment(ConnectionFailed):
-    """A proxy, exclusion or certificate setting in the environment cannot be used, so no connection can be made."""
+    """A proxy, proxy-exclusion or certificate setting in the environment is unusable, so nothing can connect."""
 
     retryable = False
 
@@ -204,6 +204,6 @@ class TimedOut(ServiceError, TimeoutError):
 
 
 class BadReply(ServiceError):
-    """The service reported success, but its reply is not in the documented shape."""
+    """The service reported success, but its reply is malformed. Also raised for invalid scores."""
 
     transient = True

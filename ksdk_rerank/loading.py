@@ -1,4 +1,4 @@
-"""Rerankers from short names and from plain data, and back to data.
+"""Builds rerankers from short names and from configurations, and writes those configurations.
 
 `load_reranker` reads a name such as `"cohere:rerank-v3.5"`, for command lines and adapters. `to_config` and
 `from_config` write and read a reranker with all its options, for files, databases and the frameworks' own formats.
@@ -22,7 +22,7 @@ from ksdk_rerank.timeout import Timeout
 
 __all__ = ["default_name", "from_config", "load_reranker", "to_config"]
 
-# The classes are names of the package's exports: each is imported when it is asked for.
+# Class names as the package exports them. Each class is imported when it is first needed.
 _ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
 _WITH_MODEL = {"cohere": "CohereReranker", "jina": "JinaReranker"}
 _WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "InfinityReranker"}
@@ -30,7 +30,7 @@ _WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "Infinity
 _EXAMPLES = {**dict.fromkeys(_WITH_MODEL, "MODEL"), **dict.fromkeys(_WITH_URL, "URL")}
 
 _PATH = re.compile(r"(\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]|[^:]*\\")
-"""How names of folders begin that are no hub ids: `/`, `./`, `~/`, `C:\\`; and any relative one with backslashes."""
+"""How a folder's name begins, unlike a hub id: `/`, `./`, `~/`, `C:\\`. Any path with backslashes counts, too."""
 
 _URL = re.compile("https?://", re.IGNORECASE)
 _SECRETS = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=\?).*")
@@ -42,26 +42,26 @@ _NAMES = (
 
 
 def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
-    """Build the reranker that `name` stands for; a `Reranker` is handed back as it is.
+    """Build the reranker that `name` stands for. A `Reranker` is returned unchanged.
 
     Args:
-        name: one of
+        name: a `Reranker`, a configuration (see `from_config`), or one of these names:
 
             - `"embedded"`: the English cross-encoder that comes with the package
             - `"lexical"`, `"input-order"`
-            - `"cohere:rerank-v3.5"`, `"jina:jina-reranker-v2-base-multilingual"`: the key is in the environment
+            - `"cohere:rerank-v3.5"`, `"jina:jina-reranker-v2-base-multilingual"`: the key comes from the environment
             - `"tei:http://localhost:8080"`, `"vllm:http://localhost:8000"`, `"infinity:http://localhost:7997"`: no key.
-              Where the server has several models, name one behind the URL:
+              If the server has several models, add the model's name after the URL:
               `"vllm:http://localhost:8000#BAAI/bge-reranker-v2-m3"`
             - a local cross-encoder: a hub id such as `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder
 
-            Upper and lower case count: `"Cohere/x"` is a hub id, `"cohere/x"` is refused as a misspelt `"cohere:x"`.
-            `CrossEncoderReranker` takes every hub id as it is. For any option beside the name, use the class, or what
-            `to_config` writes of it: see `from_config`.
+            Names are case-sensitive: `"Cohere/x"` is a hub id, `"cohere/x"` is refused as a misspelling of
+            `"cohere:x"`. `CrossEncoderReranker` accepts any hub id. For other options, use the class or a
+            configuration.
 
     Raises:
-        ValueError: no reranker goes by that name, or the URL is malformed. The message lists the names.
-        TypeError: `name` is neither a string nor a `Reranker`.
+        ValueError: no reranker has that name, or the URL is malformed. The message lists the names.
+        TypeError: `name` is neither a string, a mapping nor a `Reranker`.
         MissingKey: a hosted reranker's key is not in the environment.
         MissingExtra: the reranker's package is not installed.
 
@@ -90,34 +90,34 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
 
 
 def default_name() -> str:
-    """What the commands use unless they are told: the embedded model, or BM25 if what runs it is not installed."""
+    """The commands' default: the embedded model, or BM25 if the packages that run it are not installed."""
     return EMBEDDED if find_spec("tokenizers") and find_spec("onnxruntime") else "lexical"
 
 
 def to_config(reranker: Reranker) -> dict[str, object]:
-    """`reranker` as data that JSON, YAML and TOML can hold: its class, and the arguments it was made with.
+    """`reranker` as plain data for JSON, YAML and TOML: its class and its constructor arguments.
 
         {"class": "Cascade", "parameters": {"first": {"class": "LexicalReranker", ...}, "second": ..., "keep": 20}}
 
-    Rerankers within rerankers are written alike. Keys, tokens, weights and connections are not written.
+    Nested rerankers are written the same way. Keys, tokens, model weights and connections are left out.
 
     Raises:
-        TypeError: it has, or is made of, what has no written form: a class that is not this library's, or an object of
+        TypeError: it contains something that cannot be written: a class from outside this library, or an object of
             yours such as a `client_factory` or a `store`.
     """
     return _written_object(reranker)
 
 
 def from_config(config: Mapping[str, object]) -> Reranker:
-    """The reranker that `to_config` wrote; `"parameters"` may leave out what has a default.
+    """Rebuild the reranker that `to_config` wrote. `"parameters"` may omit arguments that have defaults.
 
-    A key comes from the environment, as where none is passed. Only classes of this library are made, and only by name.
-    A configuration can still say which server gets a key and whether a model's own code may run: load none that comes
-    from people you do not trust.
+    Keys come from the environment, as they do when none is passed. Only this library's classes are built, and only by
+    name. But a configuration can still decide which server receives a key and whether a model's own code may run: load
+    only configurations from people you trust.
 
     Raises:
-        ValueError: it is not such a configuration, or names no reranker of this library, or an argument does not fit.
-        TypeError: the class has no such parameter, or an argument is of the wrong type.
+        ValueError: the data is not a configuration, names no reranker of this library, or has an invalid argument.
+        TypeError: the class has no such parameter, or an argument has the wrong type.
         MissingKey, MissingExtra: as the class raises them.
     """
     made = _read(config)
@@ -127,13 +127,13 @@ def from_config(config: Mapping[str, object]) -> Reranker:
 
 
 def _is_hub_id(name: str) -> bool:
-    """Whether `name` may be a model of the hub. A hub id has no colon, and a prefix is no organisation."""
+    """Whether `name` may be a hub id. A hub id has no colon, and its organisation is none of our prefixes."""
     organisation, slash, _ = name.partition("/")
     return bool(slash) and ":" not in name and organisation not in {EMBEDDED, *_ALONE, *_EXAMPLES}
 
 
 def _advice(name: str) -> str:
-    """What is wrong with a name that stands for nothing, and the nearest one that would."""
+    """The error message for an unknown name: what is wrong, and the nearest valid name."""
     shown = _SECRETS.sub("***", name)
     nearest = _nearest(shown)
     meant = f" (did you mean {nearest!r}?)" if nearest else ""
@@ -144,7 +144,7 @@ def _advice(name: str) -> str:
 
 def _nearest(name: str) -> str | None:
     if _URL.match(name):
-        return f"tei:{name}"  # or vllm:, or infinity:, as the list says
+        return f"tei:{name}"  # or vllm:, or infinity:, as the message lists
     head, rest = [*re.split("[:/]", name, maxsplit=1), ""][:2]
     close = get_close_matches(head.lower().replace("_", "-"), [EMBEDDED, *_ALONE, *_EXAMPLES], n=1)
     return next((f"{kind}:{rest or _EXAMPLES[kind]}" if kind in _EXAMPLES else kind for kind in close), None)
@@ -155,7 +155,7 @@ def _exported(class_name: str) -> Callable[..., Reranker]:
 
 
 def _class(name: object) -> type | None:
-    """The class of that name, if it may be written and made: a reranker that the package exports, or `Timeout`."""
+    """The class called `name` if a configuration may contain it (an exported reranker, or `Timeout`), else None."""
     if not isinstance(name, str) or name not in HOMES:
         return None
     value = exported(name)

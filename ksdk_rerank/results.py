@@ -1,4 +1,4 @@
-"""What a reranker returns: a `Ranking` of `Ranked`, best first."""
+"""`Ranking`: what a reranker returns, a sequence of `Ranked` documents, best first."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["Failure", "Ranked", "Ranking"]
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One document at its place in a `Ranking`.
+    """One document in a `Ranking`.
 
     Attributes:
-        index: position in the documents that were given, from 0.
+        index: position in the input documents, from 0.
         document: the text at that position, unchanged.
-        score: relevance in [0, 1], higher is better, comparable between queries of one reranker;
-            None where there is no score (a blank document, or `InputOrder`).
-        raw_score: what the model said (a logit, a probability, a BM25 sum), or None. Order is by this.
-        span: where in `document` the passage is that earned the score, as (start, end) in characters; None where the
-            document was read as a whole. `document[slice(*span)]` is the passage.
+        score: relevance in [0, 1]; higher is better. Comparable between queries of the same reranker. None if there is
+            no score (a blank document, or `InputOrder`).
+        raw_score: the model's own score (a logit, a probability, a BM25 sum), or None. Results are ordered by it.
+        span: the passage that earned the score, as (start, end) in characters of `document`; None if the document was
+            read as a whole. `document[slice(*span)]` is the passage.
     """
 
     index: int
@@ -32,12 +32,12 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a reranker was passed over.
+    """Why a `Fallback` moved on from a reranker.
 
     Attributes:
-        reranker: its name.
+        reranker: the name of the reranker that failed.
         error: the class of its error, such as `"RateLimited"`.
-        message: the error's message, which holds no key.
+        message: the error's message; it never contains a key.
     """
 
     reranker: str
@@ -47,19 +47,20 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Sequence[Ranked]):
-    """The documents of one call, best first: a sequence of `Ranked` with what else is known of the call.
+    """The documents of one call, best first: a sequence of `Ranked`, with details of the call.
 
     Attributes:
         results: the ranked documents, best first.
-        reranked_by: the name of the reranker whose order this is.
-        usage: what the call cost in the service's own units, such as `{"search_units": 1}` or
-            `{"total_tokens": 812}`; empty where nothing is counted.
-        truncated: how many documents were cut to fit the model's window. Only their starts were read.
-        failures: the rerankers that failed before one answered; empty unless a `Fallback` had to move on.
-        duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty
-            unless duplicates were to be removed.
-        query_truncated: whether the query was longer than half of the model's window and cut to that. A service does
-            not say so: there it is whether the query was longer than the service accepts, and cut to that.
+        reranked_by: the name of the reranker that produced this order.
+        usage: the call's cost in the service's own units, such as `{"search_units": 1}` or `{"total_tokens": 812}`;
+            empty if nothing is counted.
+        truncated: how many documents were cut off to fit the model's window. Only their beginnings were read.
+        failures: the rerankers that failed before one answered; empty unless a `Fallback` moved on.
+        duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty unless
+            duplicates were removed.
+        query_truncated: whether the query was cut off. A local model cuts a query to half of its window. Services do
+            not report this, so for them it is whether the query was longer than the service accepts and was cut to
+            that.
     """
 
     results: tuple[Ranked, ...]
@@ -76,7 +77,7 @@ class Ranking(Sequence[Ranked]):
         return tuple(ranked.index for ranked in self.results)
 
     def details(self) -> dict[str, object]:
-        """All that is known of the call beside the documents, by attribute: for logs and traces."""
+        """Everything about the call except the documents, by attribute name: for logs and traces."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "results"}
 
     @overload

@@ -1,4 +1,4 @@
-"""`Timeout`: the deadlines of a call to a service."""
+"""`Timeout`: the deadlines of one call to a service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Timeout", "checked_timeout"]
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """How long to wait, in seconds.
+    """How long to wait for a service, in seconds.
 
     Attributes:
-        connect: for a connection to be made.
+        connect: for opening a connection.
         read: for the next bytes of a reply.
         total: for the whole call: all attempts, the waits between them, and reading the reply.
     """
@@ -33,12 +33,12 @@ class Timeout:
 
     @classmethod
     def of(cls, timeout: float | Timeout) -> Timeout:
-        """`timeout` itself; a number is the total, and a reply may take all of it to begin."""
+        """`timeout` as a `Timeout`. A number becomes both `total` and `read`: a reply may take all of it to begin."""
         if isinstance(timeout, Timeout):
             return timeout
         return cls(read=timeout, total=timeout)
 
 
 def checked_timeout(timeout: float | Timeout) -> float | Timeout:
-    """`timeout` itself; a number as a `float`. Raises `ValueError` unless it is a `Timeout` or makes one."""
+    """Check `timeout`; a number is returned as a `float`. Raises `ValueError` if it makes no `Timeout`."""
     return timeout if isinstance(timeout, Timeout) else Timeout.of(timeout).total

@@ -1,4 +1,4 @@
-"""Threads of its own for one local model: calls wait in line instead of fighting for the processor."""
+"""`Worker`: dedicated threads for one local model. Calls queue up instead of competing for the processor."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ __all__ = ["Worker", "pause_at_exit"]
 T = TypeVar("T")
 
 _EXIT_PATIENCE = 5.0
-"""Seconds that the process waits at its end for work that has begun: engines abort when they are unloaded in use."""
+"""Seconds the process waits at exit for running work: engines abort if they are unloaded while in use."""
 _EXIT_PAUSE = 1.0
-"""Seconds for which no work is begun after that. If the process is still there by then, somebody needs the work."""
+"""Seconds after that wait during which no work starts. A process still running by then needs the work."""
 
 
 class Worker:
-    """A thread of its own, or a few, that take up one piece of work after another.
+    """One or a few dedicated threads that run queued work in order.
 
-    Work never runs on the event loop nor on its default executor, which applications need for other things. The
-    threads start when needed and anew in a forked child, where its parent's threads do not exist.
+    Work never runs on the event loop or its default executor, because applications need both for other things. The
+    threads start on demand. A forked child starts its own, since its parent's threads do not exist there.
 
-    Threads that outlive the main thread can use it. `ThreadPoolExecutor` refuses them: Python shuts down every one of
-    those as soon as the main thread has ended. If Python starts no thread any more, `submit` does the work itself.
+    Threads that outlive the main thread can still submit work. `ThreadPoolExecutor` would refuse it, because Python
+    shuts down all executors as soon as the main thread ends. If Python can no longer start a thread, `submit` runs the
+    work itself.
     """
 
     def __init__(self, name: str, threads: int = 1) -> None:
@@ -42,7 +43,7 @@ class Worker:
         self._crew: _Crew | None = None
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Put `work` in the queue. Cancelling the future takes it out again, unless it has begun."""
+        """Queue `work`. Cancelling the future removes it from the queue, unless it has started."""
         future: Future[T] = Future()
         with self._lock:
             if self._crew is None or not self._crew.usable:
@@ -56,27 +57,27 @@ class Worker:
         return future
 
     def run(self, work: Callable[[], T]) -> T:
-        """Wait for `work` to be done."""
+        """Queue `work` and wait for its result."""
         return self.submit(work).result()
 
     async def arun(self, work: Callable[[], T]) -> T:
-        """Await `work`; a cancelled await takes it out of the queue."""
+        """Queue `work` and await its result. Cancelling the await removes it from the queue, unless it has started."""
         return await asyncio.wrap_future(self.submit(work))
 
     def close(self) -> None:
-        """End the threads once the work that has begun is done; waiting work is cancelled."""
+        """Cancel queued work, and end the threads once running work is done."""
         if (crew := self._detached()) is not None:
             crew.end()
 
     def drain(self) -> None:
-        """Wait for all work, including what it submits in turn, and end the threads."""
+        """Wait for all queued work, including work that it submits itself, then end the threads."""
         while (crew := self._detached()) is not None:
             crew.end(cancel=False)
             for thread in crew.threads:
                 thread.join()
 
     def _detached(self) -> _Crew | None:
-        """The threads, which are forgotten; None if there are none, or only a parent process's."""
+        """Take the threads away from this worker. None if there are none, or they belong to a parent process."""
         with self._lock:
             crew, self._crew = self._crew, None
         if crew is None or not crew.usable:
@@ -86,13 +87,13 @@ class Worker:
 
 
 class _Crew:
-    """The threads of one worker in one process, and the queue they share.
+    """The threads of one worker in one process, and their shared queue.
 
-    They are daemons, because Python would wait for all others to end.
+    They are daemon threads, because Python waits at exit for all others.
     """
 
     unowned: weakref.finalize[..., Worker]
-    """Ends the threads if their worker is garbage-collected."""
+    """Ends the threads when their worker is garbage-collected."""
 
     def __init__(self, name: str, limit: int) -> None:
         self.threads: list[threading.Thread] = []
@@ -106,11 +107,11 @@ class _Crew:
 
     @property
     def usable(self) -> bool:
-        """Whether these are threads of this process, and go on."""
+        """Whether the threads belong to this process and still accept work."""
         return self.pid == os.getpid() and not self._ended
 
     def put(self, future: Future[Any], work: Callable[[], Any]) -> bool:
-        """Leave `work` to a thread; False if there is none and none can be started."""
+        """Queue `work` for a thread. False if the threads have ended, or there are none and none can start."""
         with self._changed:
             if self._ended or (self._idle <= len(self._waiting) and not self._started() and not self.threads):
                 return False
@@ -119,13 +120,13 @@ class _Crew:
             return True
 
     def _started(self) -> bool:
-        """Start one more thread, if there may be one."""
+        """Start one more thread. False if the limit is reached or Python starts no more."""
         if len(self.threads) == self._limit:
             return False
         thread = threading.Thread(target=self._run, name=f"{self._name}_{len(self.threads)}", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # Python 3.12.0 and 3.12.1 refuse once the main thread has ended, all while they exit
+        except RuntimeError:  # 3.12.0 and 3.12.1 refuse after the main thread ends, all versions during exit
             return False
         self.threads.append(thread)
         return True
@@ -135,7 +136,7 @@ class _Crew:
             pass
 
     def _work(self) -> bool:
-        """Do one piece of work, or wait for one; False at the end."""
+        """Wait for one piece of work and run it. False if there will be no more."""
         with self._changed:
             self._idle += 1
             while not self._waiting and not self._ended:
@@ -154,7 +155,7 @@ class _Crew:
         return True
 
     def end(self, *, cancel: bool = True) -> None:
-        """Let the threads end once they have nothing to do, and take back what none of them has begun."""
+        """End the threads when they run out of work. With `cancel`, work that has not started is cancelled."""
         if self.pid != os.getpid():
             return  # the lock may have been held when this process was forked
         with self._changed:
@@ -174,17 +175,17 @@ def _do(future: Future[T], work: Callable[[], T]) -> None:
         result = work()
     except BaseException as error:
         future.set_exception(error)
-        del future  # a cycle: it holds the error, whose traceback holds this frame
+        del future  # breaks a cycle: the future holds the error, whose traceback holds this frame
     else:
         future.set_result(result)
 
 
-_at_work: set[tuple[int, int]] = set()  # threads, by their process and their own id
+_at_work: set[tuple[int, int]] = set()  # threads that are running work, as (process id, thread id)
 _rest_until = 0.0
 
 
 def pause_at_exit() -> None:
-    """Rest if the process is about to end. Long work calls this between its pieces."""
+    """Pause if the process is about to exit. Long-running work calls this between its steps."""
     me = (os.getpid(), threading.get_ident())
     if time.monotonic() < _rest_until and me in _at_work:
         _at_work.discard(me)
@@ -195,7 +196,7 @@ def pause_at_exit() -> None:
 
 @atexit.register
 def _rest_at_exit() -> None:
-    """See to it that no work is under way while Python is taken down. Only daemon threads are left to ask for any."""
+    """Make sure that no work is running while Python shuts down. Only daemon threads can still submit any."""
     global _rest_until
     deadline = _rest_until = time.monotonic() + _EXIT_PATIENCE
     while time.monotonic() < deadline and any(pid == os.getpid() for pid, _ in list(_at_work)):

@@ -1,1 +1,1 @@
-"""Rerankers made of rerankers, one a file."""
+"""Wrappers: rerankers built from other rerankers, one per module."""

@@ -1,4 +1,4 @@
-"""What a cache holds: rankings as JSON, under keys that tell nothing of the text."""
+"""Cache entries: rankings encoded as JSON without their texts, and the memory or store that holds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Entries", "Memory", "Store", "decoded", "encoded"]
 
 
 class Memory:
-    """Entries in memory: the most recently used, until they are about more documents than `limit`."""
+    """An in-memory LRU cache. `limit` is the total number of documents its entries may cover."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -45,12 +45,12 @@ class Memory:
 
 
 class Entries:
-    """A cache's entries, in `store` or else in memory.
+    """A cache's entries, in `store` if there is one, otherwise in memory.
 
     Args:
-        max_entries: documents that entries in memory are about, at most.
-        ttl: seconds after which an entry is not read any more, or None.
-        store: where to keep them instead, or None. What it cannot read or write is asked for again.
+        max_entries: maximum number of documents that the entries in memory cover.
+        ttl: seconds after which an entry expires, or None.
+        store: keeps the entries instead of memory, or None. A failed read is a miss, and a failed write is not kept.
     """
 
     def __init__(self, max_entries: int, ttl: float | None, store: Store | None) -> None:
@@ -59,7 +59,7 @@ class Entries:
         self._store = Forgiving.around(store)
 
     def read(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, Ranking]:
-        """The rankings that are there, for keys and the texts that each is about."""
+        """The cached rankings among `wanted`, which maps each key to the texts it covers."""
         if self._store is None:
             entries: Mapping[str, object] = {key: self._memory.get(key) for key in wanted}
         else:
@@ -68,7 +68,7 @@ class Entries:
         return {key: ranking for key, ranking in kept.items() if ranking is not None}
 
     def write(self, rankings: Mapping[str, Ranking]) -> None:
-        """Keep `rankings` by their keys."""
+        """Store `rankings` under their keys."""
         if self._store is None:
             for key, ranking in rankings.items():
                 self._memory.put(key, encoded(ranking), documents=len(ranking) + len(ranking.duplicates))
@@ -76,12 +76,12 @@ class Entries:
             self._store.write({key: encoded(ranking) for key, ranking in rankings.items()})
 
     def forget(self) -> None:
-        """Forget what is in memory."""
+        """Clear the entries in memory."""
         self._memory.clear()
 
 
 def encoded(ranking: Ranking) -> str:
-    """`ranking` without its texts and what it cost, and with the time."""
+    """`ranking` as JSON with the current time, without its texts, usage and failures."""
     return json.dumps(
         {
             "written": time.time(),
@@ -95,7 +95,7 @@ def encoded(ranking: Ranking) -> str:
 
 
 def decoded(entry: object, documents: Sequence[str], ttl: float | None) -> Ranking | None:
-    """The ranking of `documents` that was kept, or None if it is too old or is not one."""
+    """The cached ranking of `documents`, or None if the entry has expired or is not valid."""
     try:
         fields = json.loads(entry)  # type: ignore[arg-type]  # a store may hold anything
         if ttl is not None and not 0 <= time.time() - fields["written"] < ttl:
@@ -111,7 +111,7 @@ def decoded(entry: object, documents: Sequence[str], ttl: float | None) -> Ranki
         )
         complete = sorted([*ranking.indices, *duplicates]) == list(range(len(documents)))
         return ranking if complete and {*duplicates.values()} <= {*ranking.indices} else None
-    except Exception:  # nested too deeply, too large to calculate with, of another type: it is none of ours
+    except Exception:  # nested too deeply, numbers too large, wrong types: not an entry of ours
         return None
 
 
@@ -134,7 +134,7 @@ def _span(value: object, document: str) -> tuple[int, int] | None:
 
 def _place(value: object, documents: Sequence[str]) -> int:
     place = _count(value)
-    documents[place]  # it has to be there
+    documents[place]  # raises if it is out of range
     return place
 
 

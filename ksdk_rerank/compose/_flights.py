@@ -1,7 +1,7 @@
-"""One call for all who ask the same at the same time, and the two ways to make and await it.
+"""Single-flight: concurrent callers who need the same keys share one call, synchronous or asynchronous.
 
-What a caller does is written once, as a coroutine over a `Caller`. A `BlockingCaller` never suspends, so that
-`run_blocking` can run such a coroutine to its end without an event loop.
+A caller's steps are written once, as a coroutine over a `Caller`. A `BlockingCaller` never suspends, so `run_blocking`
+can run such a coroutine to its end without an event loop.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ _Found = dict[str, Ranking]
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """One caller's part in finding out what is missing.
+    """One caller's share of the missing keys.
 
     Attributes:
-        keys: what this caller is to find out.
-        found: where it puts that.
-        others: the calls under way that find out the rest: theirs, empty if cancelled, None if failed.
+        keys: the keys that this caller computes.
+        found: its results so far.
+        others: the calls in progress that compute the rest. A future's result is empty if its call was cancelled and
+            None if it failed.
     """
 
     keys: list[str]
@@ -42,10 +43,10 @@ class Flight:
 
 
 class Flights:
-    """Who is finding out what, by key.
+    """Tracks which caller is computing which key.
 
-    Nobody waits for a call that may never go on: only for synchronous ones, which have a thread, and for those on the
-    caller's own event loop. Another loop may have stopped, or be the one that the caller is blocking.
+    Nobody waits for a call that may never finish. A caller waits only for synchronous calls, which have a thread, and
+    for calls on its own event loop. Another loop may have stopped, or be the one that the caller is blocking.
     """
 
     def __init__(self) -> None:
@@ -55,9 +56,9 @@ class Flights:
 
     @contextmanager
     def board(self, keys: Iterable[str], loop: asyncio.AbstractEventLoop | None, *, alone: bool) -> Iterator[Flight]:
-        """Take on those of `keys` that nobody is finding out yet, or all of them if `alone`; land at the end."""
+        """Claim the `keys` that nobody else is computing, or all if `alone`. The end of the block releases them."""
         future: Future[_Found | None] = Future()
-        future.set_running_or_notify_cancel()  # one that waits cannot cancel it for the others
+        future.set_running_or_notify_cancel()  # so that one waiting caller cannot cancel it for the others
         flight = Flight([], [])
         with self._lock:
             if self._pid != os.getpid():  # a forked child has none of its parent's threads
@@ -86,24 +87,24 @@ class Flights:
 
 
 class Caller(Protocol):
-    """How one caller asks, waits and touches a disk."""
+    """How one caller calls a reranker, waits for others and accesses a disk."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop it is on."""
+        """The event loop it runs on, or None."""
 
     async def rank(self, reranker: Reranker, query: str, documents: Sequence[str]) -> Ranking:
-        """Ask `reranker`."""
+        """Call `reranker`."""
 
     async def wait(self, future: Future[T]) -> T:
-        """Wait for another caller."""
+        """Wait for another caller's result."""
 
     async def touch(self, work: Callable[[], T]) -> T:
-        """Do what may take the time of a disk."""
+        """Run `work`, which may have to wait for a disk."""
 
 
 class BlockingCaller:
-    """Does everything in the caller's thread."""
+    """Does everything in the calling thread."""
 
     loop = None
 
@@ -118,7 +119,7 @@ class BlockingCaller:
 
 
 class LoopCaller:
-    """Awaits everything, and leaves disks to `worker`; None where there is no disk."""
+    """Awaits everything, and runs disk access on `worker` (None if there is no disk)."""
 
     def __init__(self, worker: Worker | None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -135,7 +136,7 @@ class LoopCaller:
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never suspends."""
+    """Run a coroutine that never suspends, and return its result."""
     try:
         coroutine.send(None)
     except StopIteration as end:

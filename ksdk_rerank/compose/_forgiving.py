@@ -1,4 +1,4 @@
-"""A store of somebody else's, whose failures cost no answer."""
+"""`Forgiving`: wraps a user's cache store so that a broken store never fails a call."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["Forgiving", "Store"]
 
 _log = logging.getLogger("ksdk_rerank")
 
-_FAILURES_IN_A_ROW = 3  # then the store is down, and asking on would only wait for each time-out
+_FAILURES_IN_A_ROW = 3  # then the store counts as down: each further try might wait for a time-out
 
 
 class Store(Protocol):
-    """Where entries can be kept: a `diskcache.Cache`, a `dict`, or anything else that threads may share."""
+    """Where to keep cache entries: a `diskcache.Cache`, a `dict`, or anything else that threads may share."""
 
     def get(self, key: str, /) -> object:
         """The entry, or None."""
 
     def __setitem__(self, key: str, entry: str, /) -> None:
-        """Keep the entry."""
+        """Store the entry."""
 
 
 class Forgiving:
-    """Reads and writes `store`: what it cannot read is a miss, and what it cannot write is not kept.
+    """Reads and writes `store`. A failed read is a miss, and a failed write is not kept.
 
-    One warning names the first error's class. What the error says may hold a text, so it is told only if the store has
-    `errors_hold_no_text = True`.
+    The first failure logs one warning with the error's class. The error's message may contain a text, so it is logged
+    only if the store has `errors_hold_no_text = True`.
     """
 
     def __init__(self, store: Store) -> None:
@@ -38,11 +38,11 @@ class Forgiving:
 
     @classmethod
     def around(cls, store: Store | None) -> Forgiving | None:
-        """`store` itself if it forgives already, and None if there is none."""
+        """Wrap `store`, unless it is a `Forgiving` already or None."""
         return store if store is None or isinstance(store, Forgiving) else cls(store)
 
     def read(self, keys: Iterable[str]) -> dict[str, object]:
-        """The entries that can be read. After a few failures in a row the rest is not tried."""
+        """The entries that can be read. After a few failures in a row, the rest is skipped."""
         found: dict[str, object] = {}
         failed = 0
         for key in keys:
@@ -58,7 +58,7 @@ class Forgiving:
         return found
 
     def write(self, entries: Mapping[str, str]) -> None:
-        """Keep `entries`. After a few failures in a row the rest is not tried."""
+        """Store `entries`. After a few failures in a row, the rest is skipped."""
         failed = 0
         for key, entry in entries.items():
             try:

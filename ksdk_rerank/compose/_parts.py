@@ -1,4 +1,4 @@
-"""What near-duplicates are compared by: words, and the marks between them that carry meaning."""
+"""Splits texts into what near-duplicates are compared by: words, and the marks between them that carry meaning."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["parts_of", "spelled"]
 _QUOTES = "'\"`\u2018-\u201f\u2039\u203a\u00ab\u00bb\u300c-\u300f\u301d-\u301f\u00a1\u00bf"  # also inverted ! and ?
 _DASHES = "\\-\u05be\u2010-\u2015\u2043\u2212\u2e3a\u2e3b\u301c"
 _STOPS = ".,;:!?\u3001\u3002\u060c\u061b\u061f\u06d4\u0964\u0965"
-_NUMBER = re.compile(r"(?<!\s)\s*+\d")  # from the end of a dash
+_NUMBER = re.compile(r"(?<!\s)\s*+\d")  # matched from the end of a dash
 _BLANK = re.compile(f"[\\s{_QUOTES}]")
-# What NFKC would merge with its neighbours: 102 of 10², log28 of log₂8.
+# Characters that NFKC would merge with their neighbours: 10² would become 102, and log₂8 log28.
 _SPELLING = Spelling({"<super>": "^", "<sub>": "_", "<fraction>": " ", "<circle>": " "})
 
 
 def parts_of(document: str) -> list[str]:
     """The words of a text and the marks between them that carry meaning, in order.
 
-    Every mark counts, with these exceptions, which change the look of a text and not its sense:
+    Every mark counts, except those that change how a text looks but not what it means:
 
-    - quotation marks, straight or curly;
-    - the kind of a dash: each counts as a hyphen, and none does between spaces or two letters ("well-known", "a - b"
-      and "a b" have none; "-5", "10-20", "10 - 20", "A-" and "--force" have theirs);
-    - full stops, commas, colons, `!`, `?` and the like, unless something is written right behind them that makes them
-      part of it ("3.14", "10:30", "node.js", ".NET", "!=", "!ready" have theirs; "Yes, it is!" has none).
+    - Quotation marks, straight or curly.
+    - The kind of a dash: all dashes count as hyphens. A dash between spaces or between two letters is ignored
+      ("well-known", "a - b" and "a b" have none; "-5", "10-20", "10 - 20", "A-" and "--force" keep theirs).
+    - Full stops, commas, colons, `!`, `?` and the like, unless what follows directly makes them part of it. "3.14",
+      "10:30", "node.js", ".NET", "!=", "!ready" keep theirs; "Yes, it is!" has none.
     """
     text = spelled(document)
     cut = patterns_for(text)
@@ -45,7 +45,7 @@ def parts_of(document: str) -> list[str]:
 
 
 def spelled(document: str) -> str:
-    """A text without case and without differences of encoding; superscripts and the like are marked as such."""
+    """The text normalised for case and encoding; superscripts and the like are marked as such."""
     return normalised(document, _SPELLING)
 
 
@@ -64,7 +64,7 @@ def _stop_counts(stop: str, before: str, after: str, unspaced: re.Pattern[str]) 
     if before.isdigit() and after.isdigit():
         return True
     if set(stop) <= {",", ";"} or unspaced.match(before) or unspaced.match(after):
-        return False  # what separates may stand without a space, as everything does in scripts without spaces
+        return False  # commas may lack a space, and everything does in scripts without spaces
     if before.isdigit() or _is_letter(before):
         return after.isdigit() or _is_letter(after) or unicodedata.category(after or " ") == "Sm"
     return not _is_blank(after) and unicodedata.category(after) not in ("Pe", "Po", "Pd")

@@ -1,6 +1,6 @@
-"""Long texts to overlapping windows that begin and end with sentences.
+"""Splits long texts into overlapping windows that begin and end with sentences.
 
-Worked example, at most 10 tokens a window, a new one every 5; sentences A, B, C and D of 4 tokens each:
+Worked example: windows of at most 10 tokens, stride 5, sentences A, B, C and D of 4 tokens each:
 
     the first window is A B (8 tokens; C would make it 12)
     the next begins with the last sentence that is at most 5 tokens in, which is B: B C
@@ -22,29 +22,29 @@ from ksdk_rerank.base import Reranker
 
 __all__ = ["CountsTokens", "Window", "counting_leaf", "estimated_tokens", "windows"]
 
-# Possessive, and from the first of several marks only, so that a long row of them takes no quadratic time.
+# Possessive, and starting only at the first of several marks: a long row of them must not take quadratic time.
 _SENTENCE_END = re.compile(
     r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+\s+|[。！？｡।॥؟۔።។။]++[」』”’）]*+\s*+|\n\s*+"  # noqa: RUF001 - they are meant
 )
 _SPACE = re.compile(r"\s+")
 _AT_FIRST = 4_096
-"""Characters of a document to read at least before looking whether that is enough; then as many again, and so on."""
+"""Characters of a document to read in the first round, at least. Each further round reads twice as many."""
 
 Span = tuple[int, int]
 
 
 @runtime_checkable
 class CountsTokens(Protocol):
-    """What a reranker may offer so that windows are counted in its model's own tokens.
+    """Optional methods of a reranker, so that windows are measured in its model's own tokens.
 
-    Both may load the tokenizer at the first call, and are called from any thread.
+    Both may load the tokenizer on the first call, and may be called from any thread.
     """
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each text has, without special ones."""
+        """The number of tokens in each text, without special tokens."""
 
     def document_room(self, query: str) -> int:
-        """How many tokens of a document the model reads beside `query`; 0 or less where the query takes all."""
+        """How many tokens of a document the model reads beside `query`; 0 or less if the query takes all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Window:
 
     Attributes:
         document: the document's index.
-        text: what is read.
-        span: where it is in the document, as (start, end) in characters; None where it is all of it.
+        text: the text to read.
+        span: its place in the document, as (start, end) in characters; None if it is the whole document.
     """
 
     document: int
@@ -62,14 +62,14 @@ class Window:
     span: Span | None
 
     def within(self, span: Span | None) -> Span | None:
-        """Where a span of this window is in the document."""
+        """Convert a span of this window to a span of the document. None stands for the whole window."""
         if self.span is None or span is None:
             return span or self.span
         return (self.span[0] + span[0], self.span[0] + span[1])
 
 
 def counting_leaf(reranker: Reranker) -> CountsTokens | None:
-    """The first reranker in `reranker`, itself included, that counts tokens."""
+    """The first reranker in `reranker`, itself included, that counts tokens; None if there is none."""
     if isinstance(reranker, CountsTokens):
         return reranker
     for value in reranker.parameters().values():
@@ -80,16 +80,17 @@ def counting_leaf(reranker: Reranker) -> CountsTokens | None:
 
 
 def estimated_tokens(texts: Sequence[str]) -> list[int]:
-    """About how many tokens texts have, by the size of their characters in UTF-8.
+    """Estimate the number of tokens in each text from its size in UTF-8.
 
-    Tokenizers learn long pieces of the scripts that they see most, and those have small characters. Four ASCII
-    characters are one token. So are two characters of two bytes (Cyrillic, Greek, Arabic, accented Latin), and each
-    character of three (Chinese, Japanese, Hangul, Thai, Khmer, Devanagari). This is rather too high, so windows fit.
+    Tokenizers learn long pieces of the scripts that they see most, and UTF-8 encodes those scripts in few bytes. Four
+    ASCII characters count as one token. So do two characters of two bytes (Cyrillic, Greek, Arabic, accented Latin),
+    and each character of three (Chinese, Japanese, Hangul, Thai, Khmer, Devanagari). The estimate tends to be high, so
+    windows fit.
     """
     estimates = []
     for text in texts:
         ascii_only = len(text.encode("ascii", "ignore"))
-        # A character of n bytes is (n - 1) / 2 tokens, so ASCII adds nothing here.
+        # A character of n bytes counts as (n - 1) / 2 tokens, so ASCII adds nothing here.
         wider = len(text.encode(errors="replace")) - len(text)
         estimates.append(math.ceil(ascii_only / 4 + wider / 2))
     return estimates
@@ -104,14 +105,15 @@ def windows(
     fits: int | None = None,
     most: int | None = None,
 ) -> tuple[list[Window], int]:
-    """The windows of all documents, in order, and how many documents have more than the first `most`.
+    """Split `documents` into windows, in order, and count the documents with more than `most` windows.
 
-    A document of at most `fits` tokens (`limit` if None) is its own only window. A document is read only as far as its
-    windows need: what is beyond the last one is neither split nor counted.
+    Only the first `most` windows of a document are returned. A document of at most `fits` tokens (`limit` if None) is a
+    single window. A document is read only as far as its windows need: the text after the last one is neither split nor
+    counted.
     """
     fits = limit if fits is None else fits
     most = sys.maxsize if most is None else most
-    # A token is at least one byte, so that many need not be counted.
+    # A token is at least one byte, so a text of at most `fits` bytes fits without counting.
     long = {
         index: _Long(text, limit, stride, fits, most)
         for index, text in enumerate(documents)
@@ -134,7 +136,7 @@ def windows(
 
 
 class _Long:
-    """A document on its way to windows: its first units, which are sentences or parts of them, with their tokens."""
+    """A document being split: the units read so far (sentences, or parts of them) and their token counts."""
 
     def __init__(self, text: str, limit: int, stride: int, fits: int, most: int) -> None:
         self.text = text
@@ -146,7 +148,8 @@ class _Long:
     def next_sentences(self, characters: int) -> list[Span]:
         """The sentences in about the next `characters`, each with the white space after it.
 
-        One that goes on beyond is left for the next time, unless there is no other: then it is a part of it.
+        A sentence that continues beyond them is left for the next round. If it is the only one, its first part is
+        returned.
         """
         start, stop = self._read, self._read + characters
         ends = [match.end() for match in _SENTENCE_END.finditer(self.text, start, stop)]
@@ -158,11 +161,11 @@ class _Long:
         return list(zip([start, *ends], ends, strict=False))
 
     def finished(self) -> bool:
-        """Whether the rest of the text makes no difference."""
+        """Whether reading on would make no difference."""
         return self._read == len(self.text) or len(self.spans()) > self._most
 
     def spans(self) -> list[Span]:
-        """Where its windows are, as far as it is read; none if all of it fits into one."""
+        """The spans of the windows in the text read so far; none if all of it fits into one."""
         if sum(self.tokens) <= self._fits:
             return []
         spans = (_trimmed(self.text, *span) for span in _spans(self.units, self.tokens, self._limit, self._stride))
@@ -172,7 +175,7 @@ class _Long:
 def _read(
     documents: Sequence[_Long], characters: int, limit: int, count: Callable[[Sequence[str]], Sequence[int]]
 ) -> None:
-    """Add the next units of each document, of at most `limit` tokens; those of all documents are counted together."""
+    """Add the next units to each document, at most `limit` tokens each. All documents' units are counted together."""
     units = [(document, span) for document in documents for span in document.next_sentences(characters)]
     tokens: dict[tuple[_Long, Span], int] = {}
     while uncounted := [unit for unit in units if unit not in tokens]:
@@ -189,14 +192,14 @@ def _read(
 
 
 def _between_words(text: str, start: int, stop: int) -> int:
-    """The last place before `stop` that is between two words, or `stop` if there is none."""
+    """The last position before `stop` between two words, or `stop` if there is none."""
     part = text[start:stop]
     last = "" if part[-1].isspace() else part.rsplit(maxsplit=1)[-1]
     return stop if len(last) == len(part) else stop - len(last)
 
 
 def _pieces(text: str, unit: Span, tokens: int, limit: int) -> list[Span]:
-    """`unit` itself, or about equal pieces of a quarter of a window where it is longer than one, cut at white space."""
+    """Cut a unit longer than a window into roughly equal quarter windows, at white space. Keep a shorter one whole."""
     start, end = unit
     parts = min(math.ceil(4 * tokens / limit), end - start) if tokens > limit else 1
     size = (end - start) / parts
@@ -211,7 +214,7 @@ def _pieces(text: str, unit: Span, tokens: int, limit: int) -> list[Span]:
 
 
 def _spans(units: Sequence[Span], tokens: Sequence[int], limit: int, stride: int) -> list[Span]:
-    """Windows over the units of one document, which cover it without gaps."""
+    """The windows over one document's units, covering it without gaps."""
     reached = [0, *accumulate(tokens)]  # tokens before each unit
     spans: list[Span] = []
     first = 0
@@ -225,6 +228,6 @@ def _spans(units: Sequence[Span], tokens: Sequence[int], limit: int, stride: int
 
 
 def _trimmed(text: str, start: int, end: int) -> Span:
-    """The span without white space at its ends."""
+    """The span without leading and trailing white space."""
     part = text[start:end]
     return start + len(part) - len(part.lstrip()), start + len(part.rstrip())

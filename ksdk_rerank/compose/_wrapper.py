@@ -1,4 +1,4 @@
-"""What rerankers made of rerankers have in common."""
+"""`Wrapper`: what all rerankers built from other rerankers have in common."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Wrapper", "resolved", "summed"]
 
 
 class Wrapper(Reranker):
-    """A reranker made of others: closing it closes them all, and it is pickled as its constructor's arguments."""
+    """A reranker built from other rerankers. Closing it closes them all; it pickles as its constructor arguments."""
 
     @property
     @abstractmethod
     def _members(self) -> Sequence[Reranker]:
-        """The rerankers it is made of."""
+        """The wrapped rerankers."""
 
     def _release(self) -> None:
-        """Give back what the wrapper itself holds."""
+        """Release what the wrapper itself holds."""
 
     def close(self) -> None:
-        """Close every member, whichever of them fails to. Using the reranker again takes again what it needs."""
+        """Close every member, even if closing one fails. The next call acquires what it needs again."""
         with ExitStack() as stack:
             for member in self._members:
                 stack.callback(member.close)
@@ -46,7 +46,7 @@ def _built(kind: type[Wrapper], parameters: Mapping[str, object]) -> Wrapper:
 
 
 def summed(rankings: Iterable[Ranking]) -> dict[str, float]:
-    """The usage of several calls as that of one: units of the same name are added."""
+    """The total usage of several calls: amounts in the same unit are added."""
     total: dict[str, float] = {}
     for ranking in rankings:
         for unit, amount in ranking.usage.items():
@@ -55,7 +55,7 @@ def summed(rankings: Iterable[Ranking]) -> dict[str, float]:
 
 
 def resolved(duplicates: Mapping[int, int]) -> dict[int, int]:
-    """`duplicates` without chains: a copy of something left out itself repeats what that one repeats."""
+    """`duplicates` without chains: a copy of a document that was itself left out points to the one that stays."""
     kept = {}
     for copy, original in duplicates.items():
         while original in duplicates:

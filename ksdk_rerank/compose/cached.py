@@ -1,4 +1,4 @@
-"""`Cached`: the same question about the same document is asked once."""
+"""`Cached`: remembers results, so that the same question about the same document is answered once."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ __all__ = ["Cached", "Store"]
 _Wanted = dict[str, Sequence[str]]
 _Found = dict[str, Ranking]
 
-_worker = Worker("ksdk-rerank-cached")  # for stores: a disk must not hold up an event loop
+_worker = Worker("ksdk-rerank-cached")  # for stores: disk access must not block an event loop
 
 
 class Cached(Wrapper):
-    """Remembers what `reranker` said, and asks it only about the rest.
+    """Remembers the results of `reranker` and calls it only for what is missing.
 
     Args:
-        reranker: what is asked, or its name.
-        max_entries: how many scored documents are remembered at most, the most recently used. One takes about half a
-            kilobyte.
-        ttl: after how many seconds an entry is asked for again; None is never.
-        store: where entries are kept instead of in memory: a `diskcache.Cache(folder)` outlives the process and may be
-            shared by several, any mapping will do. Its size is its own business. What it fails to read is asked for
-            again, and what it fails to write is not kept: one warning names the error's class.
+        reranker: the reranker to call, or its name.
+        max_entries: maximum number of scored documents kept in memory; the least recently used are dropped. Each takes
+            about half a kilobyte.
+        ttl: seconds after which an entry expires; None keeps entries for good.
+        store: a mapping to keep entries in, instead of memory. A `diskcache.Cache(folder)` outlives the process and can
+            be shared by several; any other mapping works, too. The store limits its own size. A failed read counts as a
+            miss, and a failed write is not kept. The first failure logs a warning with the error's class.
 
-    Where the leaf says that it is `pointwise`, each document's score is remembered, and only documents that are new go
-    to the model, each text once. All other rerankers, wrappers too, may look at all documents together, so whole lists
-    are remembered; `LongDocuments(Cached(leaf))` remembers windows, `Cached(LongDocuments(leaf))` lists.
+    If `reranker` is a leaf with `pointwise = True`, scores are cached per document. Only new documents go to the model,
+    each distinct text once. Any other reranker, wrappers included, may look at all documents together, so whole
+    rankings are cached. `LongDocuments(Cached(leaf))` therefore caches windows, and `Cached(LongDocuments(leaf))` whole
+    rankings.
 
-    Keys are BLAKE2 hashes over the reranker's class, name and parameters, this library's version, the query and the
-    text, entries are JSON numbers: nobody can read a text in a store, though somebody who has the text can tell that
-    it was ranked. Where a parameter is an object with no written form, such as a client of your own, the entries are
-    for this `Cached` alone. A model that changes under its name is not noticed: pin a `revision`, or set a `ttl`.
+    Keys are BLAKE2 hashes of the reranker's class, name and parameters, this library's version, the query and the text.
+    Entries are JSON: numbers and the reranker's name. So nobody can read a text in a store, but anyone who already has
+    a text can tell that it was ranked. If a parameter is an object that cannot be written, such as your own client, the
+    entries are private to this `Cached`. A model that changes under the same name goes unnoticed: pin a `revision`, or
+    set a `ttl`.
 
-    Those who ask the same at the same time share one call: synchronous callers in all threads, asynchronous ones on
-    one event loop. If it fails, each of the others asks for itself, as the reason may lie in that call's documents or
-    deadline; if it is cancelled, one of the others takes over. Errors, and rankings for which a `Fallback` had to move
-    on, are not remembered.
+    Concurrent calls for the same entries are single-flight: they share one call, between all threads for synchronous
+    callers and on one event loop for asynchronous ones. If the shared call fails, each of the others makes its own,
+    because the failure may lie in the first call's documents or deadline. If it is cancelled, one of the others takes
+    over. Errors are not cached, and neither are rankings for which a `Fallback` moved on.
 
-    `usage` is that of the calls made for this ranking, so empty where all was known. `truncated` counts, for a
-    pointwise leaf, only documents that were asked for now. All else is as the reranker gave it. `close` forgets what
-    is in memory and leaves the store open. Safe to share between threads and event loops.
+    `usage` covers only the calls made for this ranking, so it is empty if everything was cached. For a pointwise leaf,
+    `truncated` counts only documents sent to the model this time. Everything else is as the reranker returned it.
+    `close` clears the entries in memory and leaves the store open. Safe to share between threads and event loops.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Cached(Wrapper):
         return (self.reranker,)
 
     def identifying_parameters(self) -> dict[str, object]:
-        return {"reranker": self.reranker}  # where and how long it remembers does not change a ranking
+        return {"reranker": self.reranker}  # where and how long entries are kept does not change a ranking
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
         return run_blocking(self._answer(query, documents, BlockingCaller()))
@@ -108,7 +110,7 @@ class Cached(Wrapper):
         return self._joined(documents, wanted, found, calls)
 
     async def _found_out(self, query: str, wanted: _Wanted, caller: Caller, calls: list[Ranking]) -> _Found:
-        """All of `wanted`: what somebody else has found out by now, and the answer to a call about the rest."""
+        """All of `wanted`: entries that were cached in the meantime, and the answer of one call for the rest."""
         found = await caller.touch(lambda: self._entries.read(wanted))
         if unknown := [key for key in wanted if key not in found]:
             answer = await caller.rank(self.reranker, query, [text for key in unknown for text in wanted[key]])
@@ -127,7 +129,7 @@ class Cached(Wrapper):
         return isinstance(self.reranker, ScoringReranker) and self.reranker.pointwise
 
     def _wanted(self, query: str, documents: Sequence[str]) -> _Wanted:
-        """The keys of what must be known, and the texts that each is about: one, or the whole list."""
+        """The cache keys needed for this call, each with the texts it covers: one text, or the whole list."""
         asked = (__version__, identity(self.reranker, self._unknown), query)
         if self._pointwise:
             key = digest_after(*asked, "text")
@@ -153,5 +155,5 @@ class Cached(Wrapper):
         self._entries.forget()
 
     def __repr__(self) -> str:
-        store = "" if self.store is None else f", store=<{type(self.store).__name__}>"  # what it holds is long
+        store = "" if self.store is None else f", store=<{type(self.store).__name__}>"  # its own repr may be long
         return f"Cached({self.reranker!r}, max_entries={self.max_entries}, ttl={self.ttl}{store})"

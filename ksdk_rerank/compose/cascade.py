@@ -1,4 +1,4 @@
-"""`Cascade`: a cheap reranker over everything, a dear one over the best of it."""
+"""`Cascade`: a cheap reranker for all documents, an expensive one for the best of them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ __all__ = ["Cascade"]
 
 
 class Cascade(Wrapper):
-    """Orders all documents with `first`, then the best `keep` of them again with `second`.
+    """Orders all documents with `first`, then reorders the best `keep` with `second`.
 
         Cascade("lexical", "cross-encoder/ms-marco-MiniLM-L-6-v2", keep=20)
 
     Args:
         first: a cheap reranker, or its name.
-        second: a better one, or its name.
-        keep: how many of the first stage's best go on to the second, whose time grows with it. What the first stage
-            misses is lost: where the right document is among 100 BM25 candidates for SciFact's train questions, or
-            among 50 for SQuAD's dev questions, "lexical" has it in its best 20 for 91 and 97 % of them, in its best 30
-            for 93 and 98 %. The candidates' own order, `InputOrder()` as the first stage, has it in the best 20 for 93
-            and 98 % (`benchmarks/compose.py`, 2026-11-23).
+        second: a more accurate one, or its name.
+        keep: how many of the first stage's best documents go on to the second, whose time grows with this number. The
+            second stage cannot recover a document that the first ranks too low. Measured on questions whose right
+            document is among the candidates (100 from BM25 for SciFact's train questions, 50 for SQuAD's dev
+            questions): "lexical" has it in its best 20 for 91 and 97 % of them, in its best 30 for 93 and 98 %. The
+            candidates' own order, `InputOrder()` as the first stage, has it in the best 20 for 93 and 98 %
+            (`benchmarks/compose.py`, 2026-11-23).
 
-    The best `keep` come first, with the scores of `second`. Below them the others keep the order of `first` and have
-    no score: two models' scores are on two scales, and one column must not mix them. `min_score` therefore returns
-    none of the others. The second stage gets its documents in input order, so ties stay in it.
+    The best `keep` come first, with the scores of `second`. The others follow in the order of `first`, without scores:
+    two models' scores are on different scales and must not be mixed. `min_score` therefore drops all of the others. The
+    second stage gets its documents in input order, so ties keep that order.
 
-    A leaf as the first stage is not asked at all about `keep` documents or fewer, as its order could not matter. Any
-    other first stage is, since it may leave duplicates out.
+    With `keep` documents or fewer, a leaf as the first stage is skipped, because its order could not matter. Any other
+    first stage still runs, since it may leave duplicates out.
 
-    `usage` is the sum of both stages; `truncated` is the larger of their counts, because both cut the same documents;
-    `failures` and `duplicates` are those of both; `query_truncated` says whether either cut the query. If a stage
-    fails, its error is raised. Safe to share between threads and event loops where its stages are.
+    `usage` is the sum of both stages. `truncated` is the larger of their counts, because both cut the same documents.
+    `failures` and `duplicates` combine both stages; `query_truncated` is set if either cut the query. If a stage fails,
+    its error is raised. Safe to share between threads and event loops if its stages are.
     """
 
     def __init__(self, first: str | Reranker, second: str | Reranker, *, keep: int = 20) -> None:
@@ -64,7 +65,7 @@ class Cascade(Wrapper):
         return self._joined(first, head, await self.second.arank(query, [documents[index] for index in head]))
 
     def _unread(self, documents: Sequence[str]) -> Ranking | None:
-        """The first stage's part where it need not be asked."""
+        """A placeholder for the first stage's ranking if that stage can be skipped, else None."""
         if len(documents) > self.keep or not isinstance(self.first, ScoringReranker):
             return None
         return Ranking(tuple(Ranked(index, text) for index, text in enumerate(documents)), self.first.name)

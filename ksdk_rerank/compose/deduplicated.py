@@ -1,15 +1,15 @@
-"""`Deduplicated`: each text once.
+"""`Deduplicated`: removes duplicate documents before ranking.
 
 Near-duplicates follow Broder, "On the resemblance and containment of documents" (1997,
-https://doi.org/10.1109/SEQUEN.1997.666900): two texts are as alike as the share of word sequences ("shingles") that
-they have in common. But: shingles are counted as they are, not sampled.
+https://doi.org/10.1109/SEQUEN.1997.666900): the similarity of two texts is the share of word sequences ("shingles")
+that they have in common. But: all shingles are compared, not a sample.
 
 Worked example, shingles of three words, threshold 0.8:
 
     "a b c d e f" has the shingles abc, bcd, cde, def; "a b c d e g" has abc, bcd, cde, deg
     3 in common of 5 altogether: 0.6, so both stay
 
-A word here is also a mark that carries meaning, see `parts_of`.
+Marks that carry meaning count as words; see `parts_of`.
 """
 
 from __future__ import annotations
@@ -36,26 +36,27 @@ _worker = Worker("ksdk-rerank-deduplicated")
 
 
 class Deduplicated(Wrapper):
-    """Shows `reranker` each text once, and leaves the others out of the ranking.
+    """Ranks each distinct text once and leaves its duplicates out of the ranking.
 
     Args:
-        reranker: what orders the rest, or its name.
-        by: `"text"` leaves out texts that are equal but for case, white space and how Unicode encodes them. `"near"`
-            also leaves out those that share most of their sequences of three words. A mark that carries meaning counts
-            as a word: C++ differs from C#, -5 from 5, 10% from 10‰ and a < b from a > b. Quotation marks, punctuation
-            after a word and dashes between words do not count. Scripts without spaces, such as Chinese and Thai, and
-            Korean are compared by character.
-        threshold: for `"near"`, the share of sequences in common (Jaccard's index, above 0 and up to 1) from which a
-            text is a duplicate. At 0.8 two texts of thirty words may differ in one of them, and two of a hundred in
-            three. Mind that the word may be the one that counts, such as a version: raise it, or use `"text"`.
+        reranker: the reranker for the remaining documents, or its name.
+        by: `"text"` removes texts that are equal except for case, white space and Unicode encoding. `"near"` also
+            removes texts that share most of their three-word sequences. Marks that carry meaning count as words: C++
+            differs from C#, -5 from 5, 10% from 10‰ and a < b from a > b. Quotation marks, punctuation after a word and
+            dashes between words are ignored. Korean, and scripts without spaces such as Chinese and Thai, are compared
+            by character.
+        threshold: for `"near"`, how similar a text must be to count as a duplicate: the share of sequences in common
+            (Jaccard index, above 0 and at most 1). At 0.8, two texts of thirty words may differ in one word, and two of
+            a hundred in three. That word may be the one that matters, such as a version number: then raise the
+            threshold, or use `"text"`.
 
-    The first of several alike stays, in input order. `Ranking.duplicates` says of each one left out which index it
-    repeats; indices are positions in the documents that were given, as everywhere. Each text is compared with those
-    that stay. Texts that share no rare sequence are never compared, so thousands of documents take seconds at most;
-    asynchronous calls compare on a thread of their own.
+    Of several duplicates, the first in input order stays. `Ranking.duplicates` maps each index left out to the index it
+    repeats; both are positions in the input documents. Each text is compared only with those that stay. Texts that
+    share no rare sequence are never compared, so thousands of documents take seconds at most. Asynchronous calls
+    compare on a separate thread.
 
-    Everything else on the ranking is the inner one's. Safe to share between threads and event loops where the inner
-    one is.
+    Everything else in the ranking is the inner one's. Safe to share between threads and event loops if the inner
+    reranker is.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Deduplicated(Wrapper):
         return _joined(kept, copies, await self.reranker.arank(query, [documents[index] for index in kept]))
 
     def _copies(self, documents: Sequence[str]) -> dict[int, int]:
-        """Which documents are left out, and what each repeats."""
+        """The indices to leave out, each mapped to the index it repeats."""
         return _equal(documents) if self.by == "text" else _alike(documents, self.threshold)
 
 
@@ -114,10 +115,11 @@ def _equal(documents: Sequence[str]) -> dict[int, int]:
 
 
 def _alike(documents: Sequence[str], threshold: float) -> dict[int, int]:
-    """Exact, by the prefix filter of Chaudhuri, Ganti and Kaushik (2006, https://doi.org/10.1109/ICDE.2006.9).
+    """Map near-duplicates to the text each repeats. Exact, although few pairs are compared.
 
-    With the shingles of each text sorted rarest first, two texts that are alike enough have one in common among the
-    first n - ceil(threshold * n) + 1 of each; only texts that do are compared.
+    Follows the prefix filter of Chaudhuri, Ganti and Kaushik (2006, https://doi.org/10.1109/ICDE.2006.9). Each text's
+    `n` shingles are sorted rarest first. Two texts that are similar enough then share a shingle among the first
+    `n - ceil(threshold * n) + 1` of each; only texts that do are compared.
     """
     shingles = [_shingles(document) for document in documents]
     frequency = Counter(shingle for one in shingles for shingle in one)

@@ -1,4 +1,4 @@
-"""`Fallback`: the next reranker when one cannot answer."""
+"""`Fallback`: tries the next reranker when one fails."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ _log = logging.getLogger("ksdk_rerank")
 
 
 class Fallback(Wrapper):
-    """Asks the first reranker, and the next one only where that fails through no fault of the caller.
+    """Calls the first reranker, and the next one if that fails through no fault of the caller.
 
         Fallback([CohereReranker(), "cross-encoder/ms-marco-MiniLM-L-6-v2", "input-order"])
 
     Args:
-        rerankers: rerankers or their names, the preferred one first. With `"input-order"` as the last, an outage costs
-            the order and never the documents.
+        rerankers: rerankers or their names, the preferred one first. With `"input-order"` last, an outage costs you the
+            ordering, never the documents.
 
-    It moves on for time-outs, rate limits, used-up quotas, connection and server errors, and replies out of shape:
-    those with `transient` set. A wrong key, a wrong model or bad input is raised at once, whoever comes next; so is
-    whatever is not a `RerankError`. A cancelled call moves on to nobody.
+    It moves on after errors with `transient` set: time-outs, rate limits, used-up quotas, connection and server errors,
+    malformed replies, and failures or overload of a local model. A wrong key, a wrong model or bad input is raised at
+    once, whichever reranker comes next. So is anything that is not a `RerankError`. A cancelled call does not move on.
 
-    The ranking is that of the reranker that answered: `reranked_by` is its name, `failures` says why the others did
-    not, and one warning of a line goes to the logger `ksdk_rerank`. Scores are the answering reranker's own, on its own
-    scale; `min_score` is not applied where it has none. If every reranker fails, the last one's error is raised, with
-    the others' as notes.
+    The ranking comes from the reranker that answered. `reranked_by` is its name, and `failures` states why the others
+    did not answer; a one-line warning goes to the logger `ksdk_rerank`. Scores are on that reranker's own scale;
+    `min_score` is ignored if it gives none. If every reranker fails, the last error is raised, with the others as
+    notes.
 
     Each reranker has its own deadline, so a call can take as long as all of them together: give the first ones short
-    time-outs.
-    Safe to share between threads and event loops where its rerankers are.
+    time-outs. Safe to share between threads and event loops if its rerankers are.
     """
 
     def __init__(self, rerankers: Sequence[str | Reranker]) -> None:
@@ -77,7 +76,7 @@ class Fallback(Wrapper):
 
 
 def _moved_on(reranker: Reranker, error: RerankError, failed: _Failed) -> None:
-    """Note a failure, or raise it where the next reranker must not hide it."""
+    """Record a failure, or raise it if the next reranker must not hide it."""
     if not error.transient:
         raise error
     failed.append((reranker, error))
@@ -93,7 +92,7 @@ def _answered(ranking: Ranking, failed: _Failed) -> Ranking:
 
 
 def _brief(error: RerankError) -> str:
-    """The error's class and status: its message may quote the reply, and with it a document."""
+    """The error's class and status. The message is left out: it may quote the reply, and with it a document."""
     status = getattr(error, "status", None)
     return type(error).__name__ if status is None else f"{type(error).__name__}, status {status}"
 

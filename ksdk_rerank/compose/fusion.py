@@ -1,8 +1,8 @@
-"""`Fusion`: the opinions of several rerankers, as one order.
+"""`Fusion`: merges the orders of several rerankers into one.
 
 Follows Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning
-methods" (SIGIR 2009, https://doi.org/10.1145/1571941.1572114), where k = 60 was found in a pilot and then fixed. But:
-members may have weights.
+methods" (SIGIR 2009, https://doi.org/10.1145/1571941.1572114). The paper found k = 60 in a pilot and then fixed it.
+But: members may have weights.
 
 Worked example, k = 60, two members over documents 0, 1 and 2:
 
@@ -28,33 +28,33 @@ __all__ = ["Fusion"]
 
 
 class Fusion(Wrapper):
-    """Merges the orders of several rerankers by reciprocal rank fusion: what most of them place high comes first.
+    """Merges several rerankers by reciprocal rank fusion: documents that most of them rank high come first.
 
         Fusion(["lexical", "cross-encoder/ms-marco-MiniLM-L-6-v2", InputOrder()])
 
-    Only ranks count, so members with scores of any kind, or of none, can be merged. With `InputOrder()` as a member
-    the first stage keeps its say.
+    Only ranks count, so members may use any score scale, or have no scores at all. Add `InputOrder()` as a member to
+    let the first stage's order count.
 
     Args:
         rerankers: the members, or their names; at least one.
-        method: `"rrf"`, the only one.
-        k: the higher, the less the first ranks stand out from those after them; 0 and up. 60 is the paper's; from 0
-            to 1000 the MRR@10 of "lexical" with `InputOrder()` varies by 0.001 on SciFact's train questions and 0.009
-            on SQuAD's dev questions (`benchmarks/compose.py`, 2026-11-23), so nothing here speaks for another.
-        weights: how much each member counts, above 0; None counts all alike.
+        method: `"rrf"`, the only method.
+        k: 0 or more; the higher it is, the less the top ranks stand out. 60 is the paper's value. From 0 to 1000 the
+            MRR@10 of "lexical" with `InputOrder()` varies by 0.001 on SciFact's train questions and 0.009 on SQuAD's
+            dev questions (`benchmarks/compose.py`, 2026-11-23), so nothing here favours another value.
+        weights: each member's weight, above 0; None weights all equally.
 
-    `raw_score` is the sum of weight / (k + rank) over the members, with ranks from 1; `score` is that sum over the
-    highest possible, which is rank 1 everywhere. It says how much the members agree that a document is good *among
-    these candidates*. It is no probability of relevance, and even the best of a poor lot is near 1: set `min_score` on
-    a member, or on a reranker after the fusion, instead.
+    `raw_score` is the sum of weight / (k + rank) over the members, with ranks from 1. `score` is that sum divided by
+    the highest possible one, which is rank 1 everywhere. It measures how far the members agree that a document is good
+    *among these candidates*. It is not a probability of relevance: even the best of a poor set scores near 1. For a
+    meaningful `min_score`, put a reranker after the fusion: `Cascade(Fusion(...), second)`.
 
-    A document that a member leaves out as a duplicate gets nothing from that member; one that all leave out is left
-    out. Asynchronous calls ask all members at the same time, synchronous ones one after another. The first error of a
-    member is raised and ends the calls to the others; wrap a member in a `Fallback` to carry on without it.
+    A document that a member leaves out as a duplicate gets nothing from that member; one that all members leave out is
+    left out. Asynchronous calls run all members concurrently, synchronous calls one after another. A member's first
+    error is raised and ends the calls to the others. Wrap a member in a `Fallback` to carry on without it.
 
-    `usage` is the sum over the members; `truncated` is the largest of their counts, as all cut the same long documents
-    and a sum would count them twice; `failures` are those of all; `query_truncated` says whether any cut the query.
-    Safe to share between threads and event loops where its members are.
+    `usage` is the sum over the members. `truncated` is the largest of their counts: all cut the same long documents,
+    and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any member cut the
+    query. Safe to share between threads and event loops if its members are.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Fusion(Wrapper):
         finally:
             for call in calls:
                 call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)  # none may outlive this one
+            await asyncio.gather(*calls, return_exceptions=True)  # no member's call may outlive this one
 
     def _fused(self, documents: Sequence[str], rankings: Sequence[Ranking]) -> Ranking:
         weights = self.weights or (1.0,) * len(rankings)

@@ -1,10 +1,10 @@
-"""`LongDocuments`: documents longer than the model's window, read in windows.
+"""`LongDocuments`: ranks documents longer than the model's window by reading them in windows.
 
 Follows Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling" (SIGIR 2019,
-https://doi.org/10.1145/3331184.3331303): a document is as good as its best window (MaxP), and each window begins half
-a window after the one before. But: windows begin and end with sentences and are as long as the model can read, and
-only documents that are longer are split. The mean of the best three follows Yilmaz et al., "Cross-Domain Modeling of
-Sentence-Level Evidence for Document Retrieval" (EMNLP 2019, https://doi.org/10.18653/v1/D19-1352), without weights.
+https://doi.org/10.1145/3331184.3331303): a document's score is that of its best window (MaxP), and each window begins
+half a window after the last. But: windows begin and end with sentences, and only documents that do not fit are split.
+The mean of the best three follows Yilmaz et al., "Cross-Domain Modeling of Sentence-Level Evidence for Document
+Retrieval" (EMNLP 2019, https://doi.org/10.18653/v1/D19-1352), without weights.
 """
 
 from __future__ import annotations
@@ -24,52 +24,55 @@ from ksdk_rerank.worker import Worker
 __all__ = ["CountsTokens", "LongDocuments"]
 
 _WINDOW = 128
-"""Tokens, where the model's are known. Documents that are longer than its room had an MRR@10 of .948 in windows of 128,
-.912 of 256 and .884 of 512, each with half of it as the stride, and of .919, .883 and .852 without overlap; cut at the
-end of the model's window, .657 (`benchmarks/long_documents.py --second embedded --queries 60`, 2026-11-24)."""
+"""Default window in tokens, if the model's tokens can be counted. Documents too long for the model had an MRR@10 of
+.948 in windows of 128, .912 of 256 and .884 of 512, each with half of it as the stride; without overlap .919, .883
+and .852. Cut off at the end of the model's window, it was .657
+(`benchmarks/long_documents.py --second embedded --queries 60`, 2026-11-24)."""
 
 _ESTIMATED = 384
-"""Tokens, where the model's are not known: three quarters of 512, to leave room for a query and a poor estimate. Hosted
-models may count, and bill, by the text, so these windows are long."""
+"""Default window in tokens, if tokens are estimated: three quarters of 512, to leave room for a query and a poor
+estimate. Hosted models may count, and bill, by the text, so these windows are long."""
 
 _SHORTEST = 16
-"""Tokens: what is read at a time even where a query leaves less room, which the model then reports or refuses."""
+"""Smallest window in tokens, even if a query leaves less room. The model then reports the overflow, or refuses it."""
 
 _MOST = 128
-"""Windows: with the default window and stride 8,192 tokens and a half window, as much as rerankers with a long window
-read, such as BAAI/bge-reranker-v2-m3 (https://huggingface.co/BAAI/bge-reranker-v2-m3, read 2026-11-26)."""
+"""Default maximum of windows per document. At the default window and stride these cover 8,192 tokens and half a window,
+as much as rerankers with a long window read, such as BAAI/bge-reranker-v2-m3
+(https://huggingface.co/BAAI/bge-reranker-v2-m3, read 2026-11-26)."""
 
 
 class LongDocuments(Wrapper):
-    """Splits documents that are longer than the model's window into overlapping windows, and ranks them by those.
+    """Splits documents that are too long for the model into overlapping windows, and ranks them by those.
 
     Args:
-        reranker: what reads the windows, or its name. The windows of all documents go to it in one call.
-        window: tokens a window has at most, at least 1. A window never has more than the model has room for beside the
-            query. None is 128 where the model can say how much room that is, and only documents that do not fit into
-            the room are split; where it cannot, 384.
-        stride: tokens from the beginning of one window to the beginning of the next, up to `window`: the smaller, the
-            more they overlap. None is half the window, as in the paper.
-        pool: `"max"` takes the score of the best window; `"mean"` the mean `score` of the best `k`.
-        k: how many windows count for `"mean"`, or all where a document has fewer.
-        max_windows: how many windows of a document are read at most, the first ones, so that one huge document takes
-            neither minutes nor a hosted model's budget. None reads all. A document that has more is counted in
+        reranker: the reranker that reads the windows, or its name. The windows of all documents go to it in one call.
+        window: maximum tokens per window, at least 1, and never more than the room that the model has beside the query.
+            None means 128 if the model can report that room; then only documents that exceed the room are split. If it
+            cannot, None means 384.
+        stride: tokens from the beginning of one window to the beginning of the next, at most `window`. A smaller stride
+            means more overlap. None is half the window, as in the paper.
+        pool: `"max"` takes the score of the best window; `"mean"` takes the mean `score` of the best `k`.
+        k: how many windows the mean covers; all, if a document has fewer.
+        max_windows: maximum number of windows read per document, from its beginning. It keeps one huge document from
+            taking minutes or a hosted model's whole budget. None reads all. Documents with more windows are counted in
             `truncated`.
 
-    Tokens are the model's own where a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does; else
-    they are estimated: one for every four ASCII characters, one for two characters of scripts such as Cyrillic, one
-    for each character of scripts such as Chinese, Korean and Thai. Windows begin and end with sentences: at `.`, `!`,
-    `?` before a space, at their forms in other scripts, and at line ends. A sentence that is longer than a window is
-    cut between words.
+    Tokens are the model's own if a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does. Otherwise
+    they are estimated: one per four ASCII characters, one per two characters of scripts such as Cyrillic, one per
+    character of scripts such as Chinese, Korean and Thai. Windows begin and end with sentences: at `.`, `!`, `?` before
+    a space, at their equivalents in other scripts, and at line ends. A sentence longer than a window is cut between
+    words.
 
-    `Ranked.span` is where the best window is. A document that fits is passed on as it is and has no span; where all
-    fit, nothing is added to the call. With `"max"` both scores are the best window's; with `"mean"` both are the mean,
-    in [0, 1], whatever the model's raw scores are. Windows without a score count only where a document has no other.
-    A window left out as a duplicate counts as what it repeats; a document is left out when all of its windows are.
+    `Ranked.span` locates the best window. A document that fits is passed on unchanged and has no span; if all fit, the
+    call is passed on unchanged. With `"max"` both scores are the best window's. With `"mean"` both are the mean, in
+    [0, 1], whatever the scale of the model's raw scores. Windows without a score count only if the document has no
+    others. A window left out as a duplicate counts as the window it repeats. A document is left out if all its windows
+    are.
 
-    `truncated` counts documents with more than `max_windows` windows and windows that were cut all the same, at most as
-    many as documents. Everything else is the inner ranking's. Safe to share between threads and event loops where the
-    inner one is; asynchronous calls split and count on a thread of their own.
+    `truncated` counts documents with more than `max_windows` windows, plus windows that the model still cut, up to the
+    number of documents. Everything else is the inner ranking's. Safe to share between threads and event loops if the
+    inner reranker is. Asynchronous calls split and count on a separate thread.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class LongDocuments(Wrapper):
         return self._pooled(documents, split, cut, await self.reranker.arank(query, [window.text for window in split]))
 
     def _split(self, query: str, documents: Sequence[str]) -> tuple[list[Window], int]:
-        """The windows to be read, and how many documents have more."""
+        """The windows to read, and the number of documents that have more."""
         leaf = counting_leaf(self.reranker)
         fits = self.window or _ESTIMATED
         if leaf is not None:
@@ -168,6 +171,6 @@ class LongDocuments(Wrapper):
 
 
 def _order(found: tuple[int, Ranked]) -> tuple[bool, float, int]:
-    """By raw score with ties in input order, then those without one in the order of their best windows."""
+    """Sort key: by raw score, ties in input order; then documents without one, in the order of their best windows."""
     place, ranked = found
     return (True, place, ranked.index) if ranked.raw_score is None else (False, -ranked.raw_score, ranked.index)
