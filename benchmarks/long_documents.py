@@ -147,7 +147,7 @@ def measure(name: str, questions: Sequence[Question]) -> list[Line]:
             print(f"{number} of {len(questions)} questions", flush=True)
     behind = _behind(second, questions)
     label = Path(name).name if Path(name).is_dir() else name  # keeps local paths out of the results
-    return [_scheduler(label, setting, answers, behind) for setting in settings]
+    return [_line(label, setting, answers, behind) for setting in settings]
 
 
 def _behind(reranker: Reranker, questions: Sequence[Question]) -> list[bool] | None:
@@ -159,7 +159,7 @@ def _behind(reranker: Reranker, questions: Sequence[Question]) -> list[bool] | N
     return [count > room for count, room in zip(tokens, rooms, strict=True)]
 
 
-def _scheduler(label: str, setting: Setting, answers: dict[Setting, Answers], behind: list[bool] | None) -> Line:
+def _line(label: str, setting: Setting, answers: dict[Setting, Answers], behind: list[bool] | None) -> Line:
     own = answers[setting]
 
     def over(other: Setting) -> tuple[float, float, float]:

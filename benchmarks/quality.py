@@ -233,7 +233,7 @@ def rank(collection: Collection, names: Sequence[str], baselines: bool, wrappers
 
 def measure(collection: Collection, ranked: Mapping[str, Ranked]) -> list[Line]:
     gained_by = {name: gains(collection, one.orders) for name, one in ranked.items()}
-    return [_scheduler(collection, name, one, gained_by) for name, one in ranked.items()]
+    return [_line(collection, name, one, gained_by) for name, one in ranked.items()]
 
 
 def together(
@@ -264,7 +264,7 @@ def _label(name: str) -> str:
     return f"{Path(model).name if Path(model).is_dir() else model}{at}{engine}"
 
 
-def _scheduler(collection: Collection, name: str, ranked: Ranked, gained_by: Mapping[str, NDArray[np.float64]]) -> Line:
+def _line(collection: Collection, name: str, ranked: Ranked, gained_by: Mapping[str, NDArray[np.float64]]) -> Line:
     found, cosine = gained_by[name], gained_by.get(COSINE)
     difference = found - gained_by[FIRST_STAGE]
     lost = gained = 0

@@ -32,7 +32,7 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
         api_key: by default from the environment. Only the client keeps it; it never appears in a `repr`, pickle or
             trace.
         base_url: by default from the environment, else the hosted API.
-        timeout: seconds for a whole search including retries, or a `Timeout`.
+        timeout: seconds for a whole search including retries, or a `Timeout`; by default the client's.
         client: your own client instead of these three, if you need its other options. You close it.
         api_key_id, extra: see `KnowledgeSDKClient.search`.
         name, tags, metadata: LangChain's own.
@@ -58,7 +58,7 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
         k: int = 20,
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
-        timeout: float | Timeout = 20.0,
+        timeout: float | Timeout | None = None,
         client: KnowledgeSDKClient | None = None,
         api_key_id: str | None = None,
         extra: Mapping[str, object] | None = None,
@@ -66,9 +66,10 @@ class KnowledgeSDKRetriever(BaseRetriever, validate_assignment=True):
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        if client is not None and (api_key is not None or base_url is not None):
-            raise ValueError("api_key and base_url are for making a client: leave them out, or leave client out")
-        client = client or KnowledgeSDKClient(api_key, base_url=base_url, timeout=timeout)
+        if client is not None and not (api_key is None and base_url is None and timeout is None):
+            raise ValueError("client has its own api_key, base_url and timeout; pass either the client or these")
+        limited: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        client = client or KnowledgeSDKClient(api_key, base_url=base_url, **limited)
         values: dict[str, Any] = {"k": k, "client": client, "api_key_id": api_key_id, "extra": extra}
         super().__init__(**values, name=name, tags=tags, metadata=metadata)
 

@@ -23,6 +23,7 @@ import time
 
 import ksdk_rerank as k
 from langchain_ksdk_rerank import LangChainCrossEncoder, RerankCompressor
+from llamaindex_ksdk_rerank import RerankPostprocessor
 
 server, search, folder, store, when, way = sys.argv[1:]
 logging.disable()  # a fallback tells of what failed
@@ -93,13 +94,23 @@ def compressed():
     return lambda: len(call()), lambda: None
 
 
-def made(name):
-    if name == "search":
-        return searched()
-    return compressed() if name == "compressor" else reranked(RERANKERS[name]())
+def postprocessed():
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    postprocessor = RerankPostprocessor(reranker=folder, top_n=2)
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("invoice", "key")]
+
+    def call():
+        if way == "sync":
+            return postprocessor.postprocess_nodes(nodes, query_str="the key")
+        return asyncio.run(postprocessor.apostprocess_nodes(nodes, query_str="the key"))
+
+    return lambda: len(call()), lambda: None
 
 
-calls = {name: made(name) for name in [*RERANKERS, "search", "compressor"]}
+OTHERS = {"search": searched, "compressor": compressed, "postprocessor": postprocessed}
+calls = {name: reranked(build()) for name, build in RERANKERS.items()}
+calls |= {name: build() for name, build in OTHERS.items()}
 if when == "warm":
     for call, _ in calls.values():
         call()
@@ -117,7 +128,17 @@ threading.Thread(target=late).start()
 """
 
 NAMES = ["lexical", "local", "tei", "tei by address", "tei in parts", "jina", "cohere", "langchain", "fallback"]
-NAMES += ["cascade", "fusion", "long-documents", "deduplicated", "cached", "stored", "search", "compressor"]
+NAMES += [
+    "cascade",
+    "fusion",
+    "long-documents",
+    "deduplicated",
+    "cached",
+    "stored",
+    "search",
+    "compressor",
+    "postprocessor",
+]
 
 
 def answer(request: Request) -> Reply:

@@ -20,7 +20,7 @@ from tokenizers import Encoding, Tokenizer
 from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
-__all__ = ["Encoded", "PairEncoder"]
+__all__ = ["Encoded", "PairEncoder", "WindowTooSmall"]
 
 _TEXTS_AT_ONCE = 32
 """Texts tokenized at once when counting: the tokenizer takes about 100 bytes per token."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import inspect
 import json
 import pickle
 from typing import Any
@@ -168,15 +167,14 @@ async def test_scores_that_the_knowledge_base_stores_are_not_those_of_this_searc
 
 def test_a_client_and_what_it_is_made_from_exclude_each_other() -> None:
     client = KnowledgeSDKClient(SECRET)
-    with pytest.raises(ValueError, match="leave client out"):
-        KnowledgeSDKRetriever(client=client, api_key=SECRET)
-    with pytest.raises(ValueError, match="leave client out"):
-        KnowledgeSDKRetriever(client=client, base_url="http://127.0.0.1:1")
+    for beside in ({"api_key": SECRET}, {"base_url": "http://127.0.0.1:1"}, {"timeout": 5.0}):
+        with pytest.raises(ValueError, match="pass either the client or these"):
+            KnowledgeSDKRetriever(client=client, **beside)  # type: ignore[arg-type]
 
 
 def test_the_default_timeout_is_the_clients() -> None:
-    of_client = inspect.signature(KnowledgeSDKClient).parameters["timeout"].default
-    assert inspect.signature(KnowledgeSDKRetriever).parameters["timeout"].default == of_client
+    assert KnowledgeSDKRetriever(api_key=SECRET).timeout == KnowledgeSDKClient(SECRET).timeout
+    assert KnowledgeSDKRetriever(client=KnowledgeSDKClient(SECRET, timeout=7.0)).timeout == 7.0
 
 
 @pytest.mark.parametrize("key", [SECRET, SecretStr(SECRET)])
