@@ -29,7 +29,7 @@ ODD = [
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an ONNX engine cannot run must not be hidden by another one."""
     monkeypatch.setattr(
-        "ksdk_rerank.engines.loading.find_spec",
+        "ksdk_rerank.engines.select.find_spec",
         lambda name: None if name in ("sentence_transformers", "openvino") else find_spec(name),
     )
 

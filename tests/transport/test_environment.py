@@ -156,7 +156,7 @@ def test_socks_without_its_package_names_the_package(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5h://alice:s3cret@127.0.0.1:1080")
     monkeypatch.setitem(__import__("sys").modules, "socksio", None)
-    monkeypatch.setattr("ksdk_rerank._environment.find_spec", lambda name: None)
+    monkeypatch.setattr("ksdk_rerank._transport.environment.find_spec", lambda name: None)
     with pytest.raises(errors.InvalidEnvironment, match=r'pip install "httpx\[socks\]"') as raised:
         asked(call, server.url)
     assert "ALL_PROXY is 'socks5h://**********@127.0.0.1:1080'" in str(raised.value)
