@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,7 +33,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 def audit(event, arguments):
     if event in PROCESSES:
-        started.append(event)
+        started.append(f"{event} {arguments}")
     elif event in LOOKUPS:
         host = arguments[1] if event in ("socket.connect", "socket.sendto") else arguments[0]
         host = host[0] if isinstance(host, tuple) else host
@@ -45,7 +46,7 @@ def audit(event, arguments):
 import _posixsubprocess
 
 fork_exec = _posixsubprocess.fork_exec  # of multiprocessing, which says nothing to an audit hook
-_posixsubprocess.fork_exec = lambda *arguments: started.append("fork_exec") or fork_exec(*arguments)
+_posixsubprocess.fork_exec = lambda *arguments: started.append(f"fork_exec {arguments[0]}") or fork_exec(*arguments)
 environment = dict(os.environ)
 sys.addaudithook(audit)
 import ksdk_rerank as k
@@ -163,6 +164,8 @@ def test_a_first_call_starts_no_process_asks_no_other_host_and_writes_no_file(
         written = [path for path in written if Path(path).parent != tmp_path]
         left = {name for name in left if not name.startswith("torchinductor_")}
         changed = [name for name in changed if not name.startswith(("KMP_", "TORCHINDUCTOR_"))]
+    if version("numpy").startswith("1."):  # numpy.testing, which langchain-core imports, asks which processor this is
+        started = [process for process in started if "lscpu" not in process]
     assert started == []
     assert set(asked) <= ({"127.0.0.1", "localhost"} if case in ASKS else set())
     assert [path for path in written if path != os.devnull] == []
