@@ -10,10 +10,14 @@ forever. Much of this library is imported on first use, so a fork also waits for
 
 from __future__ import annotations
 
+# Hooks before a fork run in reverse order of their registration. `logging` and this module of `concurrent.futures`
+# hold their own locks from their hook on, and other threads' imports may need them. So theirs have to come after ours.
+import logging  # noqa: F401
 import os
 import threading
 import time
 import weakref
+from concurrent.futures import thread  # noqa: F401
 from importlib import _bootstrap
 
 __all__ = ["Lock"]

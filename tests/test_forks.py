@@ -177,6 +177,30 @@ def test_threads_may_fork_at_the_same_time() -> None:
     assert not any(lock.inner.locked() for lock in locks)
 
 
+def test_a_child_that_is_forked_during_the_very_first_calls_gets_its_answer() -> None:
+    program = """if True:
+        import os, signal, threading, warnings
+        from ksdk_rerank import Cached, LexicalReranker
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        reranker = Cached(LexicalReranker())
+        for _ in range(4):
+            threading.Thread(target=reranker.rank, args=("key", ["a key", "b"]), daemon=True).start()
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(0 if len(reranker.rank("key", ["a key", "b"])) == 2 else 1)
+        print(os.waitpid(child, 0)[1], flush=True)
+        os._exit(0)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_a_fork_waits_until_other_threads_have_imported_what_a_child_may_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
