@@ -6,9 +6,8 @@ belongs to the letter before it. But: apostrophes, full stops, hyphens and under
 Scripts without spaces between words are split into characters and pairs of neighbours, as Lucene's CJKBigramFilter
 does. UAX #29 leaves these scripts to dictionaries, which uniseg does not have. ICU has them, but it is a compiled
 dependency, and it may split a word in a query differently from the same word in a document. Pairs are always split
-alike. On the passages of XQuAD-zh, BM25 had an nDCG@10 of .968 with characters and pairs, .964 with pairs, and .955
-with characters (1,190 questions, 2026-11-26). Hangul has spaces, but attaches particles to the word: pairs find the
-bare noun.
+alike. `benchmarks/quality.py lexical --collections xquad-zh` measures them. Hangul has spaces, but attaches particles
+to the word: pairs find the bare noun.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ _PLAIN = Patterns(re.compile(r"[^\W_]+"), re.compile(r"[^\W_]+"), _NEVER, _NEVER
 
 @cache
 def _patterns(*, astral: bool) -> Patterns:
-    """Patterns built from Python's Unicode data. First use takes 50 ms, or 200 ms for rare letters beyond U+FFFF."""
+    """Patterns built from Python's Unicode data. First use takes some time, so it is put off."""
     marks, unspaced = [], [*_IDEOGRAPHS, *_HANGUL]
     for code in chain(range(0x300, 0x3400), range(0xA000, 0xAC00), range(0xF900, 0x1F000 if astral else 0x10000)):
         character = chr(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Protocol
 
@@ -43,33 +43,31 @@ class Forgiving:
 
     def read(self, keys: Iterable[str]) -> dict[str, object]:
         """The entries that can be read. After a few failures in a row, the rest is skipped."""
-        found: dict[str, object] = {}
+        return dict(self._tried(keys, self._store.get))
+
+    def write(self, entries: Mapping[str, str]) -> None:
+        """Store `entries`. After a few failures in a row, the rest is skipped."""
+
+        def keep(key: str) -> None:
+            self._store[key] = entries[key]
+
+        for _ in self._tried(entries, keep):
+            pass
+
+    def _tried(self, keys: Iterable[str], use: Callable[[str], object]) -> Iterator[tuple[str, object]]:
+        """Each key with what `use` returns for it, without those for which the store fails."""
         failed = 0
         for key in keys:
             try:
-                found[key] = self._store.get(key)
+                result = use(key)
             except Exception as error:  # a store may raise anything
                 self._tell(error)
                 failed += 1
                 if failed == _FAILURES_IN_A_ROW:
-                    break
+                    return
             else:
                 failed = 0
-        return found
-
-    def write(self, entries: Mapping[str, str]) -> None:
-        """Store `entries`. After a few failures in a row, the rest is skipped."""
-        failed = 0
-        for key, entry in entries.items():
-            try:
-                self._store[key] = entry
-            except Exception as error:  # as above
-                self._tell(error)
-                failed += 1
-                if failed == _FAILURES_IN_A_ROW:
-                    break
-            else:
-                failed = 0
+                yield key, result
 
     def get(self, key: str, /) -> object:
         """The entry, or None."""

@@ -11,7 +11,10 @@ from ksdk_rerank.engines.reading import is_file
 from ksdk_rerank.errors import ModelError, ModelNotFound
 from ksdk_rerank.models import folder_of
 
-__all__ = ["WAYS_OUT", "Files", "graphs_in", "locate"]
+__all__ = ["WAYS_OUT", "WEIGHTS", "Files", "graphs_in", "locate"]
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Weights that torch can load. A folder written by `export` has none of these files."""
 
 WAYS_OUT = (
     "Pass the model's folder; or set HF_ENDPOINT to a mirror; or fill the cache where there is a network and pass"

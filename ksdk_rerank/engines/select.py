@@ -23,8 +23,6 @@ _NEEDS = {
     "onnx": ("onnxruntime", *_ONNX_FILES),
     "torch": ("sentence_transformers",),
 }
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""Weights that torch can load. A folder written by `export` has none of these files."""
 _EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
 
 
@@ -123,14 +121,16 @@ def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -
     """`installed`, fastest first for this machine and these files.
 
     On a GPU, torch comes first if the model has weights that it can load.
-    OpenVINO in bfloat16 is 2.5 to 3 times as fast as onnxruntime in float32, so it comes before onnx if the model has
-    no int8 file. If it has one, OpenVINO is left out: onnxruntime in int8 is as fast with matrix units (AMX), faster
-    without them (`benchmarks/latency.py`, 2026-11-25).
+    OpenVINO in bfloat16 takes half as long as onnxruntime in float32, so it comes before onnx if the model has no int8
+    file. If it has one, OpenVINO is left out, because onnxruntime in int8 is faster still (`benchmarks/latency.py`,
+    2026-11-25, a processor with VNNI and bfloat16).
     """
     others: list[Backend] = [backend for backend in installed if backend != "torch"]
     on_gpu = installed[0] == "torch" or (settings.device is None and "torch" in installed and has_gpu())
     if on_gpu and others:
-        if any(files.find(name) for name in _WEIGHTS):
+        from ksdk_rerank.engines.files import WEIGHTS
+
+        if any(files.find(name) for name in WEIGHTS):
             return ["torch", *others]
         installed = others
     if "openvino" not in installed or settings.dtype != "auto":

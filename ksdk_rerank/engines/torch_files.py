@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors import SafetensorError, safe_open
 
-from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.files import WEIGHTS, Files
 from ksdk_rerank.engines.reading import check_start, damaged, decoded, read_json, read_list, read_tokenizer
 from ksdk_rerank.errors import UnsupportedModel
 
@@ -27,7 +27,6 @@ _VOCABULARIES = (
     *("vocab.txt", "vocab.json", "merges.txt"),
     *("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model"),
 )
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _HEAD = re.compile(r"(^|\.)(classifier|score|classification_head|logits_proj)\b.*weight$")
 
@@ -101,7 +100,7 @@ def _is_marked(path: Path) -> bool:
 
 def _weights(files: Files) -> list[Path]:
     """The files from which transformers loads the weights; several if they are sharded."""
-    for name in _WEIGHTS:
+    for name in WEIGHTS:
         path = files.find(name)
         if path is None:
             continue

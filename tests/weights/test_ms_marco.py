@@ -116,6 +116,16 @@ def test_the_answer_comes_first_through_both_adapters(exported: Path) -> None:
     assert RerankPostprocessor(reranker=model, top_n=1).postprocess_nodes(nodes, query_str=question)[0].node_id == "2"
 
 
+def test_it_gets_26_of_the_40_obvious_pairs_right_as_the_embedded_models_card_says(exported: Path) -> None:
+    sanity = Path(__file__).parents[1] / "models" / "sanity_pairs.json"
+    with CrossEncoderReranker(exported, backend="onnx", dtype="float32") as model:
+        right = 0
+        for pair in json.loads(sanity.read_text(encoding="utf-8")):
+            better, worse = model.score(pair["query"], [pair["better"], pair["worse"]]).raw
+            right += better > worse
+    assert right == 26
+
+
 @pytest.fixture
 def long_documents(exported: Path) -> Iterator[LongDocuments]:
     with LongDocuments(CrossEncoderReranker(exported)) as wrapped:
