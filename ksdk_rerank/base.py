@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ksdk_rerank._closing import Closing
 from ksdk_rerank._request import Call
 from ksdk_rerank._tracing import traced
+from ksdk_rerank.concurrency.closing import Closing
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ksdk_rerank import Ranking, SearchResults, load_reranker
-from ksdk_rerank._snippets import shortened
+from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank.knowledgesdk import KnowledgeSDKClient
 from ksdk_rerank.loading import default_name
 from ksdk_rerank.testing import KnowledgeSDKStandIn

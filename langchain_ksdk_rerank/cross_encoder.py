@@ -6,8 +6,8 @@ from typing import Any, Protocol, Self
 
 from ksdk_rerank import Reranker, ScoreKind, Scores, ScoringReranker, load_reranker
 from ksdk_rerank.base import checked_scores
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply, InferenceFailed, RerankError
-from ksdk_rerank.worker import Worker
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder

@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, thread
 from functools import partial
 from typing import Any, TypeVar
 
-from ksdk_rerank._locks import Lock
-from ksdk_rerank.worker import Worker
+from ksdk_rerank.concurrency.locks import Lock
+from ksdk_rerank.concurrency.worker import Worker
 
 __all__ = ["run_in_background", "run_where_names_resolve"]
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from ksdk_rerank._text_files import decoded, printable, read_text
+from ksdk_rerank._text.text_files import decoded, printable, read_text
 from ksdk_rerank.commands.streams import asked
 from ksdk_rerank.loading import default_name, load_reranker
 

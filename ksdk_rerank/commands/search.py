@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ksdk_rerank._request import Call
-from ksdk_rerank._snippets import shortened
+from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank.commands.streams import asked
 from ksdk_rerank.loading import default_name, load_reranker
 

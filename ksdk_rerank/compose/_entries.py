@@ -8,8 +8,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from ksdk_rerank._locks import Lock
 from ksdk_rerank.compose._forgiving import Forgiving, Store
+from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.results import Ranked, Ranking
 
 __all__ = ["Entries", "Memory", "Store", "decoded", "encoded"]

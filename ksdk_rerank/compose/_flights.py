@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from ksdk_rerank._locks import Lock
 from ksdk_rerank.base import Reranker
+from ksdk_rerank.concurrency.locks import Lock
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.results import Ranking
-from ksdk_rerank.worker import Worker
 
 __all__ = ["BlockingCaller", "Caller", "Flight", "Flights", "LoopCaller", "run_blocking"]
 

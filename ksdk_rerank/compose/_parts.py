@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-from ksdk_rerank._text import Spelling, normalised, patterns_for
+from ksdk_rerank._text.words import Spelling, normalised, patterns_for
 
 __all__ = ["parts_of", "spelled"]
 

@@ -14,9 +14,9 @@ from ksdk_rerank.base import Reranker, ScoringReranker
 from ksdk_rerank.compose._entries import Entries, Store
 from ksdk_rerank.compose._flights import BlockingCaller, Caller, Flights, LoopCaller, run_blocking
 from ksdk_rerank.compose._wrapper import Wrapper, summed
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranking
-from ksdk_rerank.worker import Worker
 
 __all__ = ["Cached", "Store"]
 

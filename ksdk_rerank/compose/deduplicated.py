@@ -24,9 +24,9 @@ from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._parts import parts_of, spelled
 from ksdk_rerank.compose._wrapper import Wrapper, resolved
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranking
-from ksdk_rerank.worker import Worker
 
 __all__ = ["Deduplicated"]
 

@@ -17,9 +17,9 @@ from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, estimated_tokens, windows
 from ksdk_rerank.compose._wrapper import Wrapper
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranked, Ranking
-from ksdk_rerank.worker import Worker
 
 __all__ = ["CountsTokens", "LongDocuments"]
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ksdk_rerank._locks import Lock
+from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.engine import Engine, Settings, inference_failed
 from ksdk_rerank.engines.files import Files

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from ksdk_rerank._locks import Lock
 from ksdk_rerank.base import Scores
+from ksdk_rerank.concurrency.locks import Lock
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.scheduler import Scheduler
 from ksdk_rerank.errors import TimedOut
-from ksdk_rerank.worker import Worker
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.scoring import Model

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._locks import Lock
 from ksdk_rerank.base import Scores
+from ksdk_rerank.concurrency.locks import Lock
+from ksdk_rerank.concurrency.worker import Worker, pause_at_exit
 from ksdk_rerank.errors import Overloaded
-from ksdk_rerank.worker import Worker, pause_at_exit
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.scoring import Job, Model

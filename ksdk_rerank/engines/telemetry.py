@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ksdk_rerank._locks import Lock
+from ksdk_rerank.concurrency.locks import Lock
 
 __all__ = ["without_telemetry"]
 

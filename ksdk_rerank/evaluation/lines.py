@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypeGuard
 
-from ksdk_rerank._text_files import MARKS
+from ksdk_rerank._text.text_files import MARKS
 from ksdk_rerank.evaluation.ids import grade_of, id_of
 
 __all__ = ["Line", "is_text", "lines_of", "shortened"]

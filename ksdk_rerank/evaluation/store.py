@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from ksdk_rerank._closing import Closing
-from ksdk_rerank._locks import Lock
+from ksdk_rerank.concurrency.closing import Closing
+from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.errors import MissingExtra
 
 __all__ = ["DiskStore", "user_cache_folder"]

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._snippets import shortened
+from ksdk_rerank._text.snippets import shortened
 
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation.records import EvaluatedReranker, Evaluation

@@ -7,7 +7,7 @@ import math
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from ksdk_rerank._text import encodable
+from ksdk_rerank._text.words import encodable
 from ksdk_rerank.knowledgesdk._reply import joined, plain_fields, text_in
 
 __all__ = ["TEXT_FIELDS", "fields_of"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from ksdk_rerank._snippets import shortened
-from ksdk_rerank._text import encodable
+from ksdk_rerank._text.snippets import shortened
+from ksdk_rerank._text.words import encodable
 
 __all__ = ["failure_in", "joined", "names_in", "plain_fields", "text_in", "words_in"]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._closing import Closing
-from ksdk_rerank._text import encodable
+from ksdk_rerank._text.words import encodable
 from ksdk_rerank._transport.auth import key_for
 from ksdk_rerank._transport.service import HttpService, Reply
 from ksdk_rerank._transport.urls import checked_url, endpoint_url, given_url, shown_url
+from ksdk_rerank.concurrency.closing import Closing
 from ksdk_rerank.errors import SearchUnavailable
 from ksdk_rerank.knowledgesdk.search_results import SearchResults, parse_results
 from ksdk_rerank.timeout import Timeout, checked_timeout

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
-from ksdk_rerank._text import encodable
+from ksdk_rerank._text.words import encodable
 from ksdk_rerank.knowledgesdk._items import TEXT_FIELDS, fields_of
 from ksdk_rerank.knowledgesdk._reply import failure_in, joined, names_in, words_in
 

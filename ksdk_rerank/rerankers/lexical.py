@@ -20,9 +20,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ksdk_rerank._arguments import number
-from ksdk_rerank._text import terms_of
+from ksdk_rerank._text.words import terms_of
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.worker import Worker
+from ksdk_rerank.concurrency.worker import Worker
 
 __all__ = ["LexicalReranker"]
 

@@ -14,7 +14,7 @@ from itertools import count, repeat
 from socketserver import BaseServer, ThreadingTCPServer
 from typing import Literal, Self
 
-from ksdk_rerank._locks import Lock
+from ksdk_rerank.concurrency.locks import Lock
 
 __all__ = ["Fault", "LocalServer", "Reply", "Request"]
 

@@ -1,7 +1,7 @@
 """Full-text search over a folder of Markdown and text files: in-memory SQLite FTS5, ranked by BM25.
 
-The index holds the terms that `_text` makes, so a search matches the same words, in any script, as the rest of the
-package. FTS5 adds only English stemming.
+The index holds the terms that `_text.words` makes, so a search matches the same words, in any script, as the rest of
+the package. FTS5 adds only English stemming.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ksdk_rerank._locks import Lock
-from ksdk_rerank._text import encodable, terms_of
-from ksdk_rerank._text_files import texts_below
+from ksdk_rerank._text.text_files import texts_below
+from ksdk_rerank._text.words import encodable, terms_of
+from ksdk_rerank.concurrency.locks import Lock
 
 __all__ = ["Chunk", "Hit", "SearchIndex", "chunks_of"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-from ksdk_rerank._snippets import shortened
+from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank.testing.local_server import LocalServer, Reply, Request
 from ksdk_rerank.testing.search_index import Hit, SearchIndex
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from tiny_models import bert_tokenizer
 
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.engines import scheduler as module
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.engine import Engine
 from ksdk_rerank.engines.scheduler import Scheduler
 from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import InferenceFailed, Overloaded
-from ksdk_rerank.worker import Worker
 
 
 class Slow(Engine):

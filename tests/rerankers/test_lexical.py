@@ -12,7 +12,7 @@ import bm25s
 import pytest
 
 from ksdk_rerank import LexicalReranker
-from ksdk_rerank._text import words_of
+from ksdk_rerank._text.words import words_of
 
 ARTICLES = [path.read_text() for path in sorted(Path("examples/knowledge_base").glob("*.md"))]
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ksdk_rerank import _locks
-from ksdk_rerank._locks import Lock
+import ksdk_rerank
+from ksdk_rerank.concurrency import locks
+from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.testing import LocalServer, Reply, Request
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -152,7 +153,7 @@ def test_a_lock_that_is_held_for_long_does_not_hold_up_a_fork_and_is_free_in_the
         child = fork()
         if not child:
             os._exit(0 if lock.inner.acquire(timeout=1) else 1)
-        assert time.monotonic() - started < 10 * _locks._PATIENCE
+        assert time.monotonic() - started < 10 * locks._PATIENCE
         assert lock.inner.locked()
     assert os.waitpid(child, 0)[1] == 0
 
@@ -220,18 +221,21 @@ def test_a_fork_waits_until_other_threads_have_imported_what_a_child_may_need(
 
 
 def test_a_lock_is_forgotten_with_its_owner() -> None:
-    before = len(_locks._locks)
+    before = len(locks._locks)
     lock = Lock()
     gone = weakref.ref(lock)
     del lock
     gc.collect()
     assert gone() is None
-    assert len(_locks._locks) <= before
+    assert len(locks._locks) <= before
 
 
 def test_every_lock_in_the_library_is_one_that_a_fork_finds_free() -> None:
-    root = Path(_locks.__file__).parent
-    own = {root / "_locks.py", root / "worker.py"}  # the worker's is of one process, and a child has another
+    root = Path(ksdk_rerank.__file__).parent
+    own = {
+        root / "concurrency" / "locks.py",
+        root / "concurrency" / "worker.py",
+    }  # the worker's is of one process, and a child has another
     packages = (root, root.parent / "langchain_ksdk_rerank", root.parent / "llamaindex_ksdk_rerank")
     # functools.cached_property has one until Python 3.12.
     pattern = re.compile(r"threading\.(R?Lock|Condition|(Bounded)?Semaphore)\(|from threading import|cached_property")

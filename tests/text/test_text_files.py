@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksdk_rerank._text_files import decoded, printable, texts_below
+from ksdk_rerank._text.text_files import decoded, printable, texts_below
 from ksdk_rerank.commands.main import main
 
 TEXT = "# Grüße\n\nZwei Zeilen über Schlüssel.\n"

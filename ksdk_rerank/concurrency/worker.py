@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ksdk_rerank._locks import Lock
+from ksdk_rerank.concurrency.locks import Lock
 
 __all__ = ["Worker", "pause_at_exit"]
 

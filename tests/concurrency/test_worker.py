@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from ksdk_rerank.worker import Worker
+from ksdk_rerank.concurrency.worker import Worker
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_where_python_starts_no_thread_the_caller_does_the_work(monkeypatch: pyt
 def test_a_program_ends_quietly_while_daemon_threads_are_busy(busy: str) -> None:
     code = f"""if True:
         import threading, time
-        from ksdk_rerank.worker import Worker
+        from ksdk_rerank.concurrency.worker import Worker
         worker, begun = Worker("test"), threading.Event()
         def work():
             begun.set()
@@ -182,7 +182,7 @@ def test_what_other_handlers_do_at_exit_is_still_done() -> None:
         def at_exit():
             print(worker.run(lambda: "done"), flush=True)
         atexit.register(at_exit)  # before ours, so it runs after it
-        from ksdk_rerank.worker import Worker
+        from ksdk_rerank.concurrency.worker import Worker
         worker = Worker("test")
         worker.run(lambda: None)
     """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdk_rerank._snippets import shortened
+from ksdk_rerank._text.snippets import shortened
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ksdk_rerank import _text
-from ksdk_rerank._text import encodable, normalised, terms_of, words_of
+from ksdk_rerank._text import words
+from ksdk_rerank._text.words import encodable, normalised, terms_of, words_of
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_any_text_is_cut_into_parts_of_itself(text: str) -> None:
 def test_what_needs_no_large_classes_has_neither_marks_nor_letters_without_spaces() -> None:
     for code in range(sys.maxunicode + 1):
         character = chr(code)
-        if _text._MARKED.search(character) or 0xD800 <= code <= 0xDFFF:
+        if words._MARKED.search(character) or 0xD800 <= code <= 0xDFFF:
             continue
-        assert unicodedata.category(character) not in ("Mn", "Mc") or _text._INVISIBLE.match(character), hex(code)
+        assert unicodedata.category(character) not in ("Mn", "Mc") or words._INVISIBLE.match(character), hex(code)
         wide = unicodedata.east_asian_width(character) == "W" and character.isalnum()
         assert not wide or code >= 0x40000, hex(code)
 

@@ -1,0 +1,1 @@
+"""Text: words in any script, one-line snippets, and text files of any encoding."""
