@@ -1,4 +1,4 @@
-"""Fingerprints: what identifies a reranker, and hashes of requests that reveal no text."""
+"""Fingerprints: what identifies this library and a reranker, and hashes of requests that reveal no text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from enum import Enum
 
+from ksdk_rerank._version import __version__
 from ksdk_rerank.base import Reranker
 
-__all__ = ["digest", "digest_after", "identity"]
+__all__ = ["LIBRARY", "digest", "digest_after", "identity"]
+
+LIBRARY = f"ksdk-rerank {__version__}"
 
 _KEYS = {"api_key", "token"}
 """Constructor arguments that a reranker keeps secret, and that change no ranking."""
@@ -43,8 +46,11 @@ def _update(state: hashlib.blake2b, parts: Sequence[str]) -> None:
 
 
 def identity(reranker: Reranker, unknown: str) -> str:
-    """Identifies `reranker` by its class, name and parameters. `unknown` stands for values that cannot be written."""
-    return json.dumps(_written(reranker, unknown))
+    """Identifies `reranker` by this library's version and its class, name and parameters.
+
+    `unknown` stands for values that cannot be written.
+    """
+    return json.dumps([LIBRARY, *_written(reranker, unknown)])
 
 
 def _written(value: object, unknown: str) -> list[object]:

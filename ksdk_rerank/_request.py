@@ -1,4 +1,4 @@
-"""One call of `Reranker.rank`: checks its arguments, and maps the ranking back to the caller's documents."""
+"""`RankRequest`: checks the arguments of a `rank` call, and maps its ranking back to the caller's documents."""
 
 from __future__ import annotations
 
@@ -6,33 +6,43 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["Call", "checked_min_score", "checked_top_n"]
+__all__ = ["RankRequest", "checked_min_score", "checked_top_n"]
 
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """The checked arguments of one call."""
+class RankRequest:
+    """The checked arguments of one call of `Reranker.rank`.
+
+    Attributes:
+        query: the query, made encodable.
+        documents: all documents, unchanged.
+        positions: the indices of those that are not blank.
+        top_n: see `Reranker.rank`.
+        min_score: see `Reranker.rank`.
+    """
 
     query: str
     documents: Sequence[str]
-    positions: Sequence[int]  # indices of the documents that are not blank
+    positions: Sequence[int]
     top_n: int | None
     min_score: float | None
 
     @classmethod
-    def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Call:
+    def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Self:
+        """Check the arguments of `Reranker.rank`; it documents what is raised."""
         if not isinstance(query, str):
             raise TypeError(f"query must be a string, got {type(query).__name__}")
         if not query.strip():
-            raise ValueError(f"query is blank ({query!r}); pass the question that the documents should answer")
+            raise ValueError(f"query must not be blank, got {query!r}; pass the question that documents should answer")
         if isinstance(documents, (str, bytes)):
             raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
         documents = list(documents)
@@ -52,7 +62,8 @@ class Call:
         """Map a `ranking` of `texts` to the caller's `documents`, then apply `min_score` and `top_n`."""
         if sorted([*ranking.indices, *ranking.duplicates]) != list(range(len(self.positions))):
             raise BadReply(
-                f"{ranking.reranked_by} ranked {len(ranking)} of {len(self.positions)} documents, or some twice",
+                f"{ranking.reranked_by} must return each of {len(self.positions)} documents once, but returned indices"
+                f" {sorted(ranking.indices)!r:.80}",
                 service=ranking.reranked_by,
             )
         positions = [self.positions[ranked.index] for ranked in ranking]
@@ -97,7 +108,6 @@ def checked_min_score(min_score: object) -> float | None:
     value = number("min_score", min_score)
     if not 0.0 <= value <= 1.0:
         raise ValueError(
-            f"min_score must be between 0 and 1, got {min_score!r}; it is compared with Ranked.score, not with"
-            " raw_score"
+            f"min_score must be between 0 and 1, got {min_score!r}; it applies to Ranked.score, not to raw_score"
         )
     return value

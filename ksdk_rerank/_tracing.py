@@ -25,7 +25,7 @@ _CAPTURE_TEXT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the swit
 
 @contextmanager
 def traced(model: str, query: str, candidates: int, top_n: int | None) -> Iterator[Callable[[Ranking], None]]:
-    """A span around one call. Pass the call's ranking to the function it yields. Texts are recorded only on request."""
+    """A span around one call. Pass its ranking to the function that this yields. Texts are recorded only on request."""
     tracer = _tracer()
     if tracer is None:
         yield _nothing

@@ -13,17 +13,17 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ksdk_rerank._request import Call
+from ksdk_rerank._request import RankRequest
 from ksdk_rerank._tracing import traced
 from ksdk_rerank.concurrency.closing import Closing
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["Reranker", "ScoreKind", "Scores", "ScoringReranker", "outside_its_range"]
+__all__ = ["Reranker", "ScoreKind", "Scores", "ScoringReranker", "members_of", "outside_its_range", "with_members"]
 
 _ROUNDING = 0.001  # tolerance around a score's range: 16-bit models round 1 to about 1.0004
 
@@ -102,10 +102,11 @@ class Reranker(Closing):
             ValueError: the query is blank, `top_n` is less than 1, or `min_score` is outside [0, 1].
             RerankError: the model or service failed; see `ksdk_rerank.errors`.
         """
-        call = Call.checked(query, documents, top_n, min_score)
-        with traced(self.name, call.query, len(call.documents), call.top_n) as tell:
-            ranking = call.finish(self._rank(call.query, texts) if (texts := call.texts) else Ranking((), self.name))
-            tell(ranking)
+        request = RankRequest.checked(query, documents, top_n, min_score)
+        with traced(self.name, request.query, len(request.documents), request.top_n) as record:
+            inner = self._rank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
+            ranking = request.finish(inner)
+            record(ranking)
         return ranking
 
     async def arank(
@@ -117,12 +118,11 @@ class Reranker(Closing):
         min_score: float | None = None,
     ) -> Ranking:
         """Like `rank`, without blocking the event loop. Cancelling it removes the call from the model's queue."""
-        call = Call.checked(query, documents, top_n, min_score)
-        with traced(self.name, call.query, len(call.documents), call.top_n) as tell:
-            ranking = call.finish(
-                await self._arank(call.query, texts) if (texts := call.texts) else Ranking((), self.name)
-            )
-            tell(ranking)
+        request = RankRequest.checked(query, documents, top_n, min_score)
+        with traced(self.name, request.query, len(request.documents), request.top_n) as record:
+            inner = await self._arank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
+            ranking = request.finish(inner)
+            record(ranking)
         return ranking
 
     @abstractmethod
@@ -151,8 +151,8 @@ class Reranker(Closing):
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        said = [f"{k}={v!r}" for k, v in self.parameters().items() if v != defaults[k].default]
-        return f"{type(self).__name__}({', '.join(said)})"
+        shown = [f"{k}={v!r}" for k, v in self.parameters().items() if v != defaults[k].default]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class ScoringReranker(Reranker):
@@ -186,7 +186,7 @@ class ScoringReranker(Reranker):
     def _ordered(self, documents: Sequence[str], scores: Scores) -> Ranking:
         raw = checked_scores(scores.raw, len(documents), self.name)
         if outside := outside_its_range(raw, self.score_kind):
-            raise BadReply(f"{self.name} gave {outside}; if they are logits, {self._if_logits}", service=self.name)
+            raise BadReply(f"{self.name} returned {outside}; if it is a logit, {self._if_logits}", service=self.name)
         calibrated = _calibrated(raw, self.score_kind, scores.upper_bound)
         best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # stable: ties keep input order
         return Ranking(
@@ -198,10 +198,27 @@ class ScoringReranker(Reranker):
         )
 
 
+def members_of(reranker: Reranker) -> list[Reranker]:
+    """The rerankers that `reranker` is built from: those among its `parameters`, alone or in a list."""
+    return [
+        member
+        for value in reranker.parameters().values()
+        for member in (value if isinstance(value, (list, tuple)) else (value,))
+        if isinstance(member, Reranker)
+    ]
+
+
+def with_members(reranker: Reranker) -> Iterator[Reranker]:
+    """`reranker` and everything it is built from, at any depth."""
+    yield reranker
+    for member in members_of(reranker):
+        yield from with_members(member)
+
+
 def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
     """`raw` as Python floats. Raises `BadReply` unless every document has exactly one finite score of its own."""
     if len(raw) != count:
-        raise BadReply(f"{name} gave {len(raw)} scores for {count} documents", service=name)
+        raise BadReply(f"{name} returned {len(raw)} scores for {count} documents; each needs exactly one", service=name)
     values = []
     for index, score in enumerate(raw):
         try:
@@ -209,19 +226,19 @@ def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
         except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not math.isfinite(value):
-            raise BadReply(f"{name} gave documents[{index}] the score {score!r}, not a finite number", service=name)
+            raise BadReply(f"{name} scored documents[{index}] {score!r}, which is not a finite number", service=name)
         values.append(value)
     return values
 
 
 def outside_its_range(raw: Sequence[float], kind: ScoreKind) -> str | None:
-    """Describe the first value in `raw` that is outside the range of `kind`; None if there is none."""
+    """Describe the first score that is outside the range of `kind`, for an error message; None if all are inside."""
     lowest = {ScoreKind.UNIT: 0.0, ScoreKind.COSINE: -1.0}.get(kind)
     if lowest is None:
         return None
     for value in raw:
         if not lowest - _ROUNDING <= value <= 1.0 + _ROUNDING:
-            return f"a document the score {value:g}, but its scores are to be from {lowest:g} to 1"
+            return f"the score {value:g}, which is outside [{lowest:g}, 1]"
     return None
 
 

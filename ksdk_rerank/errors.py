@@ -2,15 +2,15 @@
 
     RerankError
     ├── MissingExtra               a package that an extra installs is missing (also an `ImportError`)
-    ├── MissingKey                 no API key was passed and none is in the environment (also a `ValueError`)
+    ├── MissingKey                 no API key was passed or set in the environment (also a `ValueError`)
     ├── ModelError                 a local model cannot be used
-    │   ├── ModelNotFound          neither in the folder, the cache nor the hub
+    │   ├── ModelNotFound          not in a folder, the cache or the hub
     │   │   └── HubUnreachable     not in the cache, and the hub did not answer      (transient)
     │   ├── UnsupportedModel       not a cross-encoder with one logit, or not for this engine
     │   ├── InferenceFailed        the engine failed while it ran                    (transient)
     │   └── Overloaded             too many calls are waiting for the model          (transient)
-    └── ServiceError               a remote service gave no usable answer
-        ├── BadRequest             400, 413, 422, unknown 4xx: the service refuses the input
+    └── ServiceError               a request to a remote service failed
+        ├── BadRequest             400, 413, 422, unknown 4xx: the service rejects the input
         ├── Unauthorized           401, 403: the key is missing, wrong or lacks permission
         ├── NotFound               404, 405, 410 and the like: wrong URL or model name
         ├── Redirected             3xx: redirects are not followed, since they would carry the key along
@@ -21,7 +21,7 @@
         ├── ConnectionFailed       no connection, or it broke                        (transient)
         │   └── InvalidEnvironment a proxy or certificate variable cannot be used    (transient)
         ├── TimedOut               a deadline passed (also a `TimeoutError`)         (transient)
-        └── BadReply               success, but not in the documented shape          (transient)
+        └── BadReply               success, but the reply is malformed               (transient)
 
 After a transient error, another attempt or another reranker may succeed: `Fallback` moves on after these only.
 Invalid arguments raise the built-in `ValueError` and `TypeError`.
@@ -112,7 +112,7 @@ class Overloaded(ModelError):
 
 
 class ServiceError(RerankError):
-    """A remote service gave no usable answer.
+    """A request to a remote service failed.
 
     Attributes:
         service: the service's name, such as `"KnowledgeSDK"`.

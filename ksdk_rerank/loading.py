@@ -29,6 +29,9 @@ _WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "Infinity
 
 _EXAMPLES = {**dict.fromkeys(_WITH_MODEL, "MODEL"), **dict.fromkeys(_WITH_URL, "URL")}
 
+_RETIRED = (("Fusion", "method", "rrf"),)
+"""Arguments that no longer exist and the value that changes nothing: older configurations still contain them."""
+
 _PATH = re.compile(r"(\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]|[^:]*\\")
 """How a folder's name begins, unlike a hub id: `/`, `./`, `~/`, `C:\\`. Any path with backslashes counts, too."""
 
@@ -200,7 +203,8 @@ def _read(value: object) -> object:
             raise ValueError(f"no class {name!r} to make a reranker of; use one of: {known}")
         if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
             raise ValueError(f'the configuration of {name} is {{"class": {name!r}, "parameters": {{...}}}}')
-        return made(**{str(key): _read(item) for key, item in parameters.items()})
+        current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
+        return made(**{key: _read(item) for key, item in current.items()})
     if isinstance(value, (list, tuple)):
         return [_read(item) for item in value]
     return value

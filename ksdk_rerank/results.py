@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import overload
 
-__all__ = ["Failure", "Ranked", "Ranking"]
+__all__ = ["Failure", "Ranked", "Ranking", "total_usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +92,12 @@ class Ranking(Sequence[Ranked]):
 
     def __iter__(self) -> Iterator[Ranked]:
         return iter(self.results)
+
+
+def total_usage(usages: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The total of several calls' `usage`: amounts in the same unit are added."""
+    total: dict[str, float] = {}
+    for usage in usages:
+        for unit, amount in usage.items():
+            total[unit] = total.get(unit, 0) + amount
+    return total

@@ -125,50 +125,73 @@ integers = pytest.mark.parametrize(("name", "make"), INTEGERS.values(), ids=INTE
 numbers = pytest.mark.parametrize(("name", "make"), NUMBERS.values(), ids=NUMBERS.keys())
 
 
-@integers
+NO_INTEGERS = [True, np.True_, 3.0, np.float32(3), math.nan, "3", "three", b"3", [3], np.array([3]), object()]
+NO_NUMBERS = ["0.5", "a", True, np.True_, 1j, [0.5]]
+
+
+# The rules, once
+
+
 @pytest.mark.parametrize("three", [3, np.int64(3), np.uint8(3), np.array(3), Indexed()], ids=repr)
-def test_whatever_has_an_index_is_an_integer(name: str, make: Make, three: Any) -> None:
-    made = make(three)
-    kept = getattr(made, name, 3)
-    assert (kept, type(kept)) == (3, int)
+def test_whatever_has_an_index_is_an_integer(three: Any) -> None:
+    checked = integer("n", three)
+    assert (checked, type(checked)) == (3, int)
 
 
-@integers
-@pytest.mark.parametrize(
-    "value", [True, np.True_, 3.0, np.float32(3), math.nan, "3", "three", b"3", [3], np.array([3]), object()], ids=repr
-)
-def test_what_is_no_integer_is_refused_by_the_arguments_name_and_its_value(name: str, make: Make, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be an integer of at least [01]") as caught:
-        make(value)
+@pytest.mark.parametrize("value", NO_INTEGERS, ids=repr)
+def test_what_is_no_integer_is_refused_by_the_arguments_name_and_its_value(value: Any) -> None:
+    with pytest.raises(ValueError, match="n must be an integer of at least 1") as caught:
+        integer("n", value)
     assert isinstance(caught.value, TypeError)
     assert repr(value)[:70] in str(caught.value)
 
 
-@integers
-@pytest.mark.parametrize("value", [-1, np.int64(-1), -(10**30)], ids=repr)
-def test_an_integer_that_is_too_small_is_refused_alike(name: str, make: Make, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"{name} must be (at least|from) [01].*, got {int(value)}"):
-        make(value)
+@pytest.mark.parametrize("value", [0, -1, np.int64(-1), -(10**30)], ids=repr)
+def test_an_integer_that_is_too_small_is_refused_alike(value: Any) -> None:
+    with pytest.raises(ValueError, match=f"n must be at least 1, got {int(value)}"):
+        integer("n", value)
 
 
-@numbers
 @pytest.mark.parametrize(
     "half", [0.5, np.float32(0.5), np.float16(0.5), np.float64(0.5), np.array(0.5), Fraction(1, 2), Decimal("0.5")]
 )
-def test_whatever_is_a_real_number_is_kept_as_a_float(name: str, make: Make, half: Any) -> None:
-    made = make(half)
-    kept = getattr(made, name, 0.5)
-    if isinstance(kept, tuple):
-        [kept] = kept
-    assert (kept, type(kept)) == (0.5, float)
+def test_whatever_is_a_real_number_is_kept_as_a_float(half: Any) -> None:
+    checked = number("x", half)
+    assert (checked, type(checked)) == (0.5, float)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+def test_what_is_no_number_is_refused_by_the_arguments_name_and_its_value(value: Any) -> None:
+    with pytest.raises(ValueError, match="x must be a number") as caught:
+        number("x", value)
+    assert repr(value) in str(caught.value)
+
+
+# Every argument obeys them
+
+
+@integers
+def test_every_integer_argument_takes_numpys_and_refuses_what_is_none(name: str, make: Make) -> None:
+    kept = getattr(make(np.int64(3)), name, 3)
+    assert (kept, type(kept)) == (3, int)
+    for value in (True, 3.0, "3"):
+        with pytest.raises(ValueError, match=f"{name} must be an integer of at least [01]") as caught:
+            make(value)
+        assert isinstance(caught.value, TypeError)
+    with pytest.raises(ValueError, match=rf"{name} must be at least [01].*, got -1"):
+        make(-1)
 
 
 @numbers
-@pytest.mark.parametrize("value", ["0.5", "a", True, np.True_, math.nan, 1j, [0.5]], ids=repr)
-def test_what_is_no_number_is_refused_by_the_arguments_name_and_its_value(name: str, make: Make, value: Any) -> None:
-    with pytest.raises(ValueError, match=name.removesuffix("s")) as caught:
-        make(value)
-    assert repr(value) in str(caught.value)
+def test_every_number_argument_takes_numpys_and_refuses_what_is_none(name: str, make: Make) -> None:
+    kept = getattr(make(np.float32(0.5)), name, 0.5)
+    if isinstance(kept, tuple):
+        [kept] = kept
+    assert (kept, type(kept)) == (0.5, float)
+    for value in ("0.5", True, math.nan):
+        with pytest.raises(ValueError, match=name.removesuffix("s")) as caught:
+            make(value)
+        assert repr(value) in str(caught.value)
 
 
 def test_a_reranker_made_with_numpys_numbers_can_be_written_and_told_from_others() -> None:

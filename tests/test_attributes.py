@@ -94,7 +94,7 @@ EXAMPLES: dict[type, Arguments] = {
     Deduplicated: {"reranker": FIRST, "by": "near", "threshold": 0.5},
     Failure: {"reranker": "a", "error": "TimedOut", "message": "late"},
     Fallback: {"rerankers": [FIRST, SECOND]},
-    Fusion: {"rerankers": [FIRST, SECOND], "method": "rrf", "k": 10, "weights": [1.0, 0.5]},
+    Fusion: {"rerankers": [FIRST, SECOND], "k": 10, "weights": [1.0, 0.5]},
     InfinityReranker: service(url=URL, model="a/b", raw_scores=True, max_documents_per_request=3),
     InputOrder: {},
     JinaReranker: service(model="jina-reranker-v3", base_url=URL, raw_scores=True, max_documents_per_request=3),

@@ -99,18 +99,18 @@ def test_unit_scores_stay_and_what_rounding_adds_is_clipped_only_in_score() -> N
 @pytest.mark.parametrize(
     ("kind", "raw", "said"),
     [
-        (ScoreKind.UNIT, [7.7, 3.9, -2.3], r"a document the score 7\.7, but its scores are to be from 0 to 1"),
-        (ScoreKind.UNIT, [0.5, 0.9, -2.3], r"a document the score -2\.3"),
-        (ScoreKind.UNIT, [0.5, 1.002, 0.1], r"a document the score 1\.002"),
-        (ScoreKind.UNIT, [0.5, 0.9, -0.2], r"a document the score -0\.2"),
-        (ScoreKind.COSINE, [0.5, -0.9, -1.5], r"a document the score -1\.5, but its scores are to be from -1 to 1"),
+        (ScoreKind.UNIT, [7.7, 3.9, -2.3], r"the score 7\.7, which is outside \[0, 1\]"),
+        (ScoreKind.UNIT, [0.5, 0.9, -2.3], r"the score -2\.3"),
+        (ScoreKind.UNIT, [0.5, 1.002, 0.1], r"the score 1\.002"),
+        (ScoreKind.UNIT, [0.5, 0.9, -0.2], r"the score -0\.2"),
+        (ScoreKind.COSINE, [0.5, -0.9, -1.5], r"the score -1\.5, which is outside \[-1, 1\]"),
     ],
 )
 def test_scores_out_of_their_kind_s_range_are_a_bad_reply(
     call: Call, kind: ScoreKind, raw: list[float], said: str
 ) -> None:
     with pytest.raises(
-        BadReply, match=f"fixed gave {said}.*; if they are logits, set its score_kind to ScoreKind.LOGIT"
+        BadReply, match=f"fixed returned {said}.*; if it is a logit, set its score_kind to ScoreKind.LOGIT"
     ):
         call(Fixed(raw, kind).rank, "q", list("abc"))
 
@@ -175,7 +175,7 @@ def test_min_score_is_not_applied_to_a_ranking_without_scores(call: Call) -> Non
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t"])
 def test_a_blank_query_is_refused(call: Call, query: str) -> None:
-    with pytest.raises(ValueError, match="pass the question that the documents should answer"):
+    with pytest.raises(ValueError, match="pass the question that documents should answer"):
         call(InputOrder().rank, query, ["a"])
 
 
@@ -187,7 +187,7 @@ def test_a_top_n_below_one_is_refused(call: Call, top_n: int) -> None:
 
 @pytest.mark.parametrize("min_score", [-0.1, 1.1, math.nan, math.inf])
 def test_a_min_score_off_the_scale_is_refused(call: Call, min_score: float) -> None:
-    with pytest.raises(ValueError, match=r"compared with Ranked\.score, not with raw_score"):
+    with pytest.raises(ValueError, match=r"applies to Ranked\.score, not to raw_score"):
         call(InputOrder().rank, "q", ["a"], min_score=min_score)
 
 
@@ -214,13 +214,13 @@ def test_a_top_n_that_is_no_integer_is_refused(call: Call, top_n: Any) -> None:
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, None, True, "0.5"])
 def test_a_score_that_is_no_finite_number_is_a_bad_reply(call: Call, score: Any) -> None:
-    with pytest.raises(BadReply, match=r"fixed gave documents\[1\] the score .* not a finite number"):
+    with pytest.raises(BadReply, match=r"fixed scored documents\[1\] .*, which is not a finite number"):
         call(Fixed([0.5, score]).rank, "q", ["a", "b"])
 
 
 @pytest.mark.parametrize("raw", [[0.1], [0.1, 0.2, 0.3]])
 def test_too_few_or_too_many_scores_are_a_bad_reply(call: Call, raw: list[float]) -> None:
-    with pytest.raises(BadReply, match=f"fixed gave {len(raw)} scores for 2 documents"):
+    with pytest.raises(BadReply, match=f"fixed returned {len(raw)} scores for 2 documents"):
         call(Fixed(raw).rank, "q", ["a", "b"])
 
 
@@ -235,7 +235,7 @@ def test_a_reranker_that_loses_or_repeats_documents_is_found_out(call: Call, ord
         async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
             return self._rank(query, documents)
 
-    with pytest.raises(BadReply, match="careless ranked"):
+    with pytest.raises(BadReply, match="careless must return each of 2 documents once, but returned indices"):
         call(Careless().rank, "q", ["a", "b"])
 
 

@@ -9,6 +9,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -146,6 +147,14 @@ def test_what_is_no_configuration_is_refused(config: Mapping[str, object], advic
 def test_an_unknown_parameter_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="k2"):
         from_config({"class": "LexicalReranker", "parameters": {"k2": 1}})
+
+
+def test_a_configuration_from_before_fusion_had_only_one_method_is_still_read() -> None:
+    current = to_config(Fusion(["lexical"]))
+    parameters = cast(dict[str, object], current["parameters"])
+    assert to_config(from_config({"class": "Fusion", "parameters": {**parameters, "method": "rrf"}})) == current
+    with pytest.raises(TypeError, match="method"):
+        from_config({"class": "Fusion", "parameters": {**parameters, "method": "borda"}})
 
 
 def test_without_a_key_in_the_environment_the_error_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ to the word: pairs find the bare noun.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,16 @@ from functools import cache
 from itertools import chain
 from operator import add
 
-__all__ = ["Patterns", "Spelling", "encodable", "normalised", "patterns_for", "terms_of", "words_of"]
+__all__ = [
+    "Patterns",
+    "Spelling",
+    "encodable",
+    "estimated_tokens",
+    "normalised",
+    "patterns_for",
+    "terms_of",
+    "words_of",
+]
 
 _APOSTROPHES = re.compile("[\u00b4\u02bc]")  # NFKC turns the first into a space and an accent; the second is a letter
 # Soft hyphens, joiners, direction marks, variation selectors: they change how a word looks, not which word it is.
@@ -191,3 +201,17 @@ def encodable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens `text` has, judged by its size in UTF-8.
+
+    Tokenizers learn long pieces of the scripts that they see most, and UTF-8 encodes those scripts in few bytes. Four
+    ASCII characters count as one token. So do two characters of two bytes (Cyrillic, Greek, Arabic, accented Latin),
+    and each character of three (Chinese, Japanese, Hangul, Thai, Khmer, Devanagari). The estimate tends to be high.
+    """
+    if text.isascii():
+        return math.ceil(len(text) / 4)
+    ascii_only = len(text.encode("ascii", "ignore"))
+    wider = len(text.encode(errors="replace")) - len(text)  # n bytes count as (n - 1) / 2 tokens: none for ASCII
+    return math.ceil(ascii_only / 4 + wider / 2)

@@ -55,13 +55,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ksdk_rerank.commands.terminal import progress, write
-    from ksdk_rerank.compose._forgiving import Forgiving
+    from ksdk_rerank.compose._fail_open import FailOpenStore
     from ksdk_rerank.evaluation import DiskStore, evaluate
 
     names = options.reranker or [default_name()]
     _check(options, names)
     with DiskStore(options.cache, read=not options.fresh) as disk, progress() as told:
-        store = Forgiving(disk)
+        store = FailOpenStore(disk)
         queries, candidates, judgements = _material(options, store, told)
         evaluation = evaluate(
             names,

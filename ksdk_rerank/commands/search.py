@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ksdk_rerank._request import Call
+from ksdk_rerank._request import RankRequest
 from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank.commands.streams import asked
 from ksdk_rerank.loading import default_name, load_reranker
@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.terminal import number, show, write, write_json
 
     with load_reranker(options.reranker or default_name()) as reranker, first_stage(options.docs) as client:
-        Call.checked(options.query, (), options.top_n, None)  # reject wrong arguments before the search
+        RankRequest.checked(options.query, (), options.top_n, None)  # reject wrong arguments before the search
         hits = client.search(options.query, options.limit)
         texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
         ranking = reranker.rank(options.query, texts, top_n=options.top_n)

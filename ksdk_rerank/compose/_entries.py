@@ -3,19 +3,108 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
-from ksdk_rerank.compose._forgiving import Forgiving, Store
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+
+from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.concurrency.locks import Lock
+from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["Entries", "Memory", "Store", "decoded", "encoded"]
+__all__ = ["Entries", "Entry", "decoded", "encoded"]
+
+_worker = Worker("ksdk-rerank-cached")  # for stores: disk access must not block an event loop
 
 
-class Memory:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cached ranking.
+
+    Attributes:
+        ranking: the ranking.
+        seconds: how long the call took; 0 if it was not timed.
+        first: whether it was the first call of a run, which loads the model or opens the connection.
+    """
+
+    ranking: Ranking
+    seconds: float = 0.0
+    first: bool = False
+
+
+class _Stored(BaseModel):
+    """The JSON form of an entry. A result is its index, score, raw score and span."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    written: float
+    results: list[
+        tuple[
+            NonNegativeInt,
+            Annotated[float, Field(ge=0, le=1)] | None,
+            float | None,
+            tuple[NonNegativeInt, NonNegativeInt] | None,
+        ]
+    ]
+    reranked_by: str
+    truncated: NonNegativeInt
+    duplicates: list[tuple[NonNegativeInt, NonNegativeInt]]
+    query_truncated: bool
+    usage: dict[str, float] = {}
+    seconds: NonNegativeFloat = 0.0
+    first: bool = False
+
+
+def encoded(entry: Entry) -> str:
+    """`entry` as JSON with the current time, without its texts and failures."""
+    ranking = entry.ranking
+    return json.dumps(
+        {
+            "written": time.time(),
+            "results": [[ranked.index, ranked.score, ranked.raw_score, ranked.span] for ranked in ranking],
+            "reranked_by": ranking.reranked_by,
+            "truncated": ranking.truncated,
+            "duplicates": list(ranking.duplicates.items()),
+            "query_truncated": ranking.query_truncated,
+            "usage": dict(ranking.usage),
+            "seconds": entry.seconds,
+            "first": entry.first,
+        }
+    )
+
+
+def decoded(text: object, documents: Sequence[str], ttl: float | None = None) -> Entry | None:
+    """The entry for `documents` that `text` encodes, or None if it has expired or is not valid."""
+    try:
+        stored = _Stored.model_validate_json(text)  # type: ignore[arg-type]  # a store may hold anything
+        results = tuple(Ranked(index, documents[index], score, raw, span) for index, score, raw, span in stored.results)
+    except Exception:  # wrong types, numbers out of range, nested too deeply: not an entry of ours
+        return None
+    duplicates = dict(stored.duplicates)
+    indices = {ranked.index for ranked in results}
+    sound = (
+        sorted([*(ranked.index for ranked in results), *duplicates]) == list(range(len(documents)))
+        and indices.issuperset(duplicates.values())
+        and all(one.span is None or one.span[0] <= one.span[1] <= len(one.document) for one in results)
+    )
+    if not sound or (ttl is not None and not 0 <= time.time() - stored.written < ttl):
+        return None
+    ranking = Ranking(
+        results,
+        stored.reranked_by,
+        stored.usage,
+        stored.truncated,
+        duplicates=duplicates,
+        query_truncated=stored.query_truncated,
+    )
+    return Entry(ranking, stored.seconds, stored.first)
+
+
+class _Memory:
     """An in-memory LRU cache. `limit` is the total number of documents its entries may cover."""
 
     def __init__(self, limit: int) -> None:
@@ -31,10 +120,10 @@ class Memory:
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
-    def put(self, key: str, entry: str, documents: int) -> None:
+    def put(self, key: str, text: str, documents: int) -> None:
         with self._lock:
             self._documents += documents - self._entries.pop(key, ("", 0))[1]
-            self._entries[key] = (entry, documents)
+            self._entries[key] = (text, documents)
             while self._documents > self._limit:
                 self._documents -= self._entries.popitem(last=False)[1][1]
 
@@ -50,113 +139,44 @@ class Entries:
     Args:
         max_entries: maximum number of documents that the entries in memory cover.
         ttl: seconds after which an entry expires, or None.
-        store: keeps the entries instead of memory, or None. A failed read is a miss, and a failed write is not kept.
+        store: keeps the entries instead of memory, or None. A failed read is a miss; a failed write is dropped.
     """
 
     def __init__(self, max_entries: int, ttl: float | None, store: Store | None) -> None:
-        self._memory = Memory(max_entries)
+        self._memory = _Memory(max_entries)
         self._ttl = ttl
-        self._store = Forgiving.around(store)
+        self._store = FailOpenStore.around(store)
 
     def read(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, Ranking]:
         """The cached rankings among `wanted`, which maps each key to the texts it covers."""
         if self._store is None:
-            entries: Mapping[str, object] = {key: self._memory.get(key) for key in wanted}
+            texts: Mapping[str, object] = {key: self._memory.get(key) for key in wanted}
         else:
-            entries = self._store.read(wanted)
-        kept = {key: decoded(entry, wanted[key], self._ttl) for key, entry in entries.items()}
-        return {key: ranking for key, ranking in kept.items() if ranking is not None}
+            texts = self._store.read(wanted)
+        entries = {key: decoded(text, wanted[key], self._ttl) for key, text in texts.items()}
+        return {key: entry.ranking for key, entry in entries.items() if entry is not None}
+
+    async def aread(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, Ranking]:
+        """Like `read`, without blocking the event loop."""
+        return self.read(wanted) if self._store is None else await _worker.arun(lambda: self.read(wanted))
 
     def write(self, rankings: Mapping[str, Ranking]) -> None:
-        """Store `rankings` under their keys."""
+        """Store `rankings` under their keys, except those for which a `Fallback` moved on."""
+        sound = {key: ranking for key, ranking in rankings.items() if not ranking.failures}
+        texts = {key: encoded(Entry(ranking)) for key, ranking in sound.items()}
+        if self._store is not None:
+            self._store.write(texts)
+            return
+        for key, ranking in sound.items():
+            self._memory.put(key, texts[key], documents=len(ranking) + len(ranking.duplicates))
+
+    async def awrite(self, rankings: Mapping[str, Ranking]) -> None:
+        """Like `write`, without blocking the event loop."""
         if self._store is None:
-            for key, ranking in rankings.items():
-                self._memory.put(key, encoded(ranking), documents=len(ranking) + len(ranking.duplicates))
+            self.write(rankings)
         else:
-            self._store.write({key: encoded(ranking) for key, ranking in rankings.items()})
+            await _worker.arun(lambda: self.write(rankings))
 
     def forget(self) -> None:
         """Clear the entries in memory."""
         self._memory.clear()
-
-
-def encoded(ranking: Ranking) -> str:
-    """`ranking` as JSON with the current time, without its texts, usage and failures."""
-    return json.dumps(
-        {
-            "written": time.time(),
-            "results": [[ranked.index, ranked.score, ranked.raw_score, ranked.span] for ranked in ranking],
-            "reranked_by": ranking.reranked_by,
-            "truncated": ranking.truncated,
-            "duplicates": list(ranking.duplicates.items()),
-            "query_truncated": ranking.query_truncated,
-        }
-    )
-
-
-def decoded(entry: object, documents: Sequence[str], ttl: float | None) -> Ranking | None:
-    """The cached ranking of `documents`, or None if the entry has expired or is not valid."""
-    try:
-        fields = json.loads(entry)  # type: ignore[arg-type]  # a store may hold anything
-        if ttl is not None and not 0 <= time.time() - fields["written"] < ttl:
-            return None
-        results = tuple(_ranked(documents, *result) for result in fields["results"])
-        duplicates = {_place(copy, documents): _place(kept, documents) for copy, kept in fields["duplicates"]}
-        ranking = Ranking(
-            results,
-            _text(fields["reranked_by"]),
-            truncated=_count(fields["truncated"]),
-            duplicates=duplicates,
-            query_truncated=_flag(fields["query_truncated"]),
-        )
-        complete = sorted([*ranking.indices, *duplicates]) == list(range(len(documents)))
-        return ranking if complete and {*duplicates.values()} <= {*ranking.indices} else None
-    except Exception:  # nested too deeply, numbers too large, wrong types: not an entry of ours
-        return None
-
-
-def _ranked(documents: Sequence[str], index: object, score: object, raw_score: object, span: object) -> Ranked:
-    document = documents[_place(index, documents)]
-    number = _number(score)
-    if number is not None and not 0 <= number <= 1:
-        raise ValueError(f"{number} is not in [0, 1]")
-    return Ranked(_count(index), document, number, _number(raw_score), _span(span, document))
-
-
-def _span(value: object, document: str) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    start, end = map(_count, value)  # type: ignore[call-overload]
-    if not start <= end <= len(document):
-        raise ValueError(f"{value!r} is not in the document")
-    return start, end
-
-
-def _place(value: object, documents: Sequence[str]) -> int:
-    place = _count(value)
-    documents[place]  # raises if it is out of range
-    return place
-
-
-def _count(value: object) -> int:
-    if type(value) is int and value >= 0:
-        return value
-    raise ValueError(f"{value!r} is not a count")
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"{value!r} is not true or false")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"{value!r} is not a text")
-
-
-def _number(value: object) -> float | None:
-    if value is None or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise ValueError(f"{value!r} is not a score")

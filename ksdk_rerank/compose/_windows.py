@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
-from ksdk_rerank.base import Reranker
+from ksdk_rerank.base import Reranker, with_members
 
-__all__ = ["CountsTokens", "Window", "counting_leaf", "estimated_tokens", "windows"]
+__all__ = ["CountsTokens", "Window", "counting_leaf", "windows"]
 
 # Possessive, and starting only at the first of several marks: a long row of them must not take quadratic time.
 _SENTENCE_END = re.compile(
@@ -70,30 +70,7 @@ class Window:
 
 def counting_leaf(reranker: Reranker) -> CountsTokens | None:
     """The first reranker in `reranker`, itself included, that counts tokens; None if there is none."""
-    if isinstance(reranker, CountsTokens):
-        return reranker
-    for value in reranker.parameters().values():
-        for member in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(member, Reranker) and (leaf := counting_leaf(member)):
-                return leaf
-    return None
-
-
-def estimated_tokens(texts: Sequence[str]) -> list[int]:
-    """Estimate the number of tokens in each text from its size in UTF-8.
-
-    Tokenizers learn long pieces of the scripts that they see most, and UTF-8 encodes those scripts in few bytes. Four
-    ASCII characters count as one token. So do two characters of two bytes (Cyrillic, Greek, Arabic, accented Latin),
-    and each character of three (Chinese, Japanese, Hangul, Thai, Khmer, Devanagari). The estimate tends to be high, so
-    windows fit.
-    """
-    estimates = []
-    for text in texts:
-        ascii_only = len(text.encode("ascii", "ignore"))
-        # A character of n bytes counts as (n - 1) / 2 tokens, so ASCII adds nothing here.
-        wider = len(text.encode(errors="replace")) - len(text)
-        estimates.append(math.ceil(ascii_only / 4 + wider / 2))
-    return estimates
+    return next((each for each in with_members(reranker) if isinstance(each, CountsTokens)), None)
 
 
 def windows(

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 
-from ksdk_rerank.base import Reranker
-from ksdk_rerank.results import Ranking
+from ksdk_rerank.base import Reranker, members_of
 
-__all__ = ["Wrapper", "resolved", "summed"]
+__all__ = ["Wrapper", "resolved"]
 
 
 class Wrapper(Reranker):
     """A reranker built from other rerankers. Closing it closes them all; it pickles as its constructor arguments."""
-
-    @property
-    @abstractmethod
-    def _members(self) -> Sequence[Reranker]:
-        """The wrapped rerankers."""
 
     def _release(self) -> None:
         """Release what the wrapper itself holds."""
@@ -26,14 +19,14 @@ class Wrapper(Reranker):
     def close(self) -> None:
         """Close every member, even if closing one fails. The next call acquires what it needs again."""
         with ExitStack() as stack:
-            for member in self._members:
+            for member in members_of(self):
                 stack.callback(member.close)
             self._release()
 
     async def aclose(self) -> None:
         """Like `close`, and also closes the connections of the running event loop."""
         async with AsyncExitStack() as stack:
-            for member in self._members:
+            for member in members_of(self):
                 stack.push_async_callback(member.aclose)
             self._release()
 
@@ -43,15 +36,6 @@ class Wrapper(Reranker):
 
 def _built(kind: type[Wrapper], parameters: Mapping[str, object]) -> Wrapper:
     return kind(**parameters)
-
-
-def summed(rankings: Iterable[Ranking]) -> dict[str, float]:
-    """The total usage of several calls: amounts in the same unit are added."""
-    total: dict[str, float] = {}
-    for ranking in rankings:
-        for unit, amount in ranking.usage.items():
-            total[unit] = total.get(unit, 0) + amount
-    return total
 
 
 def resolved(duplicates: Mapping[int, int]) -> dict[int, int]:

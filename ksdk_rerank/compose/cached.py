@@ -1,33 +1,31 @@
-"""`Cached`: remembers results, so that the same question about the same document is answered once."""
+"""`Cached`: caches rankings, so that the same question about the same document is answered once."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import uuid
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank._fingerprint import digest, digest_after, identity
-from ksdk_rerank._version import __version__
 from ksdk_rerank.base import Reranker, ScoringReranker
-from ksdk_rerank.compose._entries import Entries, Store
-from ksdk_rerank.compose._flights import BlockingCaller, Caller, Flights, LoopCaller, run_blocking
-from ksdk_rerank.compose._wrapper import Wrapper, summed
-from ksdk_rerank.concurrency.worker import Worker
+from ksdk_rerank.compose._entries import Entries
+from ksdk_rerank.compose._fail_open import Store
+from ksdk_rerank.compose._single_flight import Outcome, SingleFlight
+from ksdk_rerank.compose._wrapper import Wrapper
 from ksdk_rerank.loading import load_reranker
-from ksdk_rerank.results import Ranking
+from ksdk_rerank.results import Ranking, total_usage
 
 __all__ = ["Cached", "Store"]
 
-_Wanted = dict[str, Sequence[str]]
-_Found = dict[str, Ranking]
-
-_worker = Worker("ksdk-rerank-cached")  # for stores: disk access must not block an event loop
+_Wanted = Mapping[str, Sequence[str]]
 
 
 class Cached(Wrapper):
-    """Remembers the results of `reranker` and calls it only for what is missing.
+    """Caches the rankings of `reranker` and calls it only for what is missing.
 
     Args:
         reranker: the reranker to call, or its name.
@@ -36,7 +34,7 @@ class Cached(Wrapper):
         ttl: seconds after which an entry expires; None keeps entries for good.
         store: a mapping to keep entries in, instead of memory. A `diskcache.Cache(folder)` outlives the process and can
             be shared by several; any other mapping works, too. The store limits its own size. A failed read counts as a
-            miss, and a failed write is not kept. The first failure logs a warning with the error's class.
+            miss, and a failed write is dropped. The first failure logs a warning with the error's class.
 
     If `reranker` is a leaf with `pointwise = True`, scores are cached per document. Only new documents go to the model,
     each distinct text once. Any other reranker, wrappers included, may look at all documents together, so whole
@@ -68,88 +66,58 @@ class Cached(Wrapper):
         store: Store | None = None,
     ) -> None:
         self.reranker = load_reranker(reranker)
-        self.max_entries = integer("max_entries", max_entries, advice="to remember nothing, leave it out")
+        self.max_entries = integer("max_entries", max_entries, advice="to disable caching, leave Cached out")
         self.ttl = ttl = None if ttl is None else number("ttl", ttl)
         self.store = store
         if ttl is not None and not (math.isfinite(ttl) and ttl > 0):
-            raise ValueError(f"ttl must be above 0 seconds, got {ttl!r}; None keeps entries for good")
+            raise ValueError(f"ttl must be positive, finite seconds, got {ttl!r}; use None to keep entries for good")
         self._entries = Entries(self.max_entries, ttl, store)
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
         self._unknown = uuid.uuid4().hex
 
     @property
     def name(self) -> str:
         return f"cached({self.reranker.name})"
 
-    @property
-    def _members(self) -> Sequence[Reranker]:
-        return (self.reranker,)
-
     def identifying_parameters(self) -> dict[str, object]:
         return {"reranker": self.reranker}  # where and how long entries are kept does not change a ranking
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
-        return run_blocking(self._answer(query, documents, BlockingCaller()))
+        lookup = self._lookup(query, documents)
+        lookup.found.update(self._entries.read(lookup.wanted))
+        while missing := _without(lookup.wanted, lookup.found):
+            with self._single_flight.claim(missing, alone=lookup.alone) as claim:
+                claim.found.update(self._entries.read(claim.wanted))  # others may have cached some in the meantime
+                if unknown := _without(claim.wanted, claim.found):
+                    new = lookup.answered(unknown, self.reranker.rank(query, [*chain(*unknown.values())]))
+                    self._entries.write(new)
+                    claim.found.update(new)
+            lookup.found.update(claim.found)
+            for other in claim.others:
+                lookup.join(other.result())
+        return lookup.ranking(documents, self.reranker.name)
 
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
-        return await self._answer(query, documents, LoopCaller(_worker if self.store is not None else None))
+        lookup, loop = self._lookup(query, documents), asyncio.get_running_loop()
+        lookup.found.update(await self._entries.aread(lookup.wanted))
+        while missing := _without(lookup.wanted, lookup.found):
+            with self._single_flight.claim(missing, loop, alone=lookup.alone) as claim:
+                claim.found.update(await self._entries.aread(claim.wanted))
+                if unknown := _without(claim.wanted, claim.found):
+                    new = lookup.answered(unknown, await self.reranker.arank(query, [*chain(*unknown.values())]))
+                    await self._entries.awrite(new)
+                    claim.found.update(new)
+            lookup.found.update(claim.found)
+            for other in claim.others:
+                lookup.join(await asyncio.wrap_future(other))
+        return lookup.ranking(documents, self.reranker.name)
 
-    async def _answer(self, query: str, documents: Sequence[str], caller: Caller) -> Ranking:
-        wanted = self._wanted(query, documents)
-        found, calls, alone = await caller.touch(lambda: self._entries.read(wanted)), list[Ranking](), False
-        while missing := [key for key in wanted if key not in found]:
-            with self._flights.board(missing, caller.loop, alone=alone) as flight:
-                flight.found.update(
-                    await self._found_out(query, {key: wanted[key] for key in flight.keys}, caller, calls)
-                )
-            found.update(flight.found)
-            for other in flight.others:
-                result = await caller.wait(other)
-                found.update(result or {})
-                alone = alone or result is None
-        return self._joined(documents, wanted, found, calls)
-
-    async def _found_out(self, query: str, wanted: _Wanted, caller: Caller, calls: list[Ranking]) -> _Found:
-        """All of `wanted`: entries that were cached in the meantime, and the answer of one call for the rest."""
-        found = await caller.touch(lambda: self._entries.read(wanted))
-        if unknown := [key for key in wanted if key not in found]:
-            answer = await caller.rank(self.reranker, query, [text for key in unknown for text in wanted[key]])
-            calls.append(answer)
-            new = {key: replace(answer, usage={}) for key in unknown}
-            if self._pointwise:
-                kept = Ranking((), answer.reranked_by, query_truncated=answer.query_truncated)
-                new = {unknown[one.index]: replace(kept, results=(replace(one, index=0),)) for one in answer}
-            if not answer.failures:
-                await caller.touch(lambda: self._entries.write(new))
-            found.update(new)
-        return found
-
-    @property
-    def _pointwise(self) -> bool:
-        return isinstance(self.reranker, ScoringReranker) and self.reranker.pointwise
-
-    def _wanted(self, query: str, documents: Sequence[str]) -> _Wanted:
-        """The cache keys needed for this call, each with the texts it covers: one text, or the whole list."""
-        asked = (__version__, identity(self.reranker, self._unknown), query)
-        if self._pointwise:
-            key = digest_after(*asked, "text")
-            return {key(text): (text,) for text in documents}
-        return {digest(*asked, "list", *documents): documents}
-
-    def _joined(self, documents: Sequence[str], wanted: _Wanted, found: _Found, calls: Sequence[Ranking]) -> Ranking:
-        if not self._pointwise:
-            (known,) = found.values()
-            return replace(known, usage=summed(calls))
-        of = {texts[0]: found[key][0] for key, texts in wanted.items()}
-        results = [replace(of[text], index=index) for index, text in enumerate(documents)]
-        best_first = tuple(sorted(results, key=lambda ranked: (-(ranked.raw_score or 0.0), ranked.index)))
-        return Ranking(
-            best_first,
-            self.reranker.name,
-            summed(calls),
-            sum(call.truncated for call in calls),
-            query_truncated=any(ranking.query_truncated for ranking in found.values()),
-        )
+    def _lookup(self, query: str, documents: Sequence[str]) -> _Lookup:
+        request = (identity(self.reranker, self._unknown), query)
+        if isinstance(self.reranker, ScoringReranker) and self.reranker.pointwise:
+            key = digest_after(*request, "text")
+            return _Lookup({key(text): (text,) for text in documents}, pointwise=True)
+        return _Lookup({digest(*request, "list", *documents): documents}, pointwise=False)
 
     def _release(self) -> None:
         self._entries.forget()
@@ -157,3 +125,55 @@ class Cached(Wrapper):
     def __repr__(self) -> str:
         store = "" if self.store is None else f", store=<{type(self.store).__name__}>"  # its own repr may be long
         return f"Cached({self.reranker!r}, max_entries={self.max_entries}, ttl={self.ttl}{store})"
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """What one call needs from the cache, and what it has found so far.
+
+    Attributes:
+        wanted: the cache keys, each with the texts it covers: one text, or the whole list.
+        pointwise: whether each key covers one text.
+        found: the rankings found so far, by key.
+        calls: the rankings that the reranker returned to this call.
+        alone: whether a call shared with others has failed; the rest is then not shared.
+    """
+
+    wanted: _Wanted
+    pointwise: bool
+    found: dict[str, Ranking] = field(default_factory=dict)
+    calls: list[Ranking] = field(default_factory=list)
+    alone: bool = False
+
+    def answered(self, unknown: _Wanted, answer: Ranking) -> dict[str, Ranking]:
+        """Record the reranker's `answer` about the texts of `unknown`, and divide it among their keys."""
+        self.calls.append(answer)
+        if not self.pointwise:
+            return dict.fromkeys(unknown, replace(answer, usage={}))
+        keys, shared = list(unknown), Ranking((), answer.reranked_by, query_truncated=answer.query_truncated)
+        return {keys[one.index]: replace(shared, results=(replace(one, index=0),)) for one in answer}
+
+    def join(self, outcome: Outcome) -> None:
+        """Take over what another caller's call has found."""
+        self.found.update(outcome or {})
+        self.alone = self.alone or outcome is None
+
+    def ranking(self, documents: Sequence[str], name: str) -> Ranking:
+        """The ranking of `documents`, once everything is found."""
+        usage = total_usage(call.usage for call in self.calls)
+        if not self.pointwise:
+            (known,) = self.found.values()
+            return replace(known, usage=usage)
+        of = {texts[0]: self.found[key][0] for key, texts in self.wanted.items()}
+        results = [replace(of[text], index=index) for index, text in enumerate(documents)]
+        return Ranking(
+            tuple(sorted(results, key=lambda ranked: (-(ranked.raw_score or 0.0), ranked.index))),
+            name,
+            usage,
+            sum(call.truncated for call in self.calls),
+            query_truncated=any(ranking.query_truncated for ranking in self.found.values()),
+        )
+
+
+def _without(wanted: _Wanted, found: Mapping[str, Ranking]) -> dict[str, Sequence[str]]:
+    return {key: texts for key, texts in wanted.items() if key not in found}

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import Reranker, ScoringReranker
-from ksdk_rerank.compose._wrapper import Wrapper, resolved, summed
+from ksdk_rerank.compose._wrapper import Wrapper, resolved
 from ksdk_rerank.loading import load_reranker
-from ksdk_rerank.results import Ranked, Ranking
+from ksdk_rerank.results import Ranked, Ranking, total_usage
 
 __all__ = ["Cascade"]
 
@@ -44,15 +44,11 @@ class Cascade(Wrapper):
     def __init__(self, first: str | Reranker, second: str | Reranker, *, keep: int = 20) -> None:
         self.first = load_reranker(first)
         self.second = load_reranker(second)
-        self.keep = integer("keep", keep, advice="it is how many documents the second stage reads")
+        self.keep = integer("keep", keep, advice="it is the number of documents for the second stage")
 
     @property
     def name(self) -> str:
         return f"cascade({self.first.name}, {self.second.name})"
-
-    @property
-    def _members(self) -> Sequence[Reranker]:
-        return (self.first, self.second)
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
         first = self._unread(documents) or self.first.rank(query, documents)
@@ -80,7 +76,7 @@ class Cascade(Wrapper):
         return Ranking(
             (*best, *rest),
             reranked_by=f"cascade({first.reranked_by}, {second.reranked_by})",
-            usage=summed((first, second)),
+            usage=total_usage((first.usage, second.usage)),
             truncated=max(first.truncated, second.truncated),
             failures=(*first.failures, *second.failures),
             duplicates=resolved({**first.duplicates, **copies}),

@@ -9,7 +9,7 @@ Worked example, shingles of three words, threshold 0.8:
     "a b c d e f" has the shingles abc, bcd, cde, def; "a b c d e g" has abc, bcd, cde, deg
     3 in common of 5 altogether: 0.6, so both stay
 
-Marks that carry meaning count as words; see `parts_of`.
+Marks that carry meaning count as words; see `words_and_marks`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from typing import Literal
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._parts import parts_of, spelled
+from ksdk_rerank.compose._shingles import normal_text, shingles_of
 from ksdk_rerank.compose._wrapper import Wrapper, resolved
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranking
 
 __all__ = ["Deduplicated"]
-
-_SHINGLE = 3
 
 _worker = Worker("ksdk-rerank-deduplicated")
 
@@ -75,10 +73,6 @@ class Deduplicated(Wrapper):
     def name(self) -> str:
         return f"deduplicated({self.reranker.name})"
 
-    @property
-    def _members(self) -> Sequence[Reranker]:
-        return (self.reranker,)
-
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
         copies = self._copies(documents)
         kept = [index for index in range(len(documents)) if index not in copies]
@@ -108,7 +102,7 @@ def _equal(documents: Sequence[str]) -> dict[int, int]:
     first: dict[str, int] = {}
     copies = {}
     for index, document in enumerate(documents):
-        original = first.setdefault(_normalised(document), index)
+        original = first.setdefault(normal_text(document), index)
         if original != index:
             copies[index] = original
     return copies
@@ -121,7 +115,7 @@ def _alike(documents: Sequence[str], threshold: float) -> dict[int, int]:
     `n` shingles are sorted rarest first. Two texts that are similar enough then share a shingle among the first
     `n - ceil(threshold * n) + 1` of each; only texts that do are compared.
     """
-    shingles = [_shingles(document) for document in documents]
+    shingles = [shingles_of(document) for document in documents]
     frequency = Counter(shingle for one in shingles for shingle in one)
     number = {shingle: place for place, (shingle, _) in enumerate(sorted(frequency.items(), key=lambda i: i[1]))}
     holders: dict[int, list[int]] = {}
@@ -139,17 +133,6 @@ def _alike(documents: Sequence[str], threshold: float) -> dict[int, int]:
     return copies
 
 
-def _shingles(document: str) -> frozenset[Hashable]:
-    parts = parts_of(document)
-    if len(parts) < _SHINGLE:
-        return frozenset([tuple(parts) or _normalised(document)])
-    return frozenset(tuple(parts[start : start + _SHINGLE]) for start in range(len(parts) - _SHINGLE + 1))
-
-
 def _jaccard(one: frozenset[Hashable], other: frozenset[Hashable]) -> float:
     common = len(one & other)
     return common / (len(one) + len(other) - common)
-
-
-def _normalised(document: str) -> str:
-    return " ".join(spelled(document).split())

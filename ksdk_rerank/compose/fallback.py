@@ -46,15 +46,11 @@ class Fallback(Wrapper):
             raise TypeError(f"rerankers must be a list, got one {type(rerankers).__name__}; wrap it in a list")
         self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
         if not self.rerankers:
-            raise ValueError("rerankers is empty; name at least one, and last the one that cannot fail")
+            raise ValueError("rerankers is empty; list at least one, and put one that cannot fail last")
 
     @property
     def name(self) -> str:
         return f"fallback({', '.join(reranker.name for reranker in self.rerankers)})"
-
-    @property
-    def _members(self) -> Sequence[Reranker]:
-        return self.rerankers
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
         failed: _Failed = []

@@ -16,13 +16,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._wrapper import Wrapper, summed
+from ksdk_rerank.compose._wrapper import Wrapper
 from ksdk_rerank.loading import load_reranker
-from ksdk_rerank.results import Ranked, Ranking
+from ksdk_rerank.results import Ranked, Ranking, total_usage
 
 __all__ = ["Fusion"]
 
@@ -37,7 +36,6 @@ class Fusion(Wrapper):
 
     Args:
         rerankers: the members, or their names; at least one.
-        method: `"rrf"`, the only method.
         k: 0 or more; the higher it is, the less the top ranks stand out. 60 is the paper's value. From 0 to 1000 the
             MRR@10 of "lexical" with `InputOrder()` varies by 0.001 on SciFact's train questions and 0.009 on SQuAD's
             dev questions (`benchmarks/compose.py`, 2026-11-23), so nothing here favours another value.
@@ -61,34 +59,26 @@ class Fusion(Wrapper):
         self,
         rerankers: Sequence[str | Reranker],
         *,
-        method: Literal["rrf"] = "rrf",
         k: float = 60,
         weights: Sequence[float] | None = None,
     ) -> None:
         if isinstance(rerankers, str) or not rerankers:
             raise ValueError(f"rerankers must be a list of at least one reranker or name, got {rerankers!r}")
-        if method != "rrf":
-            raise ValueError(f"method must be 'rrf', got {method!r}")
         k = number("k", k)
         if not (math.isfinite(k) and k >= 0):
             raise ValueError(f"k must be a finite number of at least 0, got {k!r}")
         if weights is not None and len(weights) != len(rerankers):
-            raise ValueError(f"{len(weights)} weights for {len(rerankers)} rerankers; give each one weight")
+            raise ValueError(f"got {len(weights)} weights for {len(rerankers)} rerankers; pass one weight for each")
         weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
         if weights is not None and not all(math.isfinite(weight) and weight > 0 for weight in weights):
-            raise ValueError(f"weights must be finite and above 0, got {list(weights)}; leave out what shall not count")
+            raise ValueError(f"weights must be finite and above 0, got {list(weights)}; leave unwanted rerankers out")
         self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
-        self.method = method
         self.k = k
         self.weights = weights
 
     @property
     def name(self) -> str:
         return f"fusion({', '.join(member.name for member in self.rerankers)})"
-
-    @property
-    def _members(self) -> Sequence[Reranker]:
-        return self.rerankers
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
         return self._fused(documents, [member.rank(query, documents) for member in self.rerankers])
@@ -117,7 +107,7 @@ class Fusion(Wrapper):
                 for index in sorted(raw, key=lambda index: -raw[index])
             ),
             reranked_by=f"fusion({', '.join(ranking.reranked_by for ranking in rankings)})",
-            usage=summed(rankings),
+            usage=total_usage(ranking.usage for ranking in rankings),
             truncated=max(ranking.truncated for ranking in rankings),
             failures=tuple(failure for ranking in rankings for failure in ranking.failures),
             duplicates={copy: kept for copy, kept in sorted(rankings[0].duplicates.items()) if copy not in raw},

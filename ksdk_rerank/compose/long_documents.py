@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ksdk_rerank._arguments import integer
+from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, estimated_tokens, windows
+from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, windows
 from ksdk_rerank.compose._wrapper import Wrapper
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.loading import load_reranker
@@ -87,20 +88,18 @@ class LongDocuments(Wrapper):
     ) -> None:
         self.reranker = load_reranker(reranker)
         self.window = (
-            None
-            if window is None
-            else integer("window", window, unit="token", advice="None takes what the model reads")
+            None if window is None else integer("window", window, unit="token", advice="use None for the default")
         )
         if stride is not None:
-            stride = integer("stride", stride, advice=f"it is from 1 to window ({self.window}) tokens")
+            stride = integer("stride", stride, advice="use None for half of window")
         self.stride = stride
         self.pool = pool
-        self.k = integer("k", k, advice="it is how many windows the mean is of")
+        self.k = integer("k", k, advice="it is the number of windows in the mean")
         self.max_windows = (
-            None if max_windows is None else integer("max_windows", max_windows, advice="None reads all windows")
+            None if max_windows is None else integer("max_windows", max_windows, advice="use None to read all windows")
         )
         if self.stride is not None and self.stride > (self.window or self.stride):
-            raise ValueError(f"stride must be from 1 to window ({self.window}) tokens, got {stride}")
+            raise ValueError(f"stride must be at most window ({self.window} tokens), got {stride}")
         if pool not in ("max", "mean"):
             raise ValueError(f"pool must be 'max' or 'mean', got {pool!r}")
         self._worker = Worker("ksdk-rerank-long-documents")
@@ -108,10 +107,6 @@ class LongDocuments(Wrapper):
     @property
     def name(self) -> str:
         return f"long-documents({self.reranker.name})"
-
-    @property
-    def _members(self) -> Sequence[Reranker]:
-        return (self.reranker,)
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
         split, cut = self._split(query, documents)
@@ -130,7 +125,7 @@ class LongDocuments(Wrapper):
             fits = max(_SHORTEST, min(self.window or room, room))
         limit = min(_WINDOW, fits) if leaf is not None and self.window is None else fits
         stride = min(self.stride or max(1, limit // 2), limit)
-        count = leaf.count_tokens if leaf else estimated_tokens
+        count = leaf.count_tokens if leaf else _estimates
         return windows(documents, limit, stride, count, fits=fits, most=self.max_windows)
 
     def _pooled(self, documents: Sequence[str], split: Sequence[Window], cut: int, inner: Ranking) -> Ranking:
@@ -168,6 +163,10 @@ class LongDocuments(Wrapper):
 
     def _release(self) -> None:
         self._worker.close()
+
+
+def _estimates(texts: Sequence[str]) -> list[int]:
+    return [estimated_tokens(text) for text in texts]
 
 
 def _order(found: tuple[int, Ranked]) -> tuple[bool, float, int]:

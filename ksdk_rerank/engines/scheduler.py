@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Scores
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.concurrency.worker import Worker, pause_at_exit
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Scheduler"]
 
-_READ = 2_048
-"""Characters counted per document to estimate a call's size before it is tokenized: about what a model with the usual
-window reads."""
+_WINDOW = 512
+"""Maximum tokens counted per document to estimate a call's size before it is tokenized: the usual window."""
 
 _ABOUT_AS_LONG = 0.75
 """Two batches are merged only if the shorter one's longest pair has at least this share of the longer one's length.
@@ -87,7 +87,7 @@ class Scheduler:
         Raises:
             Overloaded: there is a call for every thread, and `max_waiting` more are waiting.
         """
-        call = _Call(query, documents, sum(min(len(document), _READ) for document in documents) // 4)
+        call = _Call(query, documents, sum(min(_WINDOW, estimated_tokens(text[: 4 * _WINDOW])) for text in documents))
         with self._lock:
             if max_waiting is not None and (count := self._under_way()) >= self._worker.threads + max_waiting:
                 raise Overloaded(

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._forgiving import Forgiving, Store
+from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.errors import RerankError
 from ksdk_rerank.evaluation.bootstrap import intervals
 from ksdk_rerank.evaluation.ids import by_id, id_of
@@ -91,7 +91,7 @@ def evaluate(
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     contenders = contenders_among(rerankers)
-    store = Forgiving.around(store)
+    store = FailOpenStore.around(store)
     queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
     known_of = judgements_by_id(judgements)
     _check(queries, candidates, known_of)
@@ -239,13 +239,16 @@ class _Table:
     def row(self, label: str, asked: Asked, first_stage: EvaluatedReranker) -> EvaluatedReranker:
         orders: list[tuple[int, ...]] = [()] * len(self.ids)
         for position, answer in asked.answers.items():
-            orders[position] = answer.indices
+            orders[position] = answer.ranking.indices
         measured = self.measure(orders)
         ranked = {
-            self.ids[position]: RankedQuery(answer.indices, answer.scores, measured[position], answer.seconds)
+            self.ids[position]: RankedQuery(
+                ranking.indices, tuple(ranked.score for ranked in ranking), measured[position], answer.seconds
+            )
             for position, answer in asked.answers.items()
+            for ranking in (answer.ranking,)
         }
-        timed = [answer for answer in asked.answers.values() if answer.indices]
+        timed = [answer for answer in asked.answers.values() if answer.ranking]
         return EvaluatedReranker(
             name=label,
             metrics=self._compared(ranked, first_stage) if ranked else {},
@@ -255,8 +258,8 @@ class _Table:
                 next((answer.seconds for answer in timed if answer.first), None),
             ),
             usage=asked.usage,
-            truncated=sum(answer.truncated for answer in asked.answers.values()),
-            fallbacks=sum(answer.fell_back for answer in asked.answers.values()),
+            truncated=sum(answer.ranking.truncated for answer in asked.answers.values()),
+            fallbacks=sum(bool(answer.ranking.failures) for answer in asked.answers.values()),
             failures={self.ids[position]: failure for position, failure in asked.failures.items()},
             not_asked=asked.not_asked,
         )

@@ -1,4 +1,4 @@
-"""`DiskStore`: answers on disk, so that an evaluation resumes where it stopped and repeats no call."""
+"""`DiskStore`: a cache on disk, so that an evaluation resumes after an interruption without repeating calls."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -17,6 +16,7 @@ from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker, outside_its_ran
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.rerankers._indexed import ListCut, scores_by_index, usage_of
 from ksdk_rerank.rerankers._limits import Limits
+from ksdk_rerank.results import total_usage
 
 __all__ = ["HttpReranker", "checked_limit"]
 
@@ -124,12 +124,9 @@ class HttpReranker(ScoringReranker):
 
 
 def _merged(parts: Sequence[Scores]) -> Scores:
-    usage: Counter[str] = Counter()
-    for part in parts:
-        usage.update(part.usage)
     return Scores(
         [score for part in parts for score in part.raw],
-        usage=dict(usage),
+        usage=total_usage(part.usage for part in parts),
         truncated=sum(part.truncated for part in parts),
     )
 

@@ -224,8 +224,7 @@ def test_a_diskcache_outlives_the_reranker_and_pickles_nothing(call: Call, tmp_p
 def entry(**changed: Any) -> str:
     """An entry about the text "a", with something `changed`."""
     sound = {"written": 0, "results": [[0, 0.5, 1.0, None]], "reranked_by": "x", "truncated": 0, "duplicates": []}
-    sound["query_truncated"] = False
-    return json.dumps({**sound, **changed})
+    return json.dumps({**sound, "query_truncated": False, **changed})
 
 
 @pytest.mark.parametrize(
@@ -619,7 +618,11 @@ def test_repr_does_not_list_the_store() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"max_entries": 0}, "leave it out"), ({"ttl": 0}, "above 0 seconds"), ({"ttl": float("inf")}, "None keeps")],
+    [
+        ({"max_entries": 0}, "leave Cached out"),
+        ({"ttl": 0}, "positive, finite seconds"),
+        ({"ttl": float("inf")}, "use None to keep"),
+    ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -149,7 +149,7 @@ def test_repr_shows_the_stages_and_what_differs_from_the_default() -> None:
 
 
 def test_a_keep_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="how many documents the second stage reads"):
+    with pytest.raises(ValueError, match="number of documents for the second stage"):
         Cascade("lexical", "lexical", keep=0)
     with pytest.raises(TypeError):
         Cascade("lexical", "lexical", keep=2.5)  # type: ignore[arg-type]

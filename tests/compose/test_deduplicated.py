@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdk_rerank import InputOrder
-from ksdk_rerank.compose._parts import parts_of
-from ksdk_rerank.compose.deduplicated import Deduplicated, _alike, _jaccard, _shingles
+from ksdk_rerank.compose._shingles import shingles_of, words_and_marks
+from ksdk_rerank.compose.deduplicated import Deduplicated, _alike, _jaccard
 
 Call = Callable[..., Any]
 
@@ -43,7 +43,7 @@ def test_top_n_and_min_score_are_about_what_remains(call: Call) -> None:
 
 def test_the_worked_example_of_the_module_holds() -> None:
     one, other = "a b c d e f", "a b c d e g"
-    assert _jaccard(_shingles(one), _shingles(other)) == 0.6
+    assert _jaccard(shingles_of(one), shingles_of(other)) == 0.6
     assert Deduplicated(InputOrder(), by="near").rank("q", [one, other]).indices == (0, 1)
     assert Deduplicated(InputOrder(), by="near", threshold=0.6).rank("q", [one, other]).indices == (0,)
 
@@ -132,14 +132,14 @@ def test_texts_equal_but_for_their_encoding_are_left_out(call: Call) -> None:
 @given(st.text(st.characters(exclude_categories=[]), max_size=80))
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_cut_into_parts_that_letter_case_and_spaces_do_not_change(text: str) -> None:
-    assert parts_of(f"  {text}\n") == parts_of(text)
-    assert all(part and not part.isspace() for part in parts_of(text))
+    assert words_and_marks(f"  {text}\n") == words_and_marks(text)
+    assert all(part and not part.isspace() for part in words_and_marks(text))
 
 
 @pytest.mark.parametrize("piece", ["-", ".", ".-", "a-", "1 - ", "1-", " ", "!=", "'", "a\u0316\u0301", "，", "\u0301"])
 def test_long_runs_of_marks_take_linear_time(piece: str) -> None:
     started = time.process_time()
-    parts_of("a" + piece * (200_000 // len(piece)))
+    words_and_marks("a" + piece * (200_000 // len(piece)))
     assert time.process_time() - started < 20  # a pattern that goes back takes hours
 
 
@@ -160,7 +160,7 @@ def test_near_finds_what_comparing_all_pairs_finds(threshold: float) -> None:
     generator = random.Random(int(threshold * 10))
     for _ in range(30):
         texts = [" ".join(generator.choices("abcd", k=generator.randint(1, 9))) for _ in range(25)]
-        shingles = [_shingles(text) for text in texts]
+        shingles = [shingles_of(text) for text in texts]
         expected: dict[int, int] = {}
         for earlier, later in sorted(combinations(range(len(texts)), 2), key=lambda pair: (pair[1], pair[0])):
             alike = _jaccard(shingles[earlier], shingles[later]) >= threshold

@@ -12,7 +12,7 @@ import pytest
 
 from ksdk_rerank import Fallback, LexicalReranker, Ranked, Ranking, Reranker, Scores, ScoringReranker, errors
 from ksdk_rerank.base import ScoreKind
-from ksdk_rerank.testing.contract import RerankerContract
+from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]
 
@@ -89,7 +89,7 @@ LASTING: list[BaseException] = [
 ]
 
 
-class TestContract(RerankerContract):
+class TestContract(SubclassContract):
     listwise = True  # as BM25 is
 
     @pytest.fixture
@@ -97,7 +97,7 @@ class TestContract(RerankerContract):
         return Fallback(["lexical", "input-order"])
 
 
-class TestContractOfTheSecond(RerankerContract):
+class TestContractOfTheSecond(SubclassContract):
     listwise = True
 
     @pytest.fixture
@@ -213,5 +213,5 @@ def test_one_reranker_alone_is_not_a_list(wrong: Any) -> None:
 
 
 def test_an_empty_list_is_refused() -> None:
-    with pytest.raises(ValueError, match="name at least one"):
+    with pytest.raises(ValueError, match="list at least one"):
         Fallback([])

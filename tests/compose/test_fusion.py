@@ -147,11 +147,10 @@ async def test_cancelling_cancels_every_member() -> None:
     [
         ([], {}, "at least one"),
         ("lexical", {}, "list"),
-        (["lexical"], {"method": "borda"}, "'rrf'"),
         (["lexical"], {"k": -1}, "at least 0"),
         (["lexical"], {"k": float("nan")}, "at least 0"),
-        (["lexical"], {"weights": [1, 2]}, "give each one weight"),
-        (["lexical"], {"weights": [0]}, "leave out what shall not count"),
+        (["lexical"], {"weights": [1, 2]}, "pass one weight for each"),
+        (["lexical"], {"weights": [0]}, "leave unwanted rerankers out"),
     ],
 )
 def test_wrong_arguments_are_refused(rerankers: Any, options: dict[str, Any], message: str) -> None:

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdk_rerank import InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.compose._windows import CountsTokens, Window, _Long, estimated_tokens, windows
+from ksdk_rerank.compose._windows import CountsTokens, Window, _Long, windows
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
 from ksdk_rerank.compose.fusion import Fusion
-from ksdk_rerank.compose.long_documents import LongDocuments
+from ksdk_rerank.compose.long_documents import LongDocuments, _estimates
 
 Call = Callable[..., Any]
 
@@ -108,29 +108,10 @@ def test_a_sentence_longer_than_a_window_is_cut_between_words() -> None:
 
 def test_a_text_without_any_break_is_cut_where_it_must_be() -> None:
     text = "x" * 10_000
-    found, _ = windows([text], limit=100, stride=50, count=estimated_tokens)
+    found, _ = windows([text], limit=100, stride=50, count=_estimates)
     assert all(len(window.text) <= 400 for window in found)
     assert found[-1].span is not None
     assert found[-1].span[1] == 10_000
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("four words it is", 4),  # 16 characters of one byte
-        ("東京都庁舎", 5),
-        ("東京abc", 3),  # 2 + 3 / 4
-        ("", 0),
-        ("déjà vu", 3),  # 2 / 2 + 5 / 4 = 2.25
-        ("пароль", 3),  # 6 characters of two bytes
-        ("비밀번호", 4),
-        ("รหัสผ่าน", 8),
-        ("សម្ងាត់", 7),
-        ("किताब", 5),
-    ],
-)
-def test_tokens_are_estimated_by_the_size_of_characters(text: str, tokens: int) -> None:
-    assert estimated_tokens([text, text]) == [tokens, tokens]
 
 
 @pytest.mark.parametrize("text", ["पहला। दूसरा।", "أول؟ ثان؟", "የመጀመሪያ። ሁለተኛ።", "ទីមួយ។ ទីពីរ។", "ပထမ။ ဒုတိယ။"])
@@ -146,7 +127,7 @@ def test_windows_break_between_the_sentences_of_any_script(text: str) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_windows_cover_every_character_that_is_not_white_space(texts: list[str], limit: int, stride: int) -> None:
-    for count in (words, estimated_tokens):
+    for count in (words, _estimates):
         found, _ = windows(texts, limit, min(stride, limit), count)
         for index, text in enumerate(texts):
             own = [window for window in found if window.document == index]
@@ -185,14 +166,14 @@ def test_sentences_are_found_in_linear_time(piece: str) -> None:
 
 
 def test_a_megabyte_is_split_in_a_moment() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     found, _ = windows(
         ["A sentence of some words. " * 40_000, "y" * 1_000_000, "." * 1_000_000, ". " * 50_000],
         384,
         192,
-        estimated_tokens,
+        _estimates,
     )
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert len(found) > 2_000
 
 
@@ -212,7 +193,7 @@ def test_a_megabyte_is_split_in_a_moment() -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_the_first_windows_are_those_of_all_windows(texts: list[str], limit: int, stride: int, most: int) -> None:
-    for count in (words, estimated_tokens):
+    for count in (words, _estimates):
         every, _ = windows(texts, limit, min(stride, limit), count)
         first, cut = windows(texts, limit, min(stride, limit), count, most=most)
         of = [[window for window in every if window.document == index] for index in range(len(texts))]
@@ -254,7 +235,7 @@ def test_what_is_beyond_the_last_window_is_not_read_and_is_counted_by_document(c
 
 def test_windows_of_nothing_but_white_space_do_not_count() -> None:
     text = "One here. " + " " * 20_000 + "\n" * 20_000 + "Two here. And three."
-    found, cut = windows([text], limit=4, stride=4, count=estimated_tokens, most=3)
+    found, cut = windows([text], limit=4, stride=4, count=_estimates, most=3)
     assert ([window.text for window in found], cut) == (["One here.", "Two here.", "And three."], 0)
 
 
@@ -435,8 +416,8 @@ def test_pickling_keeps_the_arguments_only() -> None:
     ("options", "message"),
     [
         ({"window": 0}, "at least 1 token"),
-        ({"window": 10, "stride": 11}, "from 1 to window"),
-        ({"stride": 0}, "from 1 to window"),
+        ({"window": 10, "stride": 11}, "at most window"),
+        ({"stride": 0}, "use None for half of window"),
         ({"pool": "sum"}, "'max' or 'mean'"),
         ({"pool": "mean", "k": 0}, "at least 1"),
         ({"max_windows": 0}, "max_windows must be at least 1"),

@@ -8,10 +8,10 @@ import pytest
 
 from ksdk_rerank import CrossEncoderReranker, LongDocuments, Reranker
 from ksdk_rerank.compose.long_documents import CountsTokens
-from ksdk_rerank.testing import RerankerContract
+from ksdk_rerank.testing.contract import SubclassContract
 
 
-class TestCrossEncoderReranker(RerankerContract):
+class TestCrossEncoderReranker(SubclassContract):
     query = "how do i rotate a key"
     documents = ("then rotate the key", "an invoice a month", "the weather is nice", "revoke one key")  # 64 tokens fit
     secrets = ("hf_sentinel",)
@@ -22,7 +22,7 @@ class TestCrossEncoderReranker(RerankerContract):
             yield reranker
 
 
-class TestLongDocumentsOverACrossEncoder(RerankerContract):
+class TestLongDocumentsOverACrossEncoder(SubclassContract):
     @pytest.fixture
     def reranker(self, tiny_model: str) -> Reranker:
         return LongDocuments(CrossEncoderReranker(tiny_model, backend="onnx"))

@@ -168,6 +168,16 @@ def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None
     assert running.result(10).raw == [40.0]
 
 
+@pytest.mark.parametrize(
+    ("document", "tokens"), [("key " * 100, 100), ("열" * 400, 400), ("กุญแจ" * 80, 400), ("钥" * 4_000, 512)]
+)
+def test_a_calls_size_is_estimated_by_script(document: str, tokens: int) -> None:
+    scheduler = Scheduler(Worker("unused"), lambda: pytest.fail("no model is needed"))
+    scheduler._worker.submit = lambda work: None  # type: ignore[assignment, method-assign]
+    scheduler.join("a query", [document])
+    assert scheduler._calls[0].waiting() == tokens
+
+
 def test_a_failing_engine_is_the_error_of_that_call_alone_in_the_engines_words(bench: Bench) -> None:
     failing = bench.scheduler.join("key", HUGE)
     assert bench.next_batch() == [40]

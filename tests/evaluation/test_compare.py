@@ -88,7 +88,7 @@ def test_a_cache_that_cannot_be_used_is_told_once_and_costs_no_answer(
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert "40/40" in out
-    assert err.startswith("ksdk-rerank: the store DiskStore failed: ")
+    assert err.startswith("ksdk-rerank: the cache store DiskStore failed: ")
     assert str(folder) in err
     assert err.count("\n") == 1
     assert len(live.requests) == 40

@@ -18,7 +18,7 @@ pytest.importorskip("ir_measures")
 
 from ksdk_rerank import SearchHit
 from ksdk_rerank.commands.searching import _decoded as hits_of
-from ksdk_rerank.compose._entries import decoded as ranking_of
+from ksdk_rerank.compose._entries import decoded
 from ksdk_rerank.evaluation import (
     answers_to,
     read_beir,
@@ -29,7 +29,6 @@ from ksdk_rerank.evaluation import (
     read_run,
 )
 from ksdk_rerank.evaluation.qrels import Judged
-from ksdk_rerank.evaluation.run import _decoded as answer_of
 
 CORPUS = {"d1": SearchHit("d1", "one"), "d2": SearchHit("d2", "two")}
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -110,7 +109,7 @@ def fields(**sound: Any) -> st.SearchStrategy[str]:
 
 results = st.lists(st.lists(values, min_size=3, max_size=5), max_size=3)
 RANKING: dict[str, Any] = {"written": 0, "results": [], "reranked_by": "x", "truncated": 0, "duplicates": []}
-RANKING["query_truncated"] = False
+RANKING |= {"query_truncated": False, "usage": {}, "seconds": 1.0, "first": False}
 entries = (
     values
     | values.map(json.dumps)
@@ -119,7 +118,6 @@ entries = (
     | st.tuples(results, st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3)), max_size=3)).map(
         lambda pair: json.dumps(RANKING | {"results": pair[0], "duplicates": pair[1]})
     )
-    | fields(indices=[0, 1], scores=[0.5, None], seconds=1.0, usage={}, truncated=0)
     | st.lists(fields(id="1", text="t", title=None, score=0.5, metadata={}), max_size=2).map(
         lambda hits: f"[{','.join(hits)}]"
     )
@@ -133,13 +131,11 @@ entries = (
 @example("9" * 100_000, None)
 @example(json.dumps(RANKING | {"results": [[0, 0.5, 1.0, None], [1, 0.5, 1.0, None]]}), None)
 def test_an_entry_of_a_store_is_an_answer_or_a_miss(entry: object, ttl: float | None) -> None:
-    ranking = ranking_of(entry, ["one", "two"], ttl)
-    if ranking is not None:
-        assert sorted([*ranking.indices, *ranking.duplicates]) == [0, 1]
-        assert {*ranking.duplicates.values()} <= {*ranking.indices}
-    answer = answer_of(entry, 2)
-    if answer is not None:
-        assert {*answer.indices} <= {0, 1}
+    read = decoded(entry, ["one", "two"], ttl)
+    if read is not None:
+        assert sorted([*read.ranking.indices, *read.ranking.duplicates]) == [0, 1]
+        assert {*read.ranking.duplicates.values()} <= {*read.ranking.indices}
+        assert read.seconds >= 0
     for hit in hits_of(entry) or ():
         assert isinstance(hit.text, str)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -164,6 +165,25 @@ def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_pat
         assert len(reranker.asked) == times_asked
 
 
+def entry(**changed: Any) -> str:
+    """An entry about one document, with something `changed`."""
+    sound = {"written": 0, "results": [[0, 0.5, 1.0, None]], "reranked_by": "x", "truncated": 0, "duplicates": []}
+    return json.dumps({**sound, "query_truncated": False, "usage": {}, "seconds": 1.0, "first": False, **changed})
+
+
+def test_an_entry_that_is_sound_counts_with_its_time(scripted: Factory, tmp_path: Path) -> None:
+    class Known:
+        def get(self, key: str, /) -> object:
+            return entry(usage={"tokens": 7}, seconds=2.5, first=True)
+
+        def __setitem__(self, key: str, entry: str, /) -> None:
+            raise AssertionError("nothing is new")
+
+    asked = ask(reranker := scripted("mine", lengths), [("q", ["x"])], store=Known(), answered=lambda: None)
+    assert reranker.asked == []
+    assert (asked.usage, asked.answers[0].seconds, asked.answers[0].first) == ({"tokens": 7}, 2.5, True)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -171,15 +191,16 @@ def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_pat
         3,
         "no",
         "[]",
-        '{"indices": "a"}',
-        '{"indices": [7], "scores": [1.0], "seconds": 1.0}',
-        '{"indices": [0], "scores": ["high"], "seconds": 1.0}',
-        '{"indices": [0, 0], "scores": [1.0, 1.0], "seconds": 1.0}',
-        '{"indices": [0], "scores": [1.0], "seconds": NaN}',
-        '{"indices": [0], "scores": [1.0], "seconds": -1.0}',
-        '{"indices": [0], "scores": [Infinity], "seconds": 1.0}',
-        '{"indices": [0], "scores": [1.0], "seconds": 1.0, "usage": {"tokens": NaN}}',
-        '{"indices": [0], "scores": [1.0], "seconds": 1.0, "truncated": -1}',
+        entry(results="a"),
+        entry(results=[[7, 0.5, 1.0, None]]),
+        entry(results=[[0, "high", 1.0, None]]),
+        entry(results=[[0, 0.5, 1.0, None]] * 2),
+        entry(results=[[0, float("inf"), 1.0, None]]),
+        entry(seconds=float("nan")),
+        entry(seconds=-1.0),
+        entry(seconds=None),
+        entry(usage={"tokens": float("nan")}),
+        entry(truncated=-1),
         "[" * 100_000,
         b"\xff\xfe",
         object(),
@@ -263,7 +284,7 @@ def test_a_damaged_file_costs_the_answers_in_it_and_one_warning(
     assert [len(reranker.asked) for reranker in rerankers] == [4, 4]
     assert len(caplog.records) == warnings
     for record in caplog.records:
-        assert f"the store DiskStore failed: {file} cannot be used as a cache (" in record.getMessage()
+        assert f"the cache store DiskStore failed: {file} cannot be used as a cache (" in record.getMessage()
         assert "name another folder" in record.getMessage()
 
 

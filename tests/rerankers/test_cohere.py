@@ -13,7 +13,7 @@ import pytest
 
 from ksdk_rerank import CohereReranker, ScoreKind, errors, from_config, load_reranker, to_config
 from ksdk_rerank.testing import Fault
-from ksdk_rerank.testing.contract import RerankerContract
+from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]
 
@@ -23,7 +23,7 @@ def cohere(provider_named: Callable[[str], Any]) -> Any:
     return provider_named("cohere")
 
 
-class TestContract(RerankerContract):
+class TestContract(SubclassContract):
     secrets = ("test-key",)
 
     @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ksdk_rerank import InputOrder, LexicalReranker, Reranker
-from ksdk_rerank.testing import RerankerContract
+from ksdk_rerank.testing.contract import SubclassContract
 
 
-class TestLexicalReranker(RerankerContract):
+class TestLexicalReranker(SubclassContract):
     listwise = True  # words are rare or common among the candidates
 
     @pytest.fixture
@@ -16,7 +16,7 @@ class TestLexicalReranker(RerankerContract):
         return LexicalReranker(k1=1.5)
 
 
-class TestInputOrder(RerankerContract):
+class TestInputOrder(SubclassContract):
     @pytest.fixture
     def reranker(self) -> Reranker:
         return InputOrder()

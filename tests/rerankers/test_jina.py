@@ -10,7 +10,7 @@ import pytest
 
 from ksdk_rerank import JinaReranker, ScoreKind, errors, from_config, load_reranker, to_config
 from ksdk_rerank.testing import Fault
-from ksdk_rerank.testing.contract import RerankerContract
+from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]
 
@@ -20,7 +20,7 @@ def jina(provider_named: Callable[[str], Any]) -> Any:
     return provider_named("jina")
 
 
-class TestContract(RerankerContract):
+class TestContract(SubclassContract):
     secrets = ("test-key",)
 
     @pytest.fixture

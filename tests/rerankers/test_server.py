@@ -14,7 +14,7 @@ import pytest
 from ksdk_rerank import InfinityReranker, ScoreKind, TEIReranker, VLLMReranker, errors, load_reranker
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.testing import Fault
-from ksdk_rerank.testing.contract import RerankerContract
+from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]
 SERVERS = ["infinity", "tei", "vllm"]
@@ -28,7 +28,7 @@ def own(request: pytest.FixtureRequest, provider_named: Callable[[str], Any]) ->
     return provider_named(request.param)
 
 
-class TestContract(RerankerContract):
+class TestContract(SubclassContract):
     secrets = ("test-key",)
 
     @pytest.fixture

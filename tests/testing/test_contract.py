@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ksdk_rerank import LexicalReranker, Ranked, Ranking, ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.testing.contract import RerankerContract
+from ksdk_rerank.testing.contract import RerankerContract, SubclassContract
 
 
 class Letters(ScoringReranker):
@@ -39,26 +39,19 @@ class Contract(RerankerContract):
     secrets = ("sk-12345",)
 
 
-def _failing(reranker: Any) -> set[str]:
+def _failing(reranker: Any, contract: Any = None) -> set[str]:
     """Which tests of the contract `reranker` fails, sync or async."""
     failed = set()
-    contract = Contract()
+    contract = contract or Contract()
     for name, test in inspect.getmembers(contract, inspect.ismethod):
         if not name.startswith("test_"):
             continue
-        options = [
-            dict(zip([part.strip() for part in names], values if len(names) > 1 else [values], strict=True))
-            for mark in getattr(test, "pytestmark", [])
-            for names in [mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0]]
-            for values in mark.args[1]
-        ]
-        for option in options or [{}]:
-            for rank in (reranker.rank, lambda *args, **named: asyncio.run(reranker.arank(*args, **named))):
-                fixtures = {"reranker": reranker, "rank": rank, **option}
-                try:
-                    test(**{argument: fixtures[argument] for argument in inspect.signature(test).parameters})
-                except (Exception, pytest.fail.Exception):
-                    failed.add(name)
+        for rank in (reranker.rank, lambda *args, **named: asyncio.run(reranker.arank(*args, **named))):
+            fixtures = {"reranker": reranker, "rank": rank}
+            try:
+                test(**{argument: fixtures[argument] for argument in inspect.signature(test).parameters})
+            except (Exception, pytest.fail.Exception):
+                failed.add(name)
     return failed
 
 
@@ -224,6 +217,11 @@ class Forgetful(Letters):
 )
 def test_one_that_breaks_a_promise_fails_its_test(broken: Callable[[], Any], expected: str) -> None:
     assert expected in _failing(broken())
+
+
+def test_one_that_overrides_rank_needs_the_whole_contract() -> None:
+    assert _failing(Letters(), SubclassContract()) == set()
+    assert _failing(Generous(), SubclassContract()) == {"test_rank_and_arank_are_inherited"}
 
 
 def test_what_a_reranker_cannot_promise_is_left_out_where_it_says_so() -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ksdk_rerank._text import words
-from ksdk_rerank._text.words import encodable, normalised, terms_of, words_of
+from ksdk_rerank._text.words import encodable, estimated_tokens, normalised, terms_of, words_of
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,22 @@ def test_halves_of_pairs_are_joined_or_replaced(text: str, expected: str) -> Non
 @settings(deadline=None)
 def test_any_text_can_be_encoded_afterwards(text: str) -> None:
     encodable(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("four words it is", 4),  # 16 characters of one byte
+        ("東京都庁舎", 5),
+        ("東京abc", 3),  # 2 + 3 / 4
+        ("", 0),
+        ("déjà vu", 3),  # 2 / 2 + 5 / 4 = 2.25
+        ("пароль", 3),  # 6 characters of two bytes
+        ("비밀번호", 4),
+        ("รหัสผ่าน", 8),
+        ("សម្ងាត់", 7),
+        ("किताब", 5),
+    ],
+)
+def test_tokens_are_estimated_by_the_size_of_characters(text: str, tokens: int) -> None:
+    assert estimated_tokens(text) == tokens

@@ -1,4 +1,4 @@
-"""`Forgiving`: wraps a user's cache store so that a broken store never fails a call."""
+"""`FailOpenStore`: wraps a user's cache store so that a broken store never fails a call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Protocol
 
-__all__ = ["Forgiving", "Store"]
+__all__ = ["FailOpenStore", "Store"]
 
 _log = logging.getLogger("ksdk_rerank")
 
@@ -15,7 +15,7 @@ _FAILURES_IN_A_ROW = 3  # then the store counts as down: each further try might 
 
 
 class Store(Protocol):
-    """Where to keep cache entries: a `diskcache.Cache`, a `dict`, or anything else that threads may share."""
+    """A place for cache entries: a `diskcache.Cache`, a `dict`, or any other mapping that threads can share."""
 
     def get(self, key: str, /) -> object:
         """The entry, or None."""
@@ -24,8 +24,8 @@ class Store(Protocol):
         """Store the entry."""
 
 
-class Forgiving:
-    """Reads and writes `store`. A failed read is a miss, and a failed write is not kept.
+class FailOpenStore:
+    """Reads and writes `store`. A failed read is a miss; a failed write is dropped.
 
     The first failure logs one warning with the error's class. The error's message may contain a text, so it is logged
     only if the store has `errors_hold_no_text = True`.
@@ -37,16 +37,16 @@ class Forgiving:
         self._failures = count()
 
     @classmethod
-    def around(cls, store: Store | None) -> Forgiving | None:
-        """Wrap `store`, unless it is a `Forgiving` already or None."""
-        return store if store is None or isinstance(store, Forgiving) else cls(store)
+    def around(cls, store: Store | None) -> FailOpenStore | None:
+        """Wrap `store`, unless it is already wrapped or None."""
+        return store if store is None or isinstance(store, FailOpenStore) else cls(store)
 
     def read(self, keys: Iterable[str]) -> dict[str, object]:
-        """The entries that can be read. After a few failures in a row, the rest is skipped."""
+        """The entries that can be read. After three failures in a row, the rest is skipped."""
         return dict(self._tried(keys, self._store.get))
 
     def write(self, entries: Mapping[str, str]) -> None:
-        """Store `entries`. After a few failures in a row, the rest is skipped."""
+        """Store `entries`. After three failures in a row, the rest is skipped."""
 
         def keep(key: str) -> None:
             self._store[key] = entries[key]
@@ -61,7 +61,7 @@ class Forgiving:
             try:
                 result = use(key)
             except Exception as error:  # a store may raise anything
-                self._tell(error)
+                self._warn(error)
                 failed += 1
                 if failed == _FAILURES_IN_A_ROW:
                     return
@@ -76,12 +76,12 @@ class Forgiving:
     def __setitem__(self, key: str, entry: str, /) -> None:
         self.write({key: entry})
 
-    def _tell(self, error: Exception) -> None:
+    def _warn(self, error: Exception) -> None:
         if next(self._failures) == 0:
             kind = type(error)
-            said = f": {error}" if self._explained else f" ({kind.__module__}.{kind.__qualname__})"
+            details = f": {error}" if self._explained else f" ({kind.__module__}.{kind.__qualname__})"
             _log.warning(
-                "the store %s failed%s; answers that it cannot give are calculated, and this is told once",
+                "the cache store %s failed%s; calls continue without it, and further failures are not logged",
                 type(self._store).__name__,
-                said,
+                details,
             )

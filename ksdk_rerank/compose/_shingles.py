@@ -1,14 +1,17 @@
-"""Splits texts into what near-duplicates are compared by: words, and the marks between them that carry meaning."""
+"""Splits texts into shingles: sequences of three words, and of the marks between them that carry meaning."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Hashable
 from functools import cache
 
 from ksdk_rerank._text.words import Spelling, normalised, patterns_for
 
-__all__ = ["parts_of", "spelled"]
+__all__ = ["normal_text", "shingles_of", "words_and_marks"]
+
+_LENGTH = 3
 
 _QUOTES = "'\"`\u2018-\u201f\u2039\u203a\u00ab\u00bb\u300c-\u300f\u301d-\u301f\u00a1\u00bf"  # also inverted ! and ?
 _DASHES = "\\-\u05be\u2010-\u2015\u2043\u2212\u2e3a\u2e3b\u301c"
@@ -19,7 +22,20 @@ _BLANK = re.compile(f"[\\s{_QUOTES}]")
 _SPELLING = Spelling({"<super>": "^", "<sub>": "_", "<fraction>": " ", "<circle>": " "})
 
 
-def parts_of(document: str) -> list[str]:
+def shingles_of(document: str) -> frozenset[Hashable]:
+    """The sequences of three words that near-duplicates are compared by. A shorter text is a single one."""
+    words = words_and_marks(document)
+    if len(words) < _LENGTH:
+        return frozenset([tuple(words) or normal_text(document)])
+    return frozenset(tuple(words[start : start + _LENGTH]) for start in range(len(words) - _LENGTH + 1))
+
+
+def normal_text(document: str) -> str:
+    """The text with case, white space and Unicode encoding normalised."""
+    return " ".join(_spelled(document).split())
+
+
+def words_and_marks(document: str) -> list[str]:
     """The words of a text and the marks between them that carry meaning, in order.
 
     Every mark counts, except those that change how a text looks but not what it means:
@@ -30,27 +46,27 @@ def parts_of(document: str) -> list[str]:
     - Full stops, commas, colons, `!`, `?` and the like, unless what follows directly makes them part of it. "3.14",
       "10:30", "node.js", ".NET", "!=", "!ready" keep theirs; "Yes, it is!" has none.
     """
-    text = spelled(document)
+    text = _spelled(document)
     cut = patterns_for(text)
-    parts: list[str] = []
-    for found in _parts_pattern(cut.word.pattern).finditer(text):
+    words: list[str] = []
+    for found in _pattern(cut.word.pattern).finditer(text):
         before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
         if found.lastgroup == "dash":
-            between_numbers = parts and parts[-1][-1].isdigit() and _NUMBER.match(text, found.end())
+            between_numbers = words and words[-1][-1].isdigit() and _NUMBER.match(text, found.end())
             if between_numbers or _dash_counts(before, after):
-                parts.append("-" * len(found[0]))
+                words.append("-" * len(found[0]))
         elif found.lastgroup != "stop" or _stop_counts(found[0], before, after, cut.character):
-            parts.append(found[0])
-    return parts
+            words.append(found[0])
+    return words
 
 
-def spelled(document: str) -> str:
+def _spelled(document: str) -> str:
     """The text normalised for case and encoding; superscripts and the like are marked as such."""
     return normalised(document, _SPELLING)
 
 
 @cache
-def _parts_pattern(word: str) -> re.Pattern[str]:
+def _pattern(word: str) -> re.Pattern[str]:
     return re.compile(f"{word}|(?P<dash>[{_DASHES}]++)|(?P<stop>[{_STOPS}]++)|[^\\s{_QUOTES}]")
 
 
