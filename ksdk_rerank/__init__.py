@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from ksdk_rerank.loading import from_config, load_reranker, to_config
     from ksdk_rerank.rerankers.cohere import CohereReranker
     from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+    from ksdk_rerank.rerankers.infinity import InfinityReranker
     from ksdk_rerank.rerankers.input_order import InputOrder
     from ksdk_rerank.rerankers.jina import JinaReranker
     from ksdk_rerank.rerankers.lexical import LexicalReranker
-    from ksdk_rerank.rerankers.server import InfinityReranker, TEIReranker, VLLMReranker
+    from ksdk_rerank.rerankers.tei import TEIReranker
+    from ksdk_rerank.rerankers.vllm import VLLMReranker
     from ksdk_rerank.results import Failure, Ranked, Ranking
     from ksdk_rerank.timeout import Timeout
 

@@ -18,7 +18,7 @@ from ksdk_rerank import (
     load_reranker,
 )
 from ksdk_rerank.errors import ModelNotFound
-from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
+from ksdk_rerank.rerankers._remote import SelfHostedReranker
 
 
 def test_short_names_stand_for_their_classes() -> None:

@@ -2,10 +2,11 @@
 
     service.py         one remote service, called by POST
     urls.py            validates every URL that a user passes
-    auth.py            API keys: found, kept secret, redacted in errors
+    auth.py            API keys: found, kept secret, sent in a header or a query, or used to sign
     connections.py     HTTP clients, kept per event loop
     environment.py     finds proxy and certificate variables that cannot be used
     retry.py           which errors are retried, and when
+    json_reply.py      reads a successful reply
     failed_replies.py  reads the reason for a failure out of a reply
     statuses.py        what each HTTP status means
     error_mapping.py   turns failures into our errors

@@ -1,19 +1,21 @@
-"""API keys: read from the environment, kept secret, and never pickled."""
+"""Authentication: API keys that stay secret, and the ways in which a request carries or is signed with one."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-from collections.abc import Iterator, Sequence
-from urllib.parse import quote
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from urllib.parse import quote, urlencode
 
+import httpx
 from pydantic import SecretStr
 
-from ksdk_rerank._transport.urls import is_host_of
+from ksdk_rerank._transport.urls import is_host_of, shown_url
 from ksdk_rerank.errors import MissingKey
 
-__all__ = ["ApiKey", "key_for"]
+__all__ = ["ApiKey", "Authentication", "HeaderKey", "QueryKey", "RequestSigner", "key_for"]
 
 # Minimum characters of a secret. NIST SP 800-63B, section 5.1.1.1, sets this minimum for passwords
 # (https://pages.nist.gov/800-63-3/sp800-63b.html, read 2026-11-26), and any text may contain "key", "EMPTY" or "123".
@@ -27,7 +29,7 @@ class ApiKey:
 
     Args:
         given: the key, or None to read the first of `variables` that is set.
-        service: the service's name, for messages.
+        service: the service's name, for error messages.
         variables: names of environment variables, in order of preference.
 
     Raises:
@@ -50,7 +52,7 @@ class ApiKey:
             raise self._missing()
         return self._secret.get_secret_value()
 
-    def masked(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """`text` with every occurrence of the key redacted; services often quote what they refuse.
 
         Use it for errors and logs only: in data, the same characters may be ordinary text. A key too short to be a
@@ -73,7 +75,7 @@ class ApiKey:
         value = secret.get_secret_value()
         if not value or not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError(
-                f"{self._service}: {origin} is blank or has white space, control or non-ASCII characters in it"
+                f"{self._service}: {origin} is blank or contains white space, control or non-ASCII characters"
                 f" ({len(value)} characters); copy the key again"
             )
         return secret
@@ -81,7 +83,7 @@ class ApiKey:
     def _missing(self) -> MissingKey:
         return MissingKey(
             f"no {self._service} API key: pass api_key=... or set {self._variables[0]}"
-            + (f" ({', '.join(self._variables[1:])} also work)" if self._variables[1:] else "")
+            + (f" ({', '.join(self._variables[1:])} also accepted)" if self._variables[1:] else "")
         )
 
     def __deepcopy__(self, memo: dict[int, object]) -> ApiKey:
@@ -92,6 +94,87 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return f"ApiKey({self._service!r})"
+
+
+class Authentication(httpx.Auth):
+    """How every request to a service proves who sends it.
+
+    Subclasses change the request in `auth_flow`, which runs once per attempt, just before the request is sent. So no
+    frame of ours holds a secret in a variable.
+
+    Args:
+        secrets: everything secret that `auth_flow` uses. Errors redact it, and a call fails before it connects if
+            anything is missing.
+    """
+
+    def __init__(self, *secrets: ApiKey) -> None:
+        self._secrets = secrets
+
+    def check(self) -> None:
+        """Raise `MissingKey` if an unpickled copy finds no key in the environment of its own process."""
+        for secret in self._secrets:
+            secret.get_secret_value()
+
+    def redacted(self, text: str) -> str:
+        """`text` for an error or a log, with every secret redacted."""
+        for secret in self._secrets:
+            text = secret.redacted(text)
+        return text
+
+
+class HeaderKey(Authentication):
+    """Sends the key in a header: by default as a bearer token."""
+
+    def __init__(self, key: ApiKey, header: str = "Authorization", prefix: str = "Bearer ") -> None:
+        super().__init__(key)
+        self._key = key
+        self._header = header
+        self._prefix = prefix
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers[self._header] = self._prefix + self._key.get_secret_value()
+        yield request
+
+
+class QueryKey(Authentication):
+    """Sends the key as a parameter of the URL's query. Errors and httpx's log show that URL without its values.
+
+    But: at the level DEBUG, httpcore logs a reply's headers unchanged, and a redirect may quote the key there.
+    """
+
+    def __init__(self, key: ApiKey, parameter: str = "key") -> None:
+        super().__init__(key)
+        self._key = key
+        self._parameter = parameter
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        added = urlencode({self._parameter: self._key.get_secret_value()}).encode()
+        request.url = _RedactedURL(request.url.copy_with(query=b"&".join(filter(None, (request.url.query, added)))))
+        yield request
+
+
+class RequestSigner(Authentication, ABC):
+    """Signs every request. `sign` gets all that a signature may cover, as AWS Signature Version 4 needs it."""
+
+    requires_request_body = True
+
+    @abstractmethod
+    def sign(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        """The headers that sign one request. It runs once per attempt, so retries get a fresh time stamp."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers.update(self.sign(request.method, str(request.url), request.headers, request.content))
+        yield request
+
+
+class _RedactedURL(httpx.URL):
+    """A URL that shows no values of its query. httpx logs every request's URL, and tracebacks may show it."""
+
+    def __str__(self) -> str:
+        return shown_url(super().__str__())
+
+    def __repr__(self) -> str:
+        return f"URL({str(self)!r})"
 
 
 def key_for(

@@ -44,7 +44,7 @@ def why_no_client(error: Exception) -> str:
     for proxy in _proxies().values():
         if flaw := flaw_of(proxy.value):
             return f"{proxy}, which {flaw}"
-    return _why_no_exclusions() or f"httpx cannot make a client of this environment ({type(error).__name__})"
+    return _why_no_exclusions() or f"httpx cannot create a client in this environment ({type(error).__name__})"
 
 
 def proxy_for(url: str) -> Setting | None:
@@ -69,7 +69,7 @@ def flaw_of(proxy: str) -> str:
     except (httpx.InvalidURL, ValueError):
         return "is not an address such as http://proxy:3128"
     if not url.host:
-        return "names no host; write an address such as http://proxy:3128"
+        return "has no host; write an address such as http://proxy:3128"
     if url.port is not None and not 0 < url.port < 65536:
         return "has a port that is not between 1 and 65535"
     return ""
@@ -112,7 +112,7 @@ def _why_no_exclusions() -> str:
             setting = _setting("no", getproxies()["no"])
             return (
                 f"{setting}, and its entry {without_credentials(entry)!r} is not a host name, a domain or an address"
-                " (IPv6 addresses stand without brackets, ports are numbers, commas separate)"
+                " (separate entries with commas; write IPv6 addresses without brackets, and ports as numbers)"
             )
     return ""
 
@@ -133,9 +133,9 @@ def _why_no_certificates(error: OSError) -> str:
     if log and error.filename == log:
         return f"SSLKEYLOGFILE is {log!r}, which cannot be written: {error.strerror}"
     if not (file := os.environ.get("SSL_CERT_FILE")):
-        return f"the certificates of the package certifi cannot be read ({error.strerror}); install it again"
+        return f"the certificates of the package certifi cannot be read ({error.strerror}); reinstall it"
     if isinstance(error, ssl.SSLError):
-        return f"SSL_CERT_FILE is {file!r}, which holds no certificates in PEM form, or a damaged one"
+        return f"SSL_CERT_FILE is {file!r}, which contains no certificates in PEM form, or a damaged one"
     return f"SSL_CERT_FILE is {file!r}, which cannot be read: {error.strerror}"
 
 

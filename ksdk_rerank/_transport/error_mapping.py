@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import httpx
 
 from ksdk_rerank import errors
-from ksdk_rerank._transport.auth import ApiKey
+from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.environment import flaw_of, proxy_for, trust
 from ksdk_rerank._transport.failed_replies import (
     Refusal,
@@ -18,12 +17,10 @@ from ksdk_rerank._transport.failed_replies import (
     retry_after_of,
     start_of,
 )
+from ksdk_rerank._transport.json_reply import JsonReply
 from ksdk_rerank._transport.statuses import ADVICE, meaning_of
 from ksdk_rerank._transport.urls import shown_url
 from ksdk_rerank.timeout import Timeout
-
-if TYPE_CHECKING:
-    from ksdk_rerank._transport.service import Reply
 
 __all__ = ["ErrorClass", "Reporter"]
 
@@ -44,12 +41,12 @@ _SHOWN = 500  # maximum characters of a reply's text that an error carries
 
 
 class Reporter:
-    """Creates the errors of one service, with the key redacted.
+    """Creates the errors of one service, with keys redacted.
 
     Args:
-        service: its name, for messages.
-        key: its API key, or None if it needs none.
-        timeout: the deadlines of one call, for messages.
+        service: its name, for error messages.
+        auth: how its requests are authenticated, which knows what to redact; None if it needs no key.
+        timeout: the deadlines of one call, for error messages.
         error_of_status: error classes for statuses that have a special meaning for this service.
         reads_environment: whether proxies and certificates come from the environment, not from the user's own client.
     """
@@ -57,13 +54,13 @@ class Reporter:
     def __init__(
         self,
         service: str,
-        key: ApiKey | None,
+        auth: Authentication | None,
         timeout: Timeout,
         error_of_status: Mapping[int, ErrorClass],
         reads_environment: bool,
     ) -> None:
         self._service = service
-        self._key = key
+        self._auth = auth
         self._timeout = timeout
         self._error_of_status = error_of_status
         self._reads_environment = reads_environment
@@ -93,23 +90,23 @@ class Reporter:
         message = f"{self._service}{said}{f' ({noted})' if noted else ''}; {advice or ADVICE[error_class]}"
         message += _asked(url) if url is not None and error_class in _ABOUT_THE_ADDRESS else ""
         return error_class(
-            self._masked(message),
+            self._redacted(message),
             service=self._service,
             status=status,
             request_id=request_id,
             retry_after=retry_after,
-            body=self._masked(body)[:_SHOWN],
+            body=self._redacted(body)[:_SHOWN],
         )
 
-    def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
-        """The error for JSON that is not in the documented shape. `what` describes the problem, `advice` the remedy."""
+    def bad_reply(self, what: str, reply: JsonReply, *, advice: str | None = None) -> errors.BadReply:
+        """The error for JSON of an undocumented shape. `what` describes the problem, `advice` the remedy."""
         message = f"{self._service} answered {reply.status}, but {what}; {advice or ADVICE[errors.BadReply]}"
         return errors.BadReply(
-            self._masked(message + _asked(reply.url)),
+            self._redacted(message + _asked(reply.url)),
             service=self._service,
             status=reply.status,
             request_id=reply.request_id,
-            body=self._masked(start_of(reply.content))[:_SHOWN],
+            body=self._redacted(start_of(reply.content))[:_SHOWN],
         )
 
     def refused(self, refusal: Refusal, url: str) -> errors.ServiceError:
@@ -124,7 +121,7 @@ class Reporter:
         elif error_class is errors.Redirected and (target := redirect_target(response)):
             said = f"redirects to {target}"
         elif status == 407 and self._reads_environment and (proxy := proxy_for(url)):
-            said = f"{said}; {proxy}, and that proxy asks for a user name and password, or for others"
+            said = f"{said}; {proxy}, and that proxy asks for a user name and password, or for different ones"
             error_class, advice = errors.InvalidEnvironment, ADVICE[errors.InvalidEnvironment]
         return self.error(error_class, said, response=response, body=start_of(content), advice=advice)
 
@@ -133,18 +130,18 @@ class Reporter:
         if isinstance(error, RuntimeError):  # from asyncio, for example at interpreter shutdown
             return None
         if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):  # `_redirect_url` of httpx
-            return self.error(errors.Redirected, "redirects to an address that is not valid")
+            return self.error(errors.Redirected, "redirects to an invalid address")
         proxy = proxy_for(url) if self._reads_environment else None
         if proxy and (why := _fault_of(proxy.value, error)):
             return self.error(errors.InvalidEnvironment, f"{proxy}, which {why}")
-        by_way = f" (by way of a proxy: {proxy})" if proxy else ""
+        through = f" (through a proxy: {proxy})" if proxy else ""
         if isinstance(error, httpx.ConnectTimeout):
-            return self.error(errors.TimedOut, f"no connection within {self._timeout.connect:g} s{by_way}")
+            return self.error(errors.TimedOut, f"no connection within {self._timeout.connect:g} s{through}")
         if isinstance(error, httpx.TimeoutException):
-            return self.error(errors.TimedOut, f"sent nothing for {self._timeout.read:g} s{by_way}")
+            return self.error(errors.TimedOut, f"sent nothing for {self._timeout.read:g} s{through}")
         if not isinstance(error, httpx.TransportError):
             return None
-        what = f"{type(error).__name__}: {error or 'no details'}{by_way}"
+        what = f"{type(error).__name__}: {error or 'no details'}{through}"
         if self._reads_environment and "CERTIFICATE_VERIFY_FAILED" in what:
             trusted, none_at_all = trust()
             what = f"{what}; {trusted}" if trusted else what
@@ -154,10 +151,10 @@ class Reporter:
 
     def explanation(self, content: bytes) -> str:
         """The service's own explanation in `content`, redacted and truncated for an error message."""
-        return self._masked(explanation(content))[:_SHOWN]
+        return self._redacted(explanation(content))[:_SHOWN]
 
-    def _masked(self, text: str) -> str:
-        return text if self._key is None else self._key.masked(text)
+    def _redacted(self, text: str) -> str:
+        return text if self._auth is None else self._auth.redacted(text)
 
 
 def _asked(url: str) -> str:

@@ -88,7 +88,7 @@ def redirect_target(response: httpx.Response) -> str:
     try:
         url = response.request.url.join(location).copy_with(userinfo=b"", query=None, fragment=None)
     except (httpx.InvalidURL, ValueError):
-        return "an address that is not valid"
+        return "an invalid address"
     return str(url)[:_TARGET_SHOWN]
 
 

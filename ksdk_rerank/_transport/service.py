@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,39 +19,28 @@ import httpx
 
 from ksdk_rerank import errors
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._transport.auth import ApiKey
+from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.connections import ClientsByLoop, default_client
 from ksdk_rerank._transport.environment import without_credentials
 from ksdk_rerank._transport.error_mapping import ErrorClass, Reporter
-from ksdk_rerank._transport.failed_replies import Refusal, foreign_encoding, request_id_of, start_of
+from ksdk_rerank._transport.failed_replies import Refusal, start_of
+from ksdk_rerank._transport.json_reply import JsonReply, read_reply
 from ksdk_rerank._transport.pacing import pause_if_busy
 from ksdk_rerank._transport.retry import transient_errors_retried
 from ksdk_rerank._transport.sync_bridge import run_in_background, run_where_names_resolve
 from ksdk_rerank.timeout import Timeout
 
-__all__ = ["HttpService", "Reply"]
+__all__ = ["HttpService"]
 
 T = TypeVar("T")
 
 _call_began: ContextVar[float] = ContextVar("call_began")
 """Start time of the call to which the current request belongs."""
 
-_MAX_REPLY_BYTES = 32 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024  # of a reply with a success status that is really an error
 _REFUSAL_SECONDS = 2.0  # to read an error's body, or a quarter of the total deadline if that is less
 _REQUESTS_AT_ONCE = 8  # per split call; the rest wait, so that one call does not starve the others
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A successful reply: the decoded JSON, the service's request id, the raw body and the URL."""
-
-    status: int
-    data: object = field(repr=False)  # it may quote the key
-    request_id: str | None
-    content: bytes = field(default=b"", repr=False)
-    url: str = field(default="", repr=False)  # the user's own client may have added a secret to it
 
 
 class HttpService:
@@ -62,10 +50,8 @@ class HttpService:
     with the loop. Synchronous calls share one background loop.
 
     Args:
-        service: its name, for messages.
-        key: its API key, or None if it needs none.
-        key_header: the header that carries the key, and the prefix before the key, such as
-            `("Authorization", "Bearer ")`.
+        service: its name, for error messages.
+        auth: how requests are authenticated, or None if the service needs no key.
         timeout: the deadlines of one call.
         retries: how many times to retry a transient failure, within the total deadline.
         error_of_status: error classes for statuses that have a special meaning for this service. A function receives
@@ -78,8 +64,7 @@ class HttpService:
         self,
         service: str,
         *,
-        key: ApiKey | None = None,
-        key_header: tuple[str, str] = ("Authorization", "Bearer "),
+        auth: Authentication | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         error_of_status: Mapping[int, ErrorClass] | None = None,
@@ -88,26 +73,25 @@ class HttpService:
         self.service = service
         self.timeout = Timeout.of(timeout)
         self.retries = integer("retries", retries, at_least=0)
-        self._key = key
-        self._auth = None if key is None else _KeyHeader(key, *key_header)
-        self._report = Reporter(service, key, self.timeout, error_of_status or {}, client_factory is None)
+        self._auth = auth
+        self._report = Reporter(service, auth, self.timeout, error_of_status or {}, client_factory is None)
         self._client_factory = client_factory or partial(default_client, service)
         self._clients = ClientsByLoop()
 
-    def post(self, url: str, body: Mapping[str, object]) -> Reply:
+    def post(self, url: str, body: Mapping[str, object]) -> JsonReply:
         """Send `body` to `url` and wait for the reply. Raises a `ServiceError` if there is no usable one."""
         return run_in_background(self.apost(url, body))
 
-    async def apost(self, url: str, body: Mapping[str, object]) -> Reply:
+    async def apost(self, url: str, body: Mapping[str, object]) -> JsonReply:
         """Like `post`, on the running event loop."""
         content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode(errors="replace")
         return await self.asend(url, content, _HEADERS)
 
-    async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """Like `apost`, for a body that is already encoded. The key is added to `headers` here."""
+    async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> JsonReply:
+        """Like `apost`, for a body that is already encoded. Authentication is added here."""
         _check_address(self.service, url)
-        if self._key is not None:
-            self._key.get_secret_value()  # an unpickled copy may have none: raise before connecting
+        if self._auth is not None:
+            self._auth.check()
         began = _call_began.get(time.monotonic())
         left = began + self.timeout.total - time.monotonic()
         refusals: list[Refusal] = []
@@ -155,11 +139,15 @@ class HttpService:
         """Close the connections of the running event loop."""
         await self._clients.close()
 
-    async def _attempt(self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]) -> Reply:
+    async def _attempt(
+        self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]
+    ) -> JsonReply:
         refusals.clear()
         return await run_where_names_resolve(self._exchange(url, content, headers, refusals))
 
-    async def _exchange(self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]) -> Reply:
+    async def _exchange(
+        self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]
+    ) -> JsonReply:
         timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect, pool=self.timeout.total)
         async with self._clients.turn(self._client_factory) as client:
             try:
@@ -177,7 +165,7 @@ class HttpService:
                         await refusals[-1].read(min(_REFUSAL_SECONDS, self.timeout.total / 4))
                         raise self._report.refused(refusals[-1], url)
                     await pause_if_busy()
-                    reply, problem = await _reply_in(response)
+                    reply, problem = await read_reply(response)
                     if problem:
                         raise self._report.error(
                             errors.BadReply, problem, response=response, body=start_of(reply.content)
@@ -190,14 +178,14 @@ class HttpService:
                     raise broken from error
                 raise
 
-    def bad_reply(self, what: str, reply: Reply, *, advice: str | None = None) -> errors.BadReply:
-        """The error for JSON that is not in the documented shape. `what` describes the problem, `advice` the remedy.
+    def bad_reply(self, what: str, reply: JsonReply, *, advice: str | None = None) -> errors.BadReply:
+        """The error for JSON of an undocumented shape. `what` describes the problem, `advice` the remedy.
 
         Raise it outside any `except` block: the error handled there may quote the key, and its frames hold the payload.
         """
         return self._report.bad_reply(what, reply, advice=advice)
 
-    def explanation(self, reply: Reply) -> str:
+    def explanation(self, reply: JsonReply) -> str:
         """The error text in `reply`, for quoting; empty if there is none, or if the reply is too long for an error."""
         return self._report.explanation(reply.content) if len(reply.content) <= _MAX_ERROR_BYTES else ""
 
@@ -208,45 +196,6 @@ class HttpService:
         self.__dict__.update(state, _clients=ClientsByLoop())
 
 
-class _KeyHeader(httpx.Auth):
-    """Adds the key just before the request is sent, so that none of our frames holds it in a variable."""
-
-    def __init__(self, key: ApiKey, header: str, prefix: str) -> None:
-        self._key = key
-        self._header = header
-        self._prefix = prefix
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers[self._header] = self._prefix + self._key.get_secret_value()
-        yield request
-
-
-async def _reply_in(response: httpx.Response) -> tuple[Reply, str]:
-    """The reply in `response`, and what is wrong with it; empty if nothing is.
-
-    The caller raises the error, not this function. A traceback may be logged with its frames' variables, and here they
-    hold a payload that may quote the key.
-    """
-    content = bytearray()
-    data, problem = None, ""
-    try:
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > _MAX_REPLY_BYTES:
-                problem = f"sent more than {_MAX_REPLY_BYTES // 2**20} MiB"
-                break
-        else:
-            data = json.loads(content)
-    except httpx.DecodingError as error:
-        problem = f"sent a body that cannot be decoded as {response.headers.get('content-encoding')}: {error}"
-    except (ValueError, RecursionError):
-        problem = f"sent a body that is not JSON ({len(content)} bytes)" if content else "sent an empty body"
-        if encoding := foreign_encoding(response):
-            problem += f", in the encoding {encoding}, which was not asked for and cannot be decoded"
-    url = str(response.request.url)
-    return Reply(response.status_code, data, request_id_of(response), bytes(content), url), problem
-
-
 def _check_address(service: str, url: str) -> None:
     try:
         port = httpx.URL(url).port
@@ -254,5 +203,5 @@ def _check_address(service: str, url: str) -> None:
         port = 0
     if port is not None and not 0 < port < 65536:
         raise ValueError(
-            f"{service}: the URL {without_credentials(url)!r} is not valid; write one like https://host:443"
+            f"{service}: the URL {without_credentials(url)!r} is not valid; pass one such as https://host:443"
         )

@@ -29,17 +29,17 @@ __all__ = ["ADVICE", "meaning_of"]
 _Meaning = tuple[type[errors.ServiceError], str]
 
 ADVICE: Mapping[type[errors.ServiceError], str] = {
-    errors.BadRequest: "the service refuses the input; correct it, sending it again cannot help",
+    errors.BadRequest: "the service rejects the input; correct it, as a retry cannot help",
     errors.Unauthorized: "check the API key and what it is allowed to do",
     errors.NotFound: "check base_url and the model's name",
-    errors.Redirected: "set base_url to the address it redirects to, redirects would carry the key along",
+    errors.Redirected: "set base_url to the address it redirects to; following it would forward the key",
     errors.SearchUnavailable: "search may be switched off on the server, or base_url may point elsewhere",
-    errors.QuotaExceeded: "check the account's balance and plan, or put the reranker into a Fallback",
-    errors.RateLimited: "send fewer requests, or give the call a longer timeout so that it can wait its turn",
-    errors.ServerError: "try again later, or put the reranker into a Fallback",
+    errors.QuotaExceeded: "check the account's balance and plan, or wrap the reranker in a Fallback",
+    errors.RateLimited: "send fewer requests, or raise the timeout so that the call can wait longer",
+    errors.ServerError: "try again later, or wrap the reranker in a Fallback",
     errors.ConnectionFailed: "check the address and the network",
-    errors.InvalidEnvironment: "correct or unset that, or pass a client_factory with settings of your own",
-    errors.TimedOut: "give the call a longer timeout, or send less",
+    errors.InvalidEnvironment: "correct or unset that, or pass a client_factory with your own settings",
+    errors.TimedOut: "raise the timeout, or send less",
     errors.BadReply: "check that base_url points to this service and not to a proxy or a web page",
 }
 
@@ -50,31 +50,31 @@ _MEANINGS: Mapping[int, _Meaning] = {
     402: (errors.QuotaExceeded, ""),
     403: (errors.Unauthorized, ""),
     404: (errors.NotFound, ""),
-    405: (errors.NotFound, "this address takes no POST; check base_url and the model's name"),
-    406: (errors.NotFound, "this address offers no JSON; check base_url"),
-    407: (errors.Unauthorized, "a proxy on the way asks for a user name and password; put them into its address"),
+    405: (errors.NotFound, "this URL does not accept POST; check base_url and the model's name"),
+    406: (errors.NotFound, "this URL does not offer JSON; check base_url"),
+    407: (errors.Unauthorized, "a proxy asks for a user name and password; put them into its URL"),
     408: (errors.TimedOut, "the request took too long to arrive; send less, or try again"),
-    409: (errors.ServerError, "what is asked for is busy; try again later, or put the reranker into a Fallback"),
-    410: (errors.NotFound, "this address was given up; check base_url and the service's announcements"),
-    411: (errors.BadRequest, "something on the way removes Content-Length; check the proxies before the service"),
-    413: (errors.BadRequest, "the input is too large; correct it by sending fewer or shorter documents"),
-    414: (errors.NotFound, "the address itself is too long; check base_url"),
-    415: (errors.NotFound, "this address takes no JSON; check base_url"),
-    418: (errors.NotFound, "this is not the service; check base_url"),
+    409: (errors.ServerError, "the resource is busy; try again later, or wrap the reranker in a Fallback"),
+    410: (errors.NotFound, "this URL was retired; check base_url and the service's announcements"),
+    411: (errors.BadRequest, "something removes Content-Length; check the proxies in front of the service"),
+    413: (errors.BadRequest, "the input is too large; send fewer or shorter documents"),
+    414: (errors.NotFound, "the URL is too long; check base_url"),
+    415: (errors.NotFound, "this URL does not accept JSON; check base_url"),
+    418: (errors.NotFound, "this is another service; check base_url"),
     421: (
         errors.ServerError,
-        "a proxy or load balancer chose the wrong server; try again, and if it stays check base_url",
+        "a proxy or load balancer chose the wrong server; try again, and check base_url if it persists",
     ),
     422: (errors.BadRequest, ""),
-    423: (errors.ServerError, "what is asked for is locked; try again later, or put the reranker into a Fallback"),
+    423: (errors.ServerError, "the resource is locked; try again later, or wrap the reranker in a Fallback"),
     424: (errors.ServerError, ""),
     425: (errors.ServerError, ""),
-    426: (errors.NotFound, "this address wants another protocol; check base_url, and https:// in it"),
+    426: (errors.NotFound, "this URL requires another protocol; check base_url and its https://"),
     429: (errors.RateLimited, ""),
     431: (errors.BadRequest, "the headers are too large; check the API key and the headers that a client_factory adds"),
     451: (errors.Unauthorized, "the service may not serve you for legal reasons, often because of the region"),
-    498: (errors.BadRequest, "the service rejects a word in the query or a document; sending it again cannot help"),
-    499: (errors.ServerError, "the request was cancelled on the way; try again, or put the reranker into a Fallback"),
+    498: (errors.BadRequest, "the service rejects a word in the query or a document; a retry cannot help"),
+    499: (errors.ServerError, "the request was cancelled in transit; try again, or wrap the reranker in a Fallback"),
     501: (errors.NotFound, ""),
 }
 
@@ -109,7 +109,7 @@ def _meaning_of_class(status: int) -> _Meaning:
     if status >= 500:
         return errors.ServerError, ""
     if status >= 400:
-        return errors.BadRequest, "the service refuses the request; see its documentation for this status"
+        return errors.BadRequest, "the service rejects the request; see its documentation for this status"
     return (errors.Redirected, "") if status >= 300 else (errors.BadReply, "")
 
 

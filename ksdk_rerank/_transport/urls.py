@@ -29,9 +29,9 @@ _KEY = re.compile(r"(?:^|[^a-z0-9])(?:sk|pk|key|bearer|eyj)[-_ ]?[a-z0-9]{8}", r
 _LONG_WORD = re.compile(r"[a-z0-9+/_=]{24,}", re.IGNORECASE)
 
 
-def given_url(base_url: str | None, variable: str, default: str) -> tuple[str, str]:
-    """The URL's origin, for messages, and the URL: `base_url`, else the environment's `variable`, else `default`."""
-    if base_url is None and (value := os.environ.get(variable)):
+def given_url(base_url: str | None, variable: str | None, default: str) -> tuple[str, str]:
+    """The URL's origin, for messages, and the URL: `base_url`, the environment's `variable` if any, or `default`."""
+    if base_url is None and variable and (value := os.environ.get(variable)):
         return f"the environment variable {variable}", value
     return "base_url", default if base_url is None else base_url
 
@@ -129,12 +129,12 @@ def _hint(text: str) -> str:
     if not text:
         return "; leave it out for the default, if there is one"
     if any(character in string.whitespace or not character.isprintable() for character in text):
-        return "; there is white space or a control character in it: copy it again"
+        return "; it contains white space or a control character: copy it again"
     scheme, mark, rest = text.partition("://")
     if not mark and not text.startswith("/"):
         return "; begin it with http:// or https://"
     if mark and scheme.lower() not in ("http", "https"):
-        return "; only http and https are spoken"
+        return "; only http and https are supported"
     if rest.partition("/")[0].count(":") > 1 and "[" not in rest:
         return "; write an IPv6 address in brackets, such as http://[::1]:8000"
     return ""

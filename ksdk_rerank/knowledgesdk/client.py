@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank._text.words import encodable
-from ksdk_rerank._transport.auth import key_for
-from ksdk_rerank._transport.service import HttpService, Reply
+from ksdk_rerank._transport.auth import HeaderKey, key_for
+from ksdk_rerank._transport.json_reply import JsonReply
+from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank._transport.urls import checked_url, endpoint_url, given_url, shown_url
 from ksdk_rerank.concurrency.closing import Closing
 from ksdk_rerank.errors import SearchUnavailable
@@ -77,10 +78,10 @@ class KnowledgeSDKClient(Closing):
         parts = checked_url(self.base_url, origin, example=_BASE_URL)
         self.url = endpoint_url(parts, below_host="/v1/search", below_version="/search", whole=_WHOLE_ADDRESS)
         self.empty_when_unavailable = empty_when_unavailable
+        key = key_for(self.url, api_key, service="KnowledgeSDK", variables=KEY_VARIABLES, hosted=_HOSTED)
         self._service = HttpService(
             "KnowledgeSDK",
-            key=key_for(self.url, api_key, service="KnowledgeSDK", variables=KEY_VARIABLES, hosted=_HOSTED),
-            key_header=("x-api-key", ""),
+            auth=None if key is None else HeaderKey(key, "x-api-key", prefix=""),
             timeout=timeout,
             retries=retries,
             error_of_status=dict.fromkeys(_UNAVAILABLE, SearchUnavailable),
@@ -142,7 +143,7 @@ class KnowledgeSDKClient(Closing):
         """Close the connections of the running event loop."""
         await self._service.aclose()
 
-    def _read(self, reply: Reply, query: str, limit: int) -> SearchResults:
+    def _read(self, reply: JsonReply, query: str, limit: int) -> SearchResults:
         try:
             return parse_results(reply.data, query, limit)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""The size limits of one request: longer texts are truncated, and more documents are split over several requests."""
+"""The limits of one request: longer texts are truncated, and more documents are split over several requests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+from ksdk_rerank._arguments import integer
+from ksdk_rerank.base import Scores
+from ksdk_rerank.results import total_usage
+
+__all__ = ["Limits", "checked_limit", "merged"]
 
 _OTHER_FIELDS = 1000  # maximum bytes of a request's other fields, besides the query and the documents
 
@@ -16,10 +20,12 @@ class Limits:
     """The documented limits of a service; None means no limit.
 
     Attributes:
+        documents: maximum documents per request, unless the user sets another.
         characters: maximum characters per query or document.
         request_bytes: maximum bytes per request body.
     """
 
+    documents: int | None = None
     characters: int | None = None
     request_bytes: int | None = None
 
@@ -52,3 +58,17 @@ class Limits:
 def _size(text: str) -> int:
     """The bytes that `text` takes in a JSON request, with its quotes and a separator."""
     return len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) + 2
+
+
+def merged(parts: Sequence[Scores]) -> Scores:
+    """The scores of a split call, from those of its requests in order. Usage is summed."""
+    return Scores(
+        [score for part in parts for score in part.raw],
+        usage=total_usage(parts),
+        truncated=sum(part.truncated for part in parts),
+    )
+
+
+def checked_limit(limit: int | None, name: str) -> int | None:
+    """`limit` as an `int`, or None. Raises `ValueError` if it is anything but None or an integer of at least 1."""
+    return None if limit is None else integer(name, limit, or_none=True)

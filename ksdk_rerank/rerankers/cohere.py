@@ -7,69 +7,60 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ksdk_rerank._arguments import integer
-from ksdk_rerank._transport.auth import key_for
-from ksdk_rerank._transport.service import HttpService, Reply
-from ksdk_rerank._transport.urls import checked_url, endpoint_url, given_url
-from ksdk_rerank.base import ScoreKind, Scores
+from ksdk_rerank._transport.json_reply import JsonReply
+from ksdk_rerank._transport.service import HttpService
+from ksdk_rerank.base import Scores
 from ksdk_rerank.errors import MissingExtra
-from ksdk_rerank.rerankers._indexed import scores_by_index, usage_of
-from ksdk_rerank.rerankers._over_http import HttpReranker, checked_limit
-from ksdk_rerank.timeout import Timeout, checked_timeout
+from ksdk_rerank.rerankers._limits import checked_limit
+from ksdk_rerank.rerankers._parsing import scores_by_index, usage_of
+from ksdk_rerank.rerankers._remote import HostedReranker
+from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = ["CohereReranker"]
 
-_BASE_URL = "https://api.cohere.com"  # https://docs.cohere.com/reference/rerank, read 2026-11-23
-_BASE_URL_VARIABLE = "CO_API_URL"  # the SDK's own variable, which it reads only once, on import
-_HOSTED = ("cohere.com", "cohere.ai")
-_KEY_VARIABLES = ("CO_API_KEY", "COHERE_API_KEY")  # in the SDK's order
 
-
-class CohereReranker(HttpReranker):
+class CohereReranker(HostedReranker):
     """Cohere's hosted rerankers (https://docs.cohere.com/reference/rerank, read 2026-11-23).
 
     Needs `pip install "ksdk-rerank[cohere]"`: the official SDK, version 5.15 or later, 6 or 7. The SDK builds the
     request, and this library sends it over its own connections. So deadlines, retries, reply checks and errors are the
     same as for every other service. The SDK's own retries are off.
 
-    Threads and event loops may share an instance. Constructing it does no I/O.
-
     Args:
         model: such as `"rerank-v5.0-pro"`, `"rerank-v5.0-fast"` (https://docs.cohere.com/changelog/rerank-v5, read
             2026-11-26), `"rerank-v4.0-pro"` or `"rerank-v3.5"`. Scores of different models are not comparable, so
-            check `min_score` again when you change the model.
-        api_key: by default from `CO_API_KEY` or `COHERE_API_KEY`. A server of your own at `base_url` may do without.
-            A key from the environment is also sent to a custom `base_url`, because gateways need it.
-        base_url: the API's URL; by default from `CO_API_URL`, else the hosted API. On a host or a versioned root,
-            requests go to `/v2/rerank`; a full endpoint is used as is. See `ksdk_rerank.rerankers.server`.
-        raw_scores: treat the scores of the server at `base_url` as logits; `score` is then their sigmoid. Cohere's
-            own scores are not logits.
+            check `min_score` again when you change the model. `HostedReranker` documents the other arguments.
+        api_key: by default from `CO_API_KEY` or `COHERE_API_KEY`.
+        base_url: by default from `CO_API_URL`, else the hosted API. On a host or a versioned root, requests go to
+            `/v2/rerank`.
         max_tokens_per_doc: truncate documents to this many tokens. None leaves it to the service, which truncates
             to 4096.
         max_documents_per_request: a call with more documents is split into several concurrent requests; None never
             splits. Cohere advises at most 1,000 and bills per hundred, so splitting there costs nothing extra. It
             accepts at most 10,000 (https://docs.cohere.com/docs/reranking-best-practices, read 2026-11-26).
-        timeout: seconds per call, retries included, or a `Timeout`.
-        retries: how many times to retry after a rate limit, a server error, or a slow or broken connection, within
-            that time.
-        client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
-            concurrent request; the clients are reused, and closed for you.
 
     Raises:
         MissingExtra: the SDK is not installed.
-        MissingKey: no key was given, none is in the environment, and `base_url` is Cohere's own API.
-        ValueError: the key, the URL or a number is malformed.
 
     `raw_score` is Cohere's `relevance_score`, in [0, 1], and `score` equals it. `usage` holds the billed units, such as
     `{"search_units": 1.0}`. Cohere does not report how many documents it truncated, so `Ranking.truncated` stays 0.
     """
 
+    _service_name = "Cohere"
+    _default_model = "rerank-v3.5"
+    _default_url = "https://api.cohere.com"  # https://docs.cohere.com/reference/rerank, read 2026-11-23
+    _url_variable = "CO_API_URL"  # the SDK's own variable, which it reads only once, on import
+    _domains = ("cohere.com", "cohere.ai")
+    _key_variables = ("CO_API_KEY", "COHERE_API_KEY")  # in the SDK's order
+    _below_host = "/v2/rerank"
+    _below_version = None
+
     def __init__(
         self,
-        model: str = "rerank-v3.5",
+        model: str | None = None,
         *,
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
@@ -81,33 +72,21 @@ class CohereReranker(HttpReranker):
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
         _sdk_client()
-        self.model = model
-        origin, self.base_url = given_url(base_url, _BASE_URL_VARIABLE, _BASE_URL)
-        self.raw_scores = raw_scores
-        self.score_kind = ScoreKind.LOGIT if raw_scores else ScoreKind.UNIT
         self.max_tokens_per_doc = checked_limit(max_tokens_per_doc, "max_tokens_per_doc")
-        self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
-        self.timeout = checked_timeout(timeout)
-        self.retries = integer("retries", retries, at_least=0)
-        self.client_factory = client_factory
-        parts = checked_url(self.base_url, origin, example=_BASE_URL)
-        self._url = endpoint_url(parts, below_host="/v2/rerank", below_version=None)
-        self._service = HttpService(
-            "Cohere",
-            key=key_for(self._url, api_key, service="Cohere", variables=_KEY_VARIABLES, hosted=_HOSTED),
+        super().__init__(
+            model,
+            api_key=api_key,
+            base_url=base_url,
+            raw_scores=raw_scores,
+            max_documents_per_request=max_documents_per_request,
             timeout=timeout,
             retries=retries,
             client_factory=client_factory,
         )
 
-    @property
-    def name(self) -> str:
-        return f"cohere:{self.model}"
-
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
-        # The SDK sends None as null, so unused fields are left out. Without top_n, all documents are returned.
-        body: dict[str, object] = {"model": self.model, "query": query, "documents": list(documents)}
-        return body if self.max_tokens_per_doc is None else {**body, "max_tokens_per_doc": self.max_tokens_per_doc}
+        # Without top_n, all documents are returned.
+        return {"query": query, "documents": list(documents), "max_tokens_per_doc": self.max_tokens_per_doc}
 
     def _parse(self, data: object, count: int) -> Scores:
         if not isinstance(data, dict):
@@ -116,17 +95,17 @@ class CohereReranker(HttpReranker):
         billed = meta.get("billed_units") if isinstance(meta, dict) else None
         return Scores(scores_by_index(data.get("results"), count), usage=usage_of(billed))
 
-    async def _send(self, body: dict[str, object]) -> Reply:
+    async def _send(self, body: dict[str, object]) -> JsonReply:
         carrier = _Carrier(self._service, self._url)
         client = _sdk_client()(
             "added-on-the-way",  # the SDK never holds the key, so its objects and messages cannot show it
-            base_url=_BASE_URL,  # the SDK appends its own path, so the carrier sets the real URL, too
+            base_url=self._default_url,  # the SDK appends its own path, so the carrier sets the real URL, too
             client_name="ksdk-rerank",
             httpx_client=httpx.AsyncClient(transport=carrier),
             log_warning_experimental_features=False,
         )
         await client.rerank(**body, request_options={"max_retries": 0})
-        assert carrier.reply is not None, "the SDK returned without asking"
+        assert carrier.reply is not None, "the SDK returned without sending a request"
         return carrier.reply
 
 
@@ -140,7 +119,7 @@ class _Carrier(httpx.AsyncBaseTransport):
     def __init__(self, service: HttpService, url: str) -> None:
         self._service = service
         self._url = url
-        self.reply: Reply | None = None
+        self.reply: JsonReply | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         kept = ("accept", "content-type", "user-agent", "x-client-name")

@@ -105,6 +105,12 @@ def provider(request: pytest.FixtureRequest, provider_named: Callable[[str], Pro
     return provider_named(request.param)
 
 
+@pytest.fixture(params=["cohere", "jina"])
+def route(request: pytest.FixtureRequest, provider_named: Callable[[str], Provider]) -> Provider:
+    """The two ways to a service: through Cohere's SDK, and directly, as all others. The base class does the rest."""
+    return provider_named(request.param)
+
+
 @pytest.fixture
 def reranker(provider: Provider) -> Iterator[Reranker]:
     """The provider's leaf, closed after the test."""

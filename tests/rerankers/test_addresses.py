@@ -13,39 +13,12 @@ from ksdk_rerank.testing import Fault
 
 Call = Callable[..., Any]
 
-WHOLE = [
-    "/rerank",
-    "/reranking",
-    "/ranking",
-    "/score",
-    "/api/rerank",
-    "/api/v1/services/rerank/text-rerank",
-    "/v1/rerank",
-    "/v1/reranking",
-    "/v1/score",
-    "/v1/embeddings",
-    "/v2/ReRank",
-    "/v1beta1/rank",
-    "/models/rerank",
-    "/v1/projects/mine/rankingConfigs/default_ranking_config:rank",
-]
 
-
-@pytest.mark.parametrize("path", WHOLE)
-def test_a_whole_address_is_asked_as_it_is(provider: Any, path: str) -> None:
-    for query in ("", "?api-version=2024-05-01&a=b"):
-        with provider.reranker(f"{provider.server.url}{path}{query}") as leaf:
+def test_a_whole_address_is_asked_as_it_is(provider: Any) -> None:
+    for path in ("/api/v1/services/rerank/text-rerank", "/v1/score?api-version=2024-05-01&a=b"):
+        with provider.reranker(f"{provider.server.url}{path}") as leaf:
             leaf.rank("q", ["a"])
-        assert provider.server.requests[-1].path == path + query
-
-
-@pytest.mark.parametrize("path", ["", "/gateway", "/reranker", "/v1", "/v1/account/gateway"])
-def test_a_query_stays_behind_what_is_appended(call: Call, provider: Any, path: str) -> None:
-    with provider.reranker(f"{provider.server.url}{path}?api-version=2024-05-01") as leaf:
-        call(leaf.rank, "q", ["a"])
-    (request,) = provider.server.requests
-    assert request.path.endswith("/rerank?api-version=2024-05-01")
-    assert path.endswith("/v1") or request.path.startswith(f"{path}/")
+        assert provider.server.requests[-1].path == path
 
 
 def test_a_name_may_hold_a_query_and_a_model(provider_named: Callable[[str], Any]) -> None:
@@ -70,29 +43,29 @@ WRONG = {
 
 @pytest.mark.parametrize(("fault", "expected"), WRONG.values(), ids=WRONG)
 def test_an_error_says_which_address_was_asked_without_its_query_s_values(
-    call: Call, provider: Any, fault: Fault, expected: type[Exception]
+    route: Any, fault: Fault, expected: type[Exception]
 ) -> None:
-    address = f"{provider.server.url}/v1/embeddings"
+    address = f"{route.server.url}/v1/embeddings"
     with (
-        provider.reranker(f"{address}?tenant=hunter2", timeout=5.0, retries=0) as leaf,
-        provider.server.failing(fault),
+        route.reranker(f"{address}?tenant=hunter2", timeout=5.0, retries=0) as leaf,
+        route.server.failing(fault),
         pytest.raises(expected) as raised,
     ):
-        call(leaf.rank, "q", ["a"])
+        leaf.rank("q", ["a"])
     assert f"(asked: POST {address}?tenant=...)" in str(raised.value)
     assert "hunter2" not in str(raised.value)
     assert len(str(raised.value)) < 700
 
 
-def test_a_secret_that_a_client_of_the_user_s_adds_to_the_address_is_not_shown(call: Call, provider: Any) -> None:
+def test_a_secret_that_a_client_of_the_user_s_adds_to_the_address_is_not_shown(route: Any) -> None:
     def client() -> httpx.AsyncClient:
         return httpx.AsyncClient(params={"code": "s3cret"})
 
     with (
-        provider.reranker(client_factory=client, retries=0) as leaf,
-        provider.server.failing(Fault(status=404)),
+        route.reranker(client_factory=client, retries=0) as leaf,
+        route.server.failing(Fault(status=404)),
         pytest.raises(errors.NotFound, match=r"rerank\?code=\.\.\.\)") as raised,
     ):
-        call(leaf.rank, "q", ["a"])
-    assert provider.server.requests[0].path.endswith("?code=s3cret")
+        leaf.rank("q", ["a"])
+    assert route.server.requests[0].path.endswith("?code=s3cret")
     assert "s3cret" not in str(raised.value)

@@ -1,7 +1,9 @@
-"""Every leaf through every kind of fault, as it is called: sync and async, alone and inside `Fallback`.
+"""Every kind of fault, as a leaf meets it: sync and async, alone and inside `Fallback`.
 
-`test_faults.py` and `tests/engines` look at each fault closely. Here each leaf meets each fault once, with real
-servers, files and engines: the error is ours and of the right class, and `Fallback` moves on if it is transient.
+`tests/transport` and `tests/engines` look at each fault closely. Here each is met once, with real servers, files and
+engines: the error is ours and of the right class, and `Fallback` moves on if it is transient. Cohere's requests go
+through its SDK, Jina's directly, as those of all others: these two meet every fault. The others meet those faults that
+depend on how they read a reply.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from ksdk_rerank.testing import Fault
 Call = Callable[..., Any]
 
 QUERY, DOCUMENTS = "the key", ["create a key", "an invoice", "", "revoke"]
-REMOTE = ("cohere", "infinity", "jina", "tei", "vllm")
 SAID = json.dumps({"error": "what the service says"}).encode()
 
 
@@ -96,7 +97,12 @@ LOCAL_FAULTS: dict[str, tuple[Callable[[Path], CrossEncoderReranker], type[error
     "no time": (_too_slow, errors.TimedOut),
 }
 
-CELLS = [(leaf, fault) for leaf in REMOTE for fault in REMOTE_FAULTS] + [("local", fault) for fault in LOCAL_FAULTS]
+IN_THE_REPLY = ("an error under status 200", "another shape")
+CELLS = [
+    *((leaf, fault) for leaf in ("cohere", "jina") for fault in REMOTE_FAULTS),
+    *((leaf, fault) for leaf in ("infinity", "tei", "vllm") for fault in IN_THE_REPLY),
+    *(("local", fault) for fault in LOCAL_FAULTS),
+]
 
 
 @pytest.fixture
@@ -133,6 +139,9 @@ def test_a_fault_is_our_error_alone_and_what_fallback_decides_by(
         call(reranker.rank, QUERY, DOCUMENTS)
     assert isinstance(raised.value, expected)
     assert raised.value.transient == expected.transient
+    if isinstance(raised.value, errors.ServiceError):
+        assert raised.value.service
+        assert raised.value.service in str(raised.value)
     fallback = Fallback([reranker, "input-order"])
     if not expected.transient:
         with pytest.raises(type(raised.value)):
@@ -157,4 +166,4 @@ def test_every_error_of_a_model_or_a_service_is_met() -> None:
     }
     known = {getattr(errors, name) for name in errors.__all__}
     assert {each for each in known if issubclass(each, (errors.ModelError, errors.ServiceError))} == met
-    assert len(CELLS) == len(set(CELLS)) == 5 * 17 + 8
+    assert len(CELLS) == len(set(CELLS)) == 2 * 17 + 3 * 2 + 8

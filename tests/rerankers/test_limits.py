@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ksdk_rerank import Fallback, errors
-from ksdk_rerank.testing import Fault
+from ksdk_rerank import Fallback, JinaReranker, errors
+from ksdk_rerank.rerankers._limits import Limits
+from ksdk_rerank.testing import Fault, LocalServer, Reply, Request
 
 Call = Callable[..., Any]
 LONGEST = {"infinity": 122_880, "tei": 150_000}  # characters
@@ -62,8 +63,8 @@ def test_a_query_of_more_characters_than_the_server_takes_is_cut_visibly(
     assert [ranking.query_truncated for ranking in rankings] == [True, True]
     assert {len(request.json()["query"]) for request in provider.server.requests} == {LONGEST[name], 12}
     assert [record.getMessage() for record in caplog.records] == [
-        f"{leaf.name}: the query was cut to {LONGEST[name]} characters, as the service accepts no more;"
-        " Ranking.query_truncated says so, this is said once"
+        f"{leaf.name}: the query was truncated to {LONGEST[name]} characters, the most that the service accepts;"
+        " Ranking.query_truncated reports it for every call, this warning appears once"
     ]
 
 
@@ -78,13 +79,11 @@ def test_a_server_that_cuts_by_itself_gets_whole_texts(provider_named: Callable[
 
 
 @pytest.mark.parametrize("character", ["a", "\x01", "é", "😀", '"'])
-def test_a_request_to_tei_stays_below_its_payload_limit(
-    call: Call, provider_named: Callable[[str], Any], character: str
-) -> None:
+def test_a_request_to_tei_stays_below_its_payload_limit(provider_named: Callable[[str], Any], character: str) -> None:
     tei = provider_named("tei")
     documents = [f"0.{index + 10} " + character * (40_000 * (index % 5)) for index in range(40)]
     with tei.reranker() as leaf:
-        ranking = call(leaf.rank, character * 200_000, documents)
+        ranking = leaf.rank(character * 200_000, documents)
     assert max(len(request.body) for request in tei.server.requests) <= 2_000_000
     assert max(len(texts_of(request)) for request in tei.server.requests) <= 32
     assert ranking.indices == tuple(range(39, -1, -1))
@@ -115,16 +114,14 @@ NOT_A_RERANKER = [
 
 
 @pytest.mark.parametrize("body", NOT_A_RERANKER)
-def test_tei_s_424_for_a_model_that_is_no_reranker_is_final(
-    call: Call, provider_named: Callable[[str], Any], body: object
-) -> None:
+def test_tei_s_424_for_a_model_that_is_no_reranker_is_final(provider_named: Callable[[str], Any], body: object) -> None:
     tei = provider_named("tei")
     with (
         Fallback([tei.reranker(retries=2), "input-order"]) as reranker,
         tei.server.failing(Fault(status=424, body=body)),
         pytest.raises(errors.NotFound, match="check base_url and the model's name"),
     ):
-        call(reranker.rank, "q", ["a"])
+        reranker.rank("q", ["a"])
     assert len(tei.server.requests) == 1
 
 
@@ -138,10 +135,24 @@ def test_tei_s_424_for_a_model_that_is_no_reranker_is_final(
         b"\xff",
     ],
 )
-def test_any_other_424_of_tei_is_transient(call: Call, provider_named: Callable[[str], Any], body: object) -> None:
+def test_any_other_424_of_tei_is_transient(provider_named: Callable[[str], Any], body: object) -> None:
     tei = provider_named("tei")
     fault = Fault(status=424, body=body, headers={"retry-after": "0"})
     with tei.reranker(retries=1, timeout=5.0) as leaf, tei.server.failing(fault):
         with pytest.raises(errors.ServerError):
-            call(leaf.rank, "q", ["a"])
+            leaf.rank("q", ["a"])
         assert len(tei.server.requests) == 2
+
+
+def test_a_service_s_documented_limit_splits_a_call_unless_another_is_given() -> None:
+    class Limited(JinaReranker):
+        _limits = Limits(documents=2)
+
+    def answer(request: Request) -> Reply:
+        texts = request.json()["documents"]  # type: ignore[index, call-overload]
+        return Reply.json({"results": [{"index": index, "relevance_score": 0.5} for index, _ in enumerate(texts)]})
+
+    for most, expected in ((None, [1, 2, 2]), (4, [1, 4])):
+        with LocalServer(answer) as server, Limited(base_url=server.url, max_documents_per_request=most) as leaf:
+            leaf.rank("q", list("abcde"))
+            assert sorted(len(texts_of(request)) for request in server.requests) == expected

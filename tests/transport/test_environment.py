@@ -49,8 +49,8 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(call: Call, url: str, *, service: HttpService | None = None, retries: int = 0) -> Any:
-    return call((service or HttpService("Example", timeout=10.0, retries=retries)).post, url, {})
+def asked(url: str, *, service: HttpService | None = None, retries: int = 0) -> Any:
+    return (service or HttpService("Example", timeout=10.0, retries=retries)).post(url, {})
 
 
 # variables -> what the error says of them; {files} is a folder of the test
@@ -102,15 +102,18 @@ UNUSABLE: dict[str, tuple[dict[str, str], str]] = {
         {"SSL_CERT_FILE": "{files}/folder"},
         "SSL_CERT_FILE is '{files}/folder', which cannot be read: Is a directory",
     ),
-    "an empty certificate file": ({"SSL_CERT_FILE": "{files}/empty.pem"}, "which holds no certificates in PEM form"),
+    "an empty certificate file": ({"SSL_CERT_FILE": "{files}/empty.pem"}, "which contains no certificates in PEM form"),
     "a certificate file with words": (
         {"SSL_CERT_FILE": "{files}/words.pem"},
-        "which holds no certificates in PEM form",
+        "which contains no certificates in PEM form",
     ),
-    "a certificate file in DER": ({"SSL_CERT_FILE": "{files}/binary.pem"}, "which holds no certificates in PEM form"),
+    "a certificate file in DER": (
+        {"SSL_CERT_FILE": "{files}/binary.pem"},
+        "which contains no certificates in PEM form",
+    ),
     "a damaged certificate": (
         {"SSL_CERT_FILE": "{files}/cut.pem"},
-        "SSL_CERT_FILE is '{files}/cut.pem', which holds no",
+        "SSL_CERT_FILE is '{files}/cut.pem', which contains no",
     ),
     "a key log that cannot be written": (
         {"SSLKEYLOGFILE": "{files}/missing/log"},
@@ -128,48 +131,49 @@ def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, files:
     return str(said.replace("{files}", str(files)))
 
 
-def test_a_setting_that_cannot_be_used_is_named_with_its_value(call: Call, server: LocalServer, said: str) -> None:
+def test_a_setting_that_cannot_be_used_is_named_with_its_value(server: LocalServer, said: str) -> None:
     before = dict(os.environ)
     with pytest.raises(errors.InvalidEnvironment) as raised:
-        asked(call, server.url, retries=3)
+        asked(server.url, retries=3)
     error = raised.value
     assert type(error) is errors.InvalidEnvironment
     assert error.service == "Example"
     assert said in str(error)
     assert str(error).startswith("Example: ")
-    assert str(error).endswith("; correct or unset that, or pass a client_factory with settings of your own")
+    assert str(error).endswith("; correct or unset that, or pass a client_factory with your own settings")
     assert "s3cret" not in "".join(traceback.format_exception(error))
     assert server.requests == []
     assert dict(os.environ) == before
 
 
-def test_a_fallback_moves_on_after_a_setting_that_cannot_be_used(call: Call, server: LocalServer, said: str) -> None:
-    reranker = Fallback([TEIReranker(server.url), "input-order"])
-    ranking = call(reranker.rank, "query", ["document"])
-    assert ranking.reranked_by == "input-order"
-    assert [failure.error for failure in ranking.failures] == ["InvalidEnvironment"]
-    assert said in ranking.failures[0].message
-
-
-def test_socks_without_its_package_names_the_package(
+def test_a_fallback_moves_on_after_a_setting_that_cannot_be_used(
     call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://u:s3cret@proxy:port")
+    ranking = call(Fallback([TEIReranker(server.url), "input-order"]).rank, "query", ["document"])
+    assert ranking.reranked_by == "input-order"
+    [failure] = ranking.failures
+    assert failure.error == "InvalidEnvironment"
+    assert "HTTP_PROXY is 'http://**********@proxy:port', which is not an address" in failure.message
+
+
+def test_socks_without_its_package_names_the_package(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5h://alice:s3cret@127.0.0.1:1080")
     monkeypatch.setitem(__import__("sys").modules, "socksio", None)
     monkeypatch.setattr("ksdk_rerank._transport.environment.find_spec", lambda name: None)
     with pytest.raises(errors.InvalidEnvironment, match=r'pip install "httpx\[socks\]"') as raised:
-        asked(call, server.url)
+        asked(server.url)
     assert "ALL_PROXY is 'socks5h://**********@127.0.0.1:1080'" in str(raised.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root reads every file")
 def test_a_certificate_file_that_may_not_be_read_is_named(
-    call: Call, server: LocalServer, files: Path, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (files / "words.pem").chmod(0)
     monkeypatch.setenv("SSL_CERT_FILE", str(files / "words.pem"))
     with pytest.raises(errors.InvalidEnvironment, match="cannot be read: Permission denied"):
-        asked(call, server.url)
+        asked(server.url)
 
 
 def test_a_corrected_setting_counts_from_the_next_call(
@@ -178,28 +182,24 @@ def test_a_corrected_setting_counts_from_the_next_call(
     service = HttpService("Example", timeout=10.0)
     monkeypatch.setenv("SSL_CERT_FILE", str(files / "late.pem"))
     with pytest.raises(errors.InvalidEnvironment):
-        asked(call, server.url, service=service)
+        asked(server.url, service=service)
     trustme.CA().cert_pem.write_to_path(str(files / "late.pem"))
-    assert asked(call, server.url, service=service).status == 200
+    assert asked(server.url, service=service).status == 200
 
 
 @pytest.mark.parametrize(
     "exclusions",
     ["127.0.0.1", "127.0.0.1,::1", "localhost,.example.com,127.0.0.1", "*", "x,*", " 127.0.0.1 , 10.0.0.0/8"],
 )
-def test_settings_in_order_are_used(
-    call: Call, server: LocalServer, exclusions: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_in_order_are_used(server: LocalServer, exclusions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", exclusions)
-    assert asked(call, server.url).status == 200
+    assert asked(server.url).status == 200
 
 
-def test_requests_go_through_the_proxy_of_the_environment(
-    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_go_through_the_proxy_of_the_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)
-    assert asked(call, "http://reranker.invalid/rerank").status == 200
+    assert asked("http://reranker.invalid/rerank").status == 200
     assert server.requests[0].path == "http://reranker.invalid/rerank"
 
 
@@ -214,19 +214,17 @@ FACTORIES: dict[str, tuple[Callable[[], httpx.AsyncClient], type[Exception]]] = 
 
 @pytest.mark.parametrize(("factory", "expected"), FACTORIES.values(), ids=FACTORIES)
 def test_what_a_client_factory_raises_is_raised_as_it_is(
-    call: Call, server: LocalServer, factory: Callable[[], httpx.AsyncClient], expected: type[Exception]
+    server: LocalServer, factory: Callable[[], httpx.AsyncClient], expected: type[Exception]
 ) -> None:
     with pytest.raises(expected) as raised:
-        asked(call, server.url, service=HttpService("Example", client_factory=factory))
+        asked(server.url, service=HttpService("Example", client_factory=factory))
     assert not isinstance(raised.value, errors.RerankError)
 
 
-def test_a_client_factory_need_not_read_the_environment(
-    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_factory_need_not_read_the_environment(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:port")
     service = HttpService("Example", client_factory=lambda: httpx.AsyncClient(trust_env=False))
-    assert asked(call, server.url, service=service).status == 200
+    assert asked(server.url, service=service).status == 200
 
 
 @pytest.mark.parametrize(
@@ -235,43 +233,39 @@ def test_a_client_factory_need_not_read_the_environment(
         ("http://127.0.0.1:99999", "which has a port that is not between 1 and 65535"),
         ("http://127.0.0.1:-1", "which has a port that is not between 1 and 65535"),
         ("http://127.0.0.1:0", "which has a port that is not between 1 and 65535"),
-        ("http://alice:s3cret@:8080", "which names no host"),
-        ("http://", "which names no host"),
+        ("http://alice:s3cret@:8080", "which has no host"),
+        ("http://", "which has no host"),
     ],
 )
-def test_a_proxy_that_fails_only_in_use_is_named_too(
-    call: Call, proxy: str, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_that_fails_only_in_use_is_named_too(proxy: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(errors.InvalidEnvironment, match=why) as raised:
-        asked(call, "http://reranker.invalid")
+        asked("http://reranker.invalid")
     assert f"HTTP_PROXY is {without_credentials(proxy)!r}" in str(raised.value)
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_bad_proxy_for_other_addresses_does_no_harm(
-    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_proxy_for_other_addresses_does_no_harm(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:99999")
-    assert asked(call, server.url).status == 200
+    assert asked(server.url).status == 200
 
 
-def test_a_proxy_that_is_down_is_a_failed_connection_that_names_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_down_is_a_failed_connection_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     monkeypatch.setenv("ALL_PROXY", f"http://alice:s3cret@127.0.0.1:{port}")
     with pytest.raises(errors.ConnectionFailed) as raised:
-        asked(call, "https://reranker.invalid")
+        asked("https://reranker.invalid")
     assert type(raised.value) is errors.ConnectionFailed
-    assert f"(by way of a proxy: ALL_PROXY is 'http://**********@127.0.0.1:{port}')" in str(raised.value)
+    assert f"(through a proxy: ALL_PROXY is 'http://**********@127.0.0.1:{port}')" in str(raised.value)
 
 
 def test_a_proxy_that_asks_for_a_password_is_an_invalid_environment(
-    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)
     with server.failing(Fault(status=407)), pytest.raises(errors.InvalidEnvironment) as raised:
-        asked(call, "http://reranker.invalid", retries=2)
+        asked("http://reranker.invalid", retries=2)
     assert raised.value.status == 407
     assert f"HTTP_PROXY is '{server.url}', and that proxy asks for a user name and password" in str(raised.value)
     assert len(server.requests) == 1
@@ -304,12 +298,12 @@ def saying(reply: bytes) -> Iterator[str]:
     ],
 )
 def test_what_a_proxy_says_to_a_tunnel_is_told_with_its_variable(
-    call: Call, reply: bytes, expected: type[errors.ServiceError], says: str, monkeypatch: pytest.MonkeyPatch
+    reply: bytes, expected: type[errors.ServiceError], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with saying(reply) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         with pytest.raises(expected) as raised:
-            asked(call, "https://reranker.invalid")
+            asked("https://reranker.invalid")
     assert type(raised.value) is expected
     assert says in str(raised.value)
     assert f"HTTPS_PROXY is '{proxy}'" in str(raised.value)
@@ -333,26 +327,32 @@ def https(tmp_path: Path) -> Iterator[str]:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}"
 
 
+def test_a_certificate_that_nobody_trusts_is_a_failed_connection(https: str) -> None:
+    with pytest.raises(errors.ConnectionFailed, match="CERTIFICATE_VERIFY_FAILED") as raised:
+        asked(https)
+    assert type(raised.value) is errors.ConnectionFailed
+
+
 @pytest.mark.parametrize("folder", ["missing", "folder", "empty.pem", "missing:folder"])
 def test_a_certificate_folder_without_certificates_is_named_when_it_is_needed(
-    call: Call, https: str, server: LocalServer, files: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+    https: str, server: LocalServer, files: Path, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value = os.pathsep.join(str(files / name) for name in folder.split(":"))
     monkeypatch.setenv("SSL_CERT_DIR", value)
-    assert asked(call, server.url).status == 200  # without TLS it does no harm
+    assert asked(server.url).status == 200  # without TLS it does no harm
     with pytest.raises(errors.InvalidEnvironment, match="where no certificate has a hashed name") as raised:
-        asked(call, https)
+        asked(https)
     assert f"SSL_CERT_DIR is {value!r}" in str(raised.value)
     assert "CERTIFICATE_VERIFY_FAILED" in str(raised.value)
 
 
 def test_a_certificate_file_of_other_authorities_is_named(
-    call: Call, https: str, files: Path, monkeypatch: pytest.MonkeyPatch
+    https: str, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trustme.CA().cert_pem.write_to_path(str(files / "other.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(files / "other.pem"))
     with pytest.raises(errors.ConnectionFailed, match="CERTIFICATE_VERIFY_FAILED") as raised:
-        asked(call, https)
+        asked(https)
     assert type(raised.value) is errors.ConnectionFailed  # it may as well be the server's fault
     assert f"SSL_CERT_FILE is {str(files / 'other.pem')!r}, and only the authorities in that file" in str(raised.value)
 

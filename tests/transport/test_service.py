@@ -19,7 +19,7 @@ import pytest
 
 from ksdk_rerank import Timeout, errors
 from ksdk_rerank._transport import retry
-from ksdk_rerank._transport.auth import ApiKey
+from ksdk_rerank._transport.auth import ApiKey, HeaderKey
 from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank.testing import Fault, LocalServer, Reply, Request
 
@@ -39,14 +39,15 @@ def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def service(**options: Any) -> HttpService:
-    key = ApiKey(KEY, service="Example", variables=["EXAMPLE_KEY"])
-    return HttpService("Example", **{"key": key, "timeout": 5.0, **options})
+    auth = HeaderKey(ApiKey(KEY, service="Example", variables=["EXAMPLE_KEY"]))
+    return HttpService("Example", **{"auth": auth, "timeout": 5.0, **options})
 
 
-def fails(call: Call, server: LocalServer, fault: Fault, *, times: int | None = None, **options: Any) -> Any:
+def fails(server: LocalServer, fault: Fault, *, call: Call | None = None, **options: Any) -> Any:
     """The error that a call to a server with `fault` ends in."""
-    with server.failing(fault, times=times), pytest.raises(errors.ServiceError) as caught:
-        call(service(**options).post, server.url, {})
+    post = service(**options).post
+    with server.failing(fault), pytest.raises(errors.ServiceError) as caught:
+        call(post, server.url, {}) if call else post(server.url, {})
     return caught.value
 
 
@@ -64,49 +65,6 @@ def test_the_request_id_is_on_the_reply(call: Call, server: LocalServer) -> None
     assert call(service().post, server.url, {}).request_id == "req_1"
 
 
-@pytest.mark.parametrize(
-    ("status", "error", "advice"),
-    [
-        (301, errors.Redirected, "set base_url to the address it redirects to"),
-        (307, errors.Redirected, "set base_url to the address it redirects to"),
-        (400, errors.BadRequest, "correct it, sending it again cannot help"),
-        (401, errors.Unauthorized, "check the API key"),
-        (403, errors.Unauthorized, "check the API key"),
-        (404, errors.NotFound, "check base_url and the model's name"),
-        (405, errors.NotFound, "check base_url and the model's name"),
-        (413, errors.BadRequest, "correct it"),
-        (418, errors.NotFound, "check base_url"),
-        (422, errors.BadRequest, "correct it"),
-        (501, errors.NotFound, "check base_url"),
-    ],
-)
-def test_statuses_that_will_not_change_raise_at_once(
-    call: Call, server: LocalServer, status: int, error: type[errors.ServiceError], advice: str
-) -> None:
-    raised = fails(call, server, Fault(status=status, headers={"location": "http://127.0.0.1:1/"}))
-    assert type(raised) is error
-    assert raised.status == status
-    assert raised.service == "Example"
-    assert raised.request_id == "req_1"
-    assert str(raised).startswith(f"Example answered {status}: ")
-    assert advice in str(raised)
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(408, errors.TimedOut), (429, errors.RateLimited)]
-    + [(status, errors.ServerError) for status in (500, 502, 503, 504, 520, 524, 529)],
-)
-def test_transient_statuses_are_tried_again_and_then_raised(
-    call: Call, server: LocalServer, status: int, error: type[errors.ServiceError]
-) -> None:
-    raised = fails(call, server, Fault(status=status), retries=2)
-    assert type(raised) is error
-    assert raised.status == status
-    assert len(server.requests) == 3
-
-
 def test_a_transient_failure_is_forgotten_once_an_attempt_succeeds(call: Call, server: LocalServer) -> None:
     faults = [Fault(status=503), Fault(reset=True), None]
     with server.failing(faults):
@@ -114,8 +72,8 @@ def test_a_transient_failure_is_forgotten_once_an_attempt_succeeds(call: Call, s
     assert len(server.requests) == 3
 
 
-def test_no_retries_means_one_attempt(call: Call, server: LocalServer) -> None:
-    fails(call, server, Fault(status=503), retries=0)
+def test_no_retries_means_one_attempt(server: LocalServer) -> None:
+    fails(server, Fault(status=503), retries=0)
     assert len(server.requests) == 1
 
 
@@ -136,16 +94,16 @@ def test_a_retry_after_date_is_waited_for(call: Call, server: LocalServer) -> No
 
 def test_a_retry_after_beyond_the_deadline_is_not_waited_for_but_told(call: Call, server: LocalServer) -> None:
     started = time.monotonic()
-    raised = fails(call, server, Fault(status=429, headers={"Retry-After": "3600"}))
+    raised = fails(server, Fault(status=429, headers={"Retry-After": "3600"}), call=call)
     assert time.monotonic() - started < 1.0
     assert raised.retry_after == 3600.0
     assert "asks to wait 3600 s" in str(raised)
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "nan", "inf", "Wed, 99 Nov"])
-def test_an_odd_retry_after_is_no_reason_to_fail_otherwise(call: Call, server: LocalServer, value: str) -> None:
-    raised = fails(call, server, Fault(status=429, headers={"Retry-After": value}), retries=1)
+@pytest.mark.parametrize("value", ["soon", "-5"])
+def test_an_odd_retry_after_is_no_reason_to_fail_otherwise(server: LocalServer, value: str) -> None:
+    raised = fails(server, Fault(status=429, headers={"Retry-After": value}), retries=1)
     assert raised.retry_after in (None, 0.0)
     assert len(server.requests) == 2
 
@@ -164,19 +122,19 @@ def test_an_odd_retry_after_is_no_reason_to_fail_otherwise(call: Call, server: L
         ({"statusCode": 400}, "Bad Request"),
     ],
 )
-def test_an_error_says_what_the_service_said(call: Call, server: LocalServer, body: object, said: str) -> None:
-    raised = fails(call, server, Fault(status=400, body=body))
+def test_an_error_says_what_the_service_said(server: LocalServer, body: object, said: str) -> None:
+    raised = fails(server, Fault(status=400, body=body))
     assert str(raised).startswith(f"Example answered 400: {said} (request id req_1); ")
 
 
-def test_a_long_error_body_is_trimmed(call: Call, server: LocalServer) -> None:
-    raised = fails(call, server, Fault(status=400, body=b"x" * 10_000))
+def test_a_long_error_body_is_trimmed(server: LocalServer) -> None:
+    raised = fails(server, Fault(status=400, body=b"x" * 10_000))
     assert len(raised.body) == 500
     assert len(str(raised)) < 800
 
 
-def test_an_error_body_without_end_is_not_read_to_the_end(call: Call, server: LocalServer) -> None:
-    raised = fails(call, server, Fault(status=500, body=b"x", size=200_000_000), retries=0)
+def test_an_error_body_without_end_is_not_read_to_the_end(server: LocalServer) -> None:
+    raised = fails(server, Fault(status=500, body=b"x", size=200_000_000), retries=0)
     assert type(raised) is errors.ServerError
 
 
@@ -185,6 +143,7 @@ def test_an_error_body_without_end_is_not_read_to_the_end(call: Call, server: Lo
     [
         (Fault(body=b"<html>login</html>"), "sent a body that is not JSON"),
         (Fault(body=b'{"cut": '), "sent a body that is not JSON"),
+        (Fault(body=b"[" * 100_000), "sent a body that is not JSON"),
         (Fault(body=b"\xff\xfe\xfa"), "sent a body that is not JSON"),
         (Fault(body=b""), "sent an empty body"),
         (Fault(status=204), "sent an empty body"),
@@ -192,8 +151,8 @@ def test_an_error_body_without_end_is_not_read_to_the_end(call: Call, server: Lo
         (Fault(body=b" ", size=100_000_000), "sent more than 32 MiB"),
     ],
 )
-def test_success_without_json_is_a_bad_reply(call: Call, server: LocalServer, fault: Fault, what: str) -> None:
-    raised = fails(call, server, fault)
+def test_success_without_json_is_a_bad_reply(server: LocalServer, fault: Fault, what: str) -> None:
+    raised = fails(server, fault)
     assert type(raised) is errors.BadReply
     assert what in str(raised)
     assert len(server.requests) == 1
@@ -203,7 +162,7 @@ def test_success_without_json_is_a_bad_reply(call: Call, server: LocalServer, fa
     "fault", [Fault(reset=True), Fault(cut_after="request"), Fault(cut_after=3), Fault(cut_after=3, reset=True)]
 )
 def test_a_broken_connection_is_tried_again_and_then_raised(call: Call, server: LocalServer, fault: Fault) -> None:
-    raised = fails(call, server, fault, retries=1)
+    raised = fails(server, fault, retries=1, call=call)
     assert type(raised) is errors.ConnectionFailed
     assert raised.status is None
     assert raised.__cause__ is not None
@@ -220,7 +179,7 @@ def test_a_refused_connection_and_an_unknown_host_are_connection_failures(call: 
 
 
 def test_a_silent_server_runs_into_the_read_time_out(call: Call, server: LocalServer) -> None:
-    raised = fails(call, server, Fault(delay=30), timeout=Timeout(read=0.3, total=5), retries=1)
+    raised = fails(server, Fault(delay=30), timeout=Timeout(read=0.3, total=5), retries=1, call=call)
     assert type(raised) is errors.TimedOut
     assert isinstance(raised, TimeoutError)
     assert "sent nothing for 0.3 s" in str(raised)
@@ -230,7 +189,7 @@ def test_a_silent_server_runs_into_the_read_time_out(call: Call, server: LocalSe
 @pytest.mark.parametrize("fault", [Fault(drip_body=0.1), Fault(drip_headers=0.1), Fault(delay=30)])
 def test_the_total_deadline_holds_whatever_the_server_does(call: Call, server: LocalServer, fault: Fault) -> None:
     started = time.monotonic()
-    raised = fails(call, server, fault, timeout=Timeout(total=0.7, read=10))
+    raised = fails(server, fault, timeout=Timeout(total=0.7, read=10), call=call)
     assert type(raised) is errors.TimedOut
     assert "had not answered in full after 0.7 s" in str(raised)
     assert 0.7 <= time.monotonic() - started < 1.2
@@ -241,20 +200,50 @@ def test_the_total_deadline_spans_all_attempts(
 ) -> None:
     monkeypatch.setattr(retry, "_backoff", lambda state: 0.2)
     started = time.monotonic()
-    raised = fails(call, server, Fault(status=503), timeout=0.7, retries=100)
+    raised = fails(server, Fault(status=503), timeout=0.7, retries=100, call=call)
     assert type(raised) is errors.ServerError  # what went wrong is worth more than that time ran out
     assert time.monotonic() - started < 1.2
 
 
-def test_the_key_is_masked_where_a_service_quotes_it(call: Call, server: LocalServer) -> None:
-    raised = fails(call, server, Fault(status=401, body={"message": f"no such key: {KEY}"}))
+def test_a_retry_after_within_the_deadline_does_not_extend_it(call: Call, server: LocalServer) -> None:
+    started = time.monotonic()
+    again_and_again = Fault(status=503, headers={"retry-after": "0.1"})
+    raised = fails(server, again_and_again, timeout=0.4, retries=9, call=call)
+    assert isinstance(raised, (errors.TimedOut, errors.ServerError))
+    assert time.monotonic() - started < 0.9
+
+
+@pytest.fixture
+def unanswered() -> Iterator[str]:
+    """An address whose queue of connections is full, so that one more is not answered at all."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for connection in waiting:
+            connection.close()
+
+
+def test_a_connection_that_is_never_made_times_out(call: Call, unanswered: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(errors.TimedOut, match=r"no connection within 0\.2 s"):
+        call(service(timeout=Timeout(connect=0.2, read=5.0, total=10.0), retries=0).post, unanswered, {})
+    assert time.monotonic() - started < 0.7
+
+
+def test_the_key_is_redacted_where_a_service_quotes_it(call: Call, server: LocalServer) -> None:
+    raised = fails(server, Fault(status=401, body={"message": f"no such key: {KEY}"}), call=call)
     assert KEY not in str(raised)
     assert KEY not in raised.body
     assert "no such key: ****" in str(raised)
 
 
-def test_errors_keep_their_fields_through_pickle(call: Call, server: LocalServer) -> None:
-    raised = fails(call, server, Fault(status=429, headers={"Retry-After": "60"}))
+def test_errors_keep_their_fields_through_pickle(server: LocalServer) -> None:
+    raised = fails(server, Fault(status=429, headers={"Retry-After": "60"}))
     copied = pickle.loads(pickle.dumps(raised))
     assert type(copied) is errors.RateLimited
     assert str(copied) == str(raised)
@@ -266,7 +255,7 @@ def test_a_service_shows_no_key_in_repr_or_pickle_but_keeps_it_in_a_deepcopy() -
     assert KEY not in repr(vars(original))
     assert KEY.encode() not in pickle.dumps(original)
     copied: Any = copy.deepcopy(original)
-    assert copied._key.get_secret_value() == KEY
+    assert copied._auth.redacted(KEY) == "**********"
 
 
 def test_connections_are_kept_alive(call: Call) -> None:

@@ -17,6 +17,7 @@ from ksdk_rerank import (
     from_config,
     load_reranker,
 )
+from ksdk_rerank._transport.urls import checked_url, endpoint_url
 
 KEY = "test-key"
 
@@ -38,12 +39,6 @@ TAKERS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.fixture(params=TAKERS.values(), ids=TAKERS)
-def taker(request: pytest.FixtureRequest) -> Callable[[Any], object]:
-    taker: Callable[[Any], object] = request.param
-    return taker
-
-
 # (what is given, what the message advises)
 MALFORMED = {
     "nothing": ("", "leave it out"),
@@ -51,8 +46,8 @@ MALFORMED = {
     "no scheme": ("localhost:8080", "begin it with http:// or https://"),
     "no scheme, no port": ("rerank.example.com/v1", "begin it with http:// or https://"),
     "one slash": ("http:/host", "begin it with http:// or https://"),
-    "another scheme": ("ftp://host", "only http and https"),
-    "a socket": ("unix:///run/tei.sock", "only http and https"),
+    "another scheme": ("ftp://host", "only http and https are supported"),
+    "a socket": ("unix:///run/tei.sock", "only http and https are supported"),
     "a path": ("/v1/rerank", "must be like http"),
     "no host": ("http://", "must be like http"),
     "no host but a port": ("http://:8000", "must be like http"),
@@ -71,9 +66,9 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("url", "advice"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_url_is_refused_with_advice(taker: Callable[[Any], object], url: str, advice: str) -> None:
-    with pytest.raises(ValueError, match=rf"^(base_)?url must be like https?://.*{advice}|{advice}"):
-        taker(url)
+def test_a_malformed_url_is_refused_with_advice(url: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=rf"^url must be like http://localhost:8000.*{advice}|{advice}"):
+        checked_url(url)
 
 
 SECRETS = {
@@ -106,9 +101,9 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("url", SECRETS.values(), ids=SECRETS)
-def test_a_secret_in_a_url_is_refused_and_not_repeated(taker: Callable[[Any], object], url: str) -> None:
+def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match=r"pass a key as api_key=|must be like http") as raised:
-        taker(url)
+        checked_url(url)
     assert "s3cret" not in str(raised.value)
 
 
@@ -135,12 +130,69 @@ def test_a_fragment_is_refused_and_not_repeated() -> None:
         "http://host?project=550e8400-e29b-41d4-a716-446655440000",
     ],
 )
-def test_what_can_be_asked_is_taken(taker: Callable[[Any], object], url: str) -> None:
-    taker(url)
+def test_what_can_be_asked_is_taken(url: str) -> None:
+    assert checked_url(url).hostname
+
+
+@pytest.mark.parametrize("taker", TAKERS.values(), ids=TAKERS)
+def test_whatever_takes_a_url_checks_it_and_names_its_argument(taker: Callable[[Any], object]) -> None:
+    taker("http://127.0.0.1:8000/v1?api-version=2024-05-01")
+    with pytest.raises(ValueError, match=r"^(base_)?url must be like https?://.*begin it with http:// or https://"):
+        taker("localhost:8080")
+    with pytest.raises(ValueError, match=r"^(base_)?url must have no user name, password or fragment") as raised:
+        taker("https://alice:s3cret@host")
+    assert "s3cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", [b"http://host", 8000, ["http://host"]])
 def test_what_is_no_string_is_a_type_error(url: Any) -> None:
-    for name in ("infinity", "jina", "knowledgesdk", "tei", "vllm", "by configuration"):
-        with pytest.raises(TypeError, match=r"^(base_)?url must be a string, got (bytes|int|list)"):
-            TAKERS[name](url)
+    with pytest.raises(TypeError, match=r"^url must be a string, got (bytes|int|list)"):
+        checked_url(url)
+
+
+WHOLE = [
+    "/rerank",
+    "/reranking",
+    "/ranking",
+    "/score",
+    "/api/rerank",
+    "/api/v1/services/rerank/text-rerank",
+    "/v1/rerank",
+    "/v1/reranking",
+    "/v1/score",
+    "/v1/embeddings",
+    "/v2/ReRank",
+    "/v1beta1/rank",
+    "/models/rerank",
+    "/v1/projects/mine/rankingConfigs/default_ranking_config:rank",
+]
+
+
+@pytest.mark.parametrize("path", WHOLE)
+@pytest.mark.parametrize("query", ["", "?api-version=2024-05-01&a=b"])
+def test_a_whole_address_is_asked_as_it_is(path: str, query: str) -> None:
+    url = f"http://host{path}{query}"
+    assert endpoint_url(checked_url(url), below_host="/v9/x", below_version="/x") == url
+
+
+# (what is given, what is asked if an endpoint stands below a version, and if it does not)
+PATHS = {
+    "": ("/v1/rerank", "/v1/rerank"),
+    "/": ("/v1/rerank", "/v1/rerank"),
+    "/v1": ("/v1/rerank", "/v1/rerank"),
+    "/v2/": ("/v2/rerank", "/v1/rerank"),
+    "/gateway": ("/gateway/v1/rerank", "/gateway/v1/rerank"),
+    "/reranker": ("/reranker/v1/rerank", "/reranker/v1/rerank"),
+    "/gateway/v1beta2": ("/gateway/v1beta2/rerank", "/gateway/v1/rerank"),
+    "/v1/account/gateway/cohere": ("/v1/account/gateway/cohere/v1/rerank",) * 2,
+    "/rerank/": ("/rerank", "/rerank"),
+}
+
+
+@pytest.mark.parametrize(("path", "asked"), PATHS.items(), ids=[path or "host" for path in PATHS])
+def test_nothing_is_appended_twice_and_a_query_stays_behind_it(path: str, asked: tuple[str, str]) -> None:
+    for query in ("", "?api-version=2024-05-01"):
+        parts = checked_url(f"http://host{path}{query}")
+        for below_version, expected in zip(("/rerank", None), asked, strict=True):
+            url = endpoint_url(parts, below_host="/v1/rerank", below_version=below_version)
+            assert url == f"http://host{expected}{query}"

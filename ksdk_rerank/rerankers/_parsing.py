@@ -1,11 +1,11 @@
-"""Parses results that refer to documents by index, as every rerank API returns them."""
+"""Parses a rerank API's reply: results that refer to documents by index, and usage."""
 
 from __future__ import annotations
 
 import math
 import reprlib
 
-__all__ = ["ListCut", "scores_by_index", "usage_of"]
+__all__ = ["ListCut", "has_results", "scores_by_index", "usage_of"]
 
 _LONGEST_QUOTED = 7  # characters; a secret is longer
 
@@ -29,7 +29,7 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
         ValueError: the results are otherwise invalid; the message names the first bad one and what is wrong with it.
     """
     if results is None:
-        raise ValueError("it has no results")
+        raise ValueError("the reply has no results")
     if not isinstance(results, list):
         raise ValueError(f"its results are {_kind(results)}, not a list")
     scores: dict[int, float] = {}
@@ -38,7 +38,7 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
             raise ValueError(f"result {place} is {_kind(result)}, not an object")
         index = result.get("index")
         if isinstance(index, bool) or not isinstance(index, int):
-            raise ValueError(f"result {place} has the index {_shown(index)}, not an integer")
+            raise ValueError(f"result {place} has the index {_shown(index)}, which is not an integer")
         if not 0 <= index < count:
             raise ValueError(f"result {place} has the index {_shown(index)}, but {count} documents were sent")
         if index in scores:
@@ -47,7 +47,7 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
     if len(scores) < count:
         lost = next(index for index in range(count) if index not in scores)
         raise ListCut(
-            f"only {len(scores)} of {count} documents have a result (none for index {lost}): the list was cut",
+            f"only {len(scores)} of {count} documents have a result (index {lost} has none): the list was cut",
             len(scores),
         )
     return [scores[index] for index in range(count)]
@@ -64,6 +64,12 @@ def usage_of(counts: object) -> dict[str, float]:
     }
 
 
+def has_results(data: object) -> bool:
+    """Whether `data` contains at least one result, valid or not, so that it is no error message."""
+    results = data.get("results") if isinstance(data, dict) else data
+    return isinstance(results, list) and any(isinstance(result, dict) and "index" in result for result in results)
+
+
 def _finite(value: object, subject: str) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
@@ -72,7 +78,7 @@ def _finite(value: object, subject: str) -> float:
             number = math.inf
         if math.isfinite(number):
             return number
-    raise ValueError(f"{subject} {_shown(value)}, not a finite number")
+    raise ValueError(f"{subject} {_shown(value)}, which is not a finite number")
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,54 @@
+"""`VLLMReranker`: rerankers on a vLLM server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ksdk_rerank.rerankers._remote import SelfHostedReranker
+from ksdk_rerank.timeout import Timeout
+
+if TYPE_CHECKING:
+    import httpx
+    from pydantic import SecretStr
+
+__all__ = ["VLLMReranker"]
+
+
+class VLLMReranker(SelfHostedReranker):
+    """vLLM, 0.10 or later (`RerankRequest` in vllm/entrypoints/pooling/score/protocol.py, read 2026-11-23).
+
+    Args:
+        url: such as `"http://localhost:8000"`. `SelfHostedReranker` documents the other arguments.
+        model: the served model's name. Without it, vLLM uses the model it serves.
+        raw_scores: request logits. vLLM always returns logits for a model configured without an activation, such as the
+            official `cross-encoder/ms-marco-*`: pass True for these.
+    """
+
+    _service_name = "vLLM"
+    _key_variable = "VLLM_API_KEY"
+    _below_host = "/v1/rerank"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str | SecretStr | None = None,
+        truncate: bool = True,
+        raw_scores: bool = False,
+        max_documents_per_request: int | None = None,
+        timeout: float | Timeout = 30.0,
+        retries: int = 2,
+        client_factory: Callable[[], httpx.AsyncClient] | None = None,
+    ) -> None:
+        super().__init__(url, model, api_key, raw_scores, max_documents_per_request, timeout, retries, client_factory)
+        self.truncate = truncate
+
+    def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
+        return {
+            "query": query,
+            "documents": list(documents),  # without top_n, all documents are returned
+            "truncate_prompt_tokens": -1 if self.truncate else None,  # -1 means the model's window
+            "use_activation": False if self.raw_scores else None,
+        }
