@@ -64,7 +64,7 @@ def merged(parts: Sequence[Scores]) -> Scores:
     """The scores of a split call, from those of its requests in order. Usage is summed."""
     return Scores(
         [score for part in parts for score in part.raw],
-        usage=total_usage(parts),
+        usage=total_usage(part.usage for part in parts),
         truncated=sum(part.truncated for part in parts),
     )
 
