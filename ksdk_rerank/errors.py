@@ -3,6 +3,7 @@
     RerankError
     ├── MissingExtra               a package that an extra installs is missing (also an `ImportError`)
     ├── MissingKey                 no API key was passed or set in the environment (also a `ValueError`)
+    ├── PluginError                a reranker that another package registers cannot be loaded
     ├── ModelError                 a local model cannot be used
     │   ├── ModelNotFound          not in a folder, the cache or the hub
     │   │   └── HubUnreachable     not in the cache, and the hub did not answer      (transient)
@@ -44,6 +45,7 @@ __all__ = [
     "ModelNotFound",
     "NotFound",
     "Overloaded",
+    "PluginError",
     "QuotaExceeded",
     "RateLimited",
     "Redirected",
@@ -79,6 +81,10 @@ class MissingExtra(RerankError, ImportError):
 
 class MissingKey(RerankError, ValueError):
     """No API key was passed, and the environment has none."""
+
+
+class PluginError(RerankError):
+    """A reranker that another package registers cannot be loaded, or two packages register the same name."""
 
 
 class ModelError(RerankError):

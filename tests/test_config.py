@@ -112,8 +112,8 @@ class Mine(InputOrder):
 
 
 @pytest.mark.parametrize("reranker", [Mine(), Fallback([Mine()])])
-def test_a_class_that_is_not_this_librarys_is_refused_with_advice(reranker: Reranker) -> None:
-    with pytest.raises(TypeError, match=r"Mine is not a class of ksdk_rerank.* pass the reranker itself"):
+def test_a_class_that_nobody_registers_is_refused_with_advice(reranker: Reranker) -> None:
+    with pytest.raises(TypeError, match=r"Mine is neither a class of ksdk_rerank .* pass the reranker itself"):
         to_config(reranker)
 
 

@@ -37,6 +37,12 @@ def test_a_reranker_says_which_of_its_parameters_change_a_ranking() -> None:
     assert identity(Patient(k1=1.0), "u") != identity(Patient(k1=2.0), "u")
 
 
+def test_another_version_of_the_library_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity(LexicalReranker(), "u")
+    monkeypatch.setattr("ksdk_rerank._fingerprint.LIBRARY", "ksdk-rerank 99")
+    assert identity(LexicalReranker(), "u") != before
+
+
 @pytest.mark.parametrize("option", [{"timeout": 5.0}, {"retries": 0}, {"max_documents_per_request": 10}])
 def test_how_a_request_is_sent_changes_no_ranking(option: dict[str, Any]) -> None:
     name = "jina-reranker-v2-base-multilingual"

@@ -12,7 +12,18 @@ import pytest
 import ksdk_rerank
 from ksdk_rerank._exports import HOMES
 
-HEAVY = ("numpy", "torch", "onnxruntime", "openvino", "tokenizers", "httpx", "cohere", "langchain_core", "llama_index")
+HEAVY = (
+    "importlib.metadata",
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "tokenizers",
+    "httpx",
+    "cohere",
+    "langchain_core",
+    "llama_index",
+)
 
 
 def modules_after(statement: str) -> set[str]:

@@ -1,19 +1,29 @@
-"""Standard streams that cannot carry a text, are full, closed or left: every command ends in order."""
+"""Standard streams that are full, closed, missing, abandoned or cannot encode a text: every command ends cleanly.
+
+Most tests run the command in this process, on streams of their own. Those about the interpreter's start and end run it
+in a process of its own.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
+
+from ksdk_rerank.commands.main import main
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
 
 TITLES = ("密钥轮换", "Grüße aus Köln", "Ключ", "emoji 🔑 key")
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Material:
 
 
 COMMANDS = ("search", "search --json", "demo", "rank", "compare", "compare --json", "--help", "--version")
-ALL = (*COMMANDS, "failing", "wrong usage", "export")
+STATUS = {"failing": 1, "export": 1, "wrong usage": 2}
 
 
 @pytest.fixture
@@ -59,28 +69,53 @@ def material(tmp_path: Path) -> Material:
     return Material(docs, tmp_path / "questions.jsonl", tmp_path / "report.html", tmp_path / "cache")
 
 
+@pytest.fixture(autouse=True)
+def own_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test puts into their place, pytest gets its own back."""
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+
+
+def stream(encoding: str = "utf-8") -> io.TextIOWrapper:
+    name, _, errors = encoding.partition(":")
+    return io.TextIOWrapper(io.BytesIO(), encoding=name, errors=errors or "strict")
+
+
+def written(to: Any) -> bytes:
+    to.flush()
+    return to.buffer.getvalue()  # type: ignore[no-any-return]
+
+
+def status_of(arguments: list[str], *, out: IO[str] | None, err: IO[str] | None) -> int:
+    """Run the command in this process on these streams."""
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
 def run(arguments: list[str], shell: str = '"$@"', **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the command as `shell` does, with its streams as that says."""
+    """Run the command in a process of its own, as `shell` does, with its streams as that says."""
     command = ["bash", "-c", shell, "-", sys.executable, "-W", "error", "-m", "ksdk_rerank", *arguments]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "LC_"))}
     return subprocess.run(command, capture_output=True, env={**kept, **environment}, timeout=120)
 
 
-def in_order(done: subprocess.CompletedProcess[bytes], *, lines: int) -> None:
+def in_order(said: bytes, *, lines: int) -> None:
     """No traceback, no complaint of the interpreter's end, and so many lines of our own."""
-    said = done.stderr.decode(errors="replace")
-    assert "Traceback" not in said
-    assert "Exception ignored" not in said
-    assert said.count("\n") == lines, said
+    assert b"Traceback" not in said
+    assert b"Exception ignored" not in said
+    assert said.count(b"\n") == lines, said
 
 
 @pytest.mark.parametrize("encoding", ["ascii:strict", "cp1252", "gbk", "utf-8", "latin-1:strict", "utf-16-le"])
 @pytest.mark.parametrize("command", ["search", "rank", "compare"])
 def test_what_a_stream_cannot_carry_is_replaced(command: str, encoding: str, material: Material) -> None:
-    done = run(material.arguments(command), PYTHONIOENCODING=encoding)
-    in_order(done, lines=0)
-    assert done.returncode == 0
-    shown = done.stdout.decode(encoding.split(":")[0])  # all of it is in this encoding
+    out, err = stream(encoding), stream(encoding)
+    assert status_of(material.arguments(command), out=out, err=err) == 0
+    assert written(err) == b""
+    shown = written(out).decode(encoding.split(":")[0])  # all of it is in this encoding
     if command == "compare":
         assert shown.endswith(f"Report: {material.report}\n")
         assert material.report.read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -90,50 +125,92 @@ def test_what_a_stream_cannot_carry_is_replaced(command: str, encoding: str, mat
         assert ("Grüße" in shown) is (encoding not in ("ascii:strict", "gbk"))
 
 
-@pytest.mark.parametrize("command", ALL)
+@pytest.mark.parametrize("command", [*COMMANDS, *STATUS])
 def test_every_command_does_with_ascii_alone(command: str, material: Material) -> None:
-    done = run(material.arguments(command), PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
-    assert done.returncode == {"failing": 1, "export": 1, "wrong usage": 2}.get(command, 0)
-    assert b"Traceback" not in done.stderr
-    (done.stdout + done.stderr).decode("ascii")
+    out, err = stream("ascii"), stream("ascii")
+    assert status_of(material.arguments(command), out=out, err=err) == STATUS.get(command, 0)
+    assert b"Traceback" not in written(err)
+    (written(out) + written(err)).decode("ascii")
     if command.endswith("--json"):
-        json.loads(done.stdout)
+        json.loads(written(out))
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_process_in_an_ascii_locale_replaces_what_it_cannot_show(material: Material) -> None:
+    done = run(material.arguments("search"), PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
+    in_order(done.stderr, lines=0)
+    assert (done.returncode, done.stdout.decode("ascii").count("\n")) == (0, 2 + len(TITLES))
+
+
+@FULL
+@pytest.mark.parametrize("buffering", [-1, 0])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk_is_a_failure_in_one_line_and_the_report_is_written(
-    command: str, unbuffered: str, material: Material
+    command: str, buffering: int, material: Material
 ) -> None:
-    done = run(material.arguments(command), '"$@" >/dev/full', PYTHONUNBUFFERED=unbuffered)
-    in_order(done, lines=1)
-    assert done.returncode == 1
-    assert done.stderr == b"ksdk-rerank: standard output cannot be written: No space left on device\n"
+    err = stream()
+    with Path("/dev/full").open("wb", buffering) as full, io.TextIOWrapper(full, write_through=not buffering) as out:  # type: ignore[arg-type]
+        assert status_of(material.arguments(command), out=out, err=err) == 1
+    assert written(err) == b"ksdk-rerank: standard output cannot be written: No space left on device\n"
     assert material.report.exists() is command.startswith("compare")
+
+
+@FULL
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_process_on_a_full_disk_ends_with_one_line(unbuffered: str, material: Material) -> None:
+    done = run(material.arguments("compare"), '"$@" >/dev/full', PYTHONUNBUFFERED=unbuffered)
+    in_order(done.stderr, lines=1)
+    assert done.returncode == 1
+    assert material.report.exists()
+
+
+@pytest.fixture
+def abandoned() -> Iterator[io.TextIOWrapper]:
+    """A pipe whose reader has left."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        yield pipe
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_reader_that_left_is_a_failure_without_a_word_and_the_report_is_written(
-    command: str, material: Material
+    command: str, material: Material, abandoned: io.TextIOWrapper
 ) -> None:
-    done = run(material.arguments(command), '"$@" | true; exit ${PIPESTATUS[0]}')
-    in_order(done, lines=0)
-    assert done.returncode in (0, 1)  # 0 if it had written all before the reader left
+    err = stream()
+    assert status_of(material.arguments(command), out=abandoned, err=err) == 1
+    assert written(err) == b""
     assert material.report.exists() is command.startswith("compare")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_process_with_closed_streams_ends_without_a_traceback(closed: str, material: Material) -> None:
+    """In a process of its own: the next file that it opens gets a closed stream's descriptor."""
+    done = run(material.arguments("compare"), f'"$@" {closed}')
+    in_order(done.stderr, lines=0)
+    assert done.returncode == 0
+    assert material.report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert bool(done.stdout) is (">&-" not in closed.split())
+
+
+@pytest.mark.parametrize("missing", [("stdout",), ("stderr",), ("stdin",), ("stdin", "stdout", "stderr")])
+@pytest.mark.parametrize("how", ["none", "closed"])
 @pytest.mark.parametrize("command", ["search", "rank", "compare", "failing", "wrong usage", "--help"])
-def test_closed_streams_cause_no_traceback(command: str, closed: str, material: Material) -> None:
-    done = run(material.arguments(command), f'"$@" {closed}')
-    assert done.returncode == {"failing": 1, "wrong usage": 2}.get(command, 0)
-    assert b"Traceback" not in done.stderr
-    assert b"Exception ignored" not in done.stderr
-    if command == "compare":
-        assert material.report.read_text(encoding="utf-8").startswith("<!doctype html>")
-    if ">&-" not in closed.split():
-        assert bool(done.stdout) is (command not in ("failing", "wrong usage"))
+def test_closed_and_missing_streams_cause_no_traceback(
+    command: str, how: str, missing: tuple[str, ...], material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = {name: None if how == "none" else stream() for name in missing}
+    for each in filter(None, gone.values()):
+        each.close()
+    if "stdin" in gone:
+        monkeypatch.setattr(sys, "stdin", gone["stdin"])
+    out, err = gone.get("stdout", stream()), gone.get("stderr", stream())
+    assert status_of(material.arguments(command), out=out, err=err) == STATUS.get(command, 0)
+    if "stdout" not in gone:
+        assert bool(written(out)) is (command not in STATUS)
+    if "stderr" not in gone:
+        assert bool(written(err)) is (command in STATUS)
+        assert b"Traceback" not in written(err)
+    assert material.report.exists() is (command == "compare")
 
 
 @pytest.mark.parametrize("lost", ["2>/dev/full", "2> >(true)", "2>&-"])
@@ -141,44 +218,30 @@ def test_an_error_that_cannot_be_told_keeps_its_status(lost: str, material: Mate
     assert run(material.arguments("failing"), f'"$@" {lost}').returncode == 1
 
 
-def test_standard_input_that_is_closed_holds_no_documents(material: Material) -> None:
-    done = run(["rank", "key", "-", "--reranker", "lexical", "--json"], '"$@" <&-')
-    in_order(done, lines=0)
-    assert json.loads(done.stdout)["results"] == []
+def test_standard_input_that_is_closed_holds_no_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    out = stream()
+    assert status_of(["rank", "key", "-", "--reranker", "lexical", "--json"], out=out, err=stream()) == 0
+    assert json.loads(written(out))["results"] == []
 
 
+@FULL
 def test_a_report_that_cannot_be_written_costs_no_table(material: Material) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full")
     material.report.symlink_to("/dev/full")
-    done = run(material.arguments("compare"))
-    in_order(done, lines=1)
-    assert done.returncode == 1
-    assert b"first stage" in done.stdout
-    assert done.stderr.decode().startswith(f"ksdk-rerank: --report {material.report} cannot be written: No space")
+    out, err = stream(), stream()
+    assert status_of(material.arguments("compare"), out=out, err=err) == 1
+    in_order(written(err), lines=1)
+    assert b"first stage" in written(out)
+    assert written(err).decode().startswith(f"ksdk-rerank: --report {material.report} cannot be written: No space")
 
 
 def test_bytes_of_a_question_that_are_no_text_are_replaced(material: Material) -> None:
-    done = run(["search", "caf\udce9 key", *material.arguments("search")[2:], "--json"], LC_ALL="C.UTF-8")
-    in_order(done, lines=0)
-    assert json.loads(done.stdout)["query"] == "caf\ufffd key"
-
-
-@pytest.mark.parametrize(
-    "missing", ["sys.stdout = None", "sys.stdout.close()", "sys.stdin = sys.stdout = sys.stderr = None"]
-)
-@pytest.mark.parametrize("command", ["search", "compare", "failing"])
-def test_a_process_that_has_no_streams_runs_commands(command: str, missing: str, material: Material) -> None:
-    code = f"import sys; {missing}; from ksdk_rerank.commands.main import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, *material.arguments(command)], capture_output=True, timeout=120)
-    assert done.returncode == (1 if command == "failing" else 0)
-    assert done.stdout == b""
-    in_order(done, lines=1 if command == "failing" and "stderr" not in missing else 0)
-    assert material.report.exists() is (command == "compare")
+    out = stream()
+    assert status_of(["search", "caf\udce9 key", *material.arguments("search --json")[2:]], out=out, err=stream()) == 0
+    assert json.loads(written(out))["query"] == "caf\ufffd key"
 
 
 def test_a_terminal_of_another_encoding_gets_its_table(material: Material) -> None:
-    pytest.importorskip("rich")
     import pty
 
     ours, theirs = pty.openpty()

@@ -5,38 +5,69 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ksdk_rerank.commands.streams import asked
+from ksdk_rerank._text.snippets import shortened
+from ksdk_rerank.commands.options import add_reranker, as_text
+from ksdk_rerank.loading import default_name
 
 __all__ = ["add"]
+
+_QUESTION = (
+    "We logged e-mail addresses by mistake, how do I erase them from the stored events"
+    " and keep it from happening again?"
+)
+_PACKAGE = Path(__file__).parent.parent
+_SAMPLES = (_PACKAGE / "knowledge_base", _PACKAGE.parent / "examples" / "knowledge_base")  # in a wheel, in a checkout
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `demo` command to the parser."""
     parser = commands.add_parser("demo", help="search, rerank and show both orders side by side")
-    parser.add_argument(
-        "--question", type=asked, help="what to ask (default: a question about the sample knowledge base)"
-    )
+    parser.add_argument("--question", type=as_text, help="the question (default: one about the sample knowledge base)")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text instead")
+    source.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text files")
     source.add_argument("--live", action="store_true", help="search KnowledgeSDK itself (needs KNOWLEDGESDK_API_KEY)")
-    parser.add_argument(
-        "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
-    )
-    parser.add_argument("--limit", type=int, default=20, help="candidates to search for (default: 20)")
-    parser.add_argument("--top-n", type=int, default=5, help="documents to keep (default: 5)")
+    add_reranker(parser)
+    parser.add_argument("--limit", type=int, default=20, help="number of candidates to search for (default: 20)")
+    parser.add_argument("--top-n", type=int, default=5, help="number of documents to show (default: 5)")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import write
-    from ksdk_rerank.demo import run_demo
+    from ksdk_rerank.commands.terminal import number, show, write
+    from ksdk_rerank.commands.two_stages import search_and_rerank
 
-    run_demo(
-        question=options.question,
-        docs=options.docs,
-        live=options.live,
-        reranker=options.reranker,
-        limit=options.limit,
-        top_n=options.top_n,
-        write=write,
-    )
+    is_sample = options.docs is None and not options.live
+    if options.question is None and not is_sample:
+        raise ValueError("--docs and --live need a question of your own: pass --question")
+    question, reranker = options.question or _QUESTION, options.reranker or default_name()
+    docs = _sample() if is_sample else options.docs
+    found = search_and_rerank(question, docs=docs, limit=options.limit, reranker=reranker, top_n=options.top_n)
+    searched = "the stand-in server over the sample knowledge base" if is_sample else found.searched
+    if not found.candidates:
+        write(f"{searched} found nothing for: {question}")
+        return
+    remark = "first call, including any loading"
+    if reranker == "lexical":
+        remark = 'BM25, no model; for a cross-encoder, pip install "ksdk-rerank[local]"'
+    write(f"Question: {question}")
+    write(f"First stage: {searched}, {found.candidates} candidates in {found.search_seconds * 1000:.0f} ms")
+    write(f"Reranker: {found.reranked_by}, {found.rerank_seconds * 1000:.0f} ms ({remark})")
+    write()
+    rows = [
+        [
+            str(one.rank),
+            str(one.was),
+            number(one.score),
+            number(one.hit.score),
+            shortened(one.hit.title or one.hit.text, 70),
+        ]
+        for one in found.hits
+    ]
+    show(["new", "old", "score", "first stage", "title"], rows, texts={"title"})
+
+
+def _sample() -> Path:
+    folder = next((sample for sample in _SAMPLES if sample.is_dir()), None)
+    if folder is None:
+        raise ValueError("the sample knowledge base is not installed; pass --docs FOLDER with files of your own")
+    return folder

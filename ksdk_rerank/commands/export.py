@@ -11,9 +11,9 @@ __all__ = ["add"]
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `export` command to the parser."""
-    parser = commands.add_parser("export", help="write a cross-encoder as a folder that the onnx engine reads")
-    parser.add_argument("model", help="hub id or folder of a cross-encoder with one logit")
-    parser.add_argument("folder", type=Path, help="where to write; must not exist or be empty")
+    parser = commands.add_parser("export", help="convert a cross-encoder to a folder of ONNX files")
+    parser.add_argument("model", help="the model: a hub id, or a folder; a cross-encoder with a single logit")
+    parser.add_argument("folder", type=Path, help="the folder to write to, which must be new or empty")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the hub")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
     parser.set_defaults(run=_run)
@@ -32,7 +32,5 @@ def _run(options: argparse.Namespace) -> None:
     show(["file", "MB"], [[file, f"{size / 1e6:.3f}"] for file, size in report.files.items()], texts={"file"})
     write()
     fp32, int8 = f"{report.max_difference:.1e}", f"{report.max_difference_int8:.1e}"
-    write(
-        f"Logits are off from torch's by {fp32} (model.onnx) and {int8} (model_qint7.onnx) at most, over a few pairs."
-    )
-    write(f"What that does to the order of yours: ksdk-rerank compare --reranker {report.folder} ...")
+    write(f"On a few pairs, logits differ from torch's by at most {fp32} (model.onnx) and {int8} (model_qint7.onnx).")
+    write(f"To measure the effect on your own documents: ksdk-rerank compare --reranker {report.folder} ...")

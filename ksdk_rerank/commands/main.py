@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ksdk_rerank._version import __version__
 from ksdk_rerank.commands import compare, demo, export, rank, search
-from ksdk_rerank.commands.streams import complain, flushed, prepared, warnings_told
+from ksdk_rerank.commands.options import Parser
+from ksdk_rerank.commands.streams import flush_output, print_error, usable_streams, warnings_on_stderr
 from ksdk_rerank.errors import RerankError
 
 __all__ = ["main"]
@@ -23,11 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after `--help` and `--version` (0), and after wrong usage (2).
     """
-    with prepared(), warnings_told():
+    with usable_streams(), warnings_on_stderr():
         try:
             return _run(arguments)
         except KeyboardInterrupt:
-            flushed()
+            flush_output()
             return 130
 
 
@@ -41,22 +42,22 @@ def _run(arguments: Sequence[str] | None) -> int:
         failed = error
     except SystemExit as end:  # after --help, --version and wrong usage
         ended = end
-    lost = flushed()
+    lost = flush_output()
     if isinstance(lost, BrokenPipeError) or isinstance(failed, BrokenPipeError):  # the reader, such as `head`, is done
         return 1
     if lost is not None:
-        complain(f"standard output cannot be written: {lost.strerror or lost}")
+        print_error(f"standard output cannot be written: {lost.strerror or lost}")
         return 1
     if ended is not None:
         raise ended
     if failed is not None:
-        complain(str(failed))
+        print_error(str(failed))
         return 1
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ksdk-rerank", description="Candidates in, best order out.")
+    parser = Parser(prog="ksdk-rerank", description="Put the documents that answer a question first.")
     parser.add_argument("--version", action="version", version=f"ksdk-rerank {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (demo, search, rank, compare, export):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ksdk_rerank._text.text_files import decoded, printable, read_text
-from ksdk_rerank.commands.streams import asked
+from ksdk_rerank.commands.options import add_reranker, as_text
 from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
@@ -18,14 +18,14 @@ _log = logging.getLogger("ksdk_rerank")
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `rank` command to the parser."""
-    parser = commands.add_parser("rank", help="put files, or lines of standard input, in order of relevance")
-    parser.add_argument("query", type=asked, help="what the best document should answer")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a document each; - reads one document a line")
+    parser = commands.add_parser("rank", help="sort files, or lines of standard input, by relevance")
+    parser.add_argument("query", type=as_text, help="the question that the best document should answer")
     parser.add_argument(
-        "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
+        "files", nargs="+", metavar="FILE", help="one document per file; - reads standard input, one document per line"
     )
-    parser.add_argument("--top-n", type=int, help="documents to show (default: all)")
-    parser.add_argument("--min-score", type=float, help="show only documents that score at least this, in [0, 1]")
+    add_reranker(parser)
+    parser.add_argument("--top-n", type=int, help="number of documents to show (default: all)")
+    parser.add_argument("--min-score", type=float, help="show only documents with at least this score, from 0 to 1")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
     parser.set_defaults(run=_run)
 

@@ -5,65 +5,64 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ksdk_rerank._request import RankRequest
 from ksdk_rerank._text.snippets import shortened
-from ksdk_rerank.commands.streams import asked
-from ksdk_rerank.loading import default_name, load_reranker
+from ksdk_rerank.commands.options import add_reranker, as_text
+from ksdk_rerank.loading import default_name
 
 __all__ = ["add"]
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `search` command to the parser."""
-    parser = commands.add_parser("search", help="search KnowledgeSDK or a folder, and rerank what it finds")
-    parser.add_argument("query", type=asked, help="what to look for")
+    parser = commands.add_parser("search", help="search KnowledgeSDK or a folder, and rerank the results")
+    parser.add_argument("query", type=as_text, help="what to search for")
+    add_reranker(parser)
     parser.add_argument(
-        "--reranker", metavar="NAME", help="a name of load_reranker (default: embedded where it can run, else lexical)"
+        "--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text files, not KnowledgeSDK"
     )
-    parser.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text instead")
-    parser.add_argument("--limit", type=int, default=20, help="candidates to search for (default: 20)")
-    parser.add_argument("--top-n", type=int, default=5, help="documents to show (default: 5)")
-    parser.add_argument("--json", action="store_true", help="write JSON with the documents' texts, for scripts")
+    parser.add_argument("--limit", type=int, default=20, help="number of candidates to search for (default: 20)")
+    parser.add_argument("--top-n", type=int, default=5, help="number of documents to show (default: 5)")
+    parser.add_argument("--json", action="store_true", help="write JSON, including the documents' texts, for scripts")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.searching import first_stage
     from ksdk_rerank.commands.terminal import number, show, write, write_json
+    from ksdk_rerank.commands.two_stages import search_and_rerank
 
-    with load_reranker(options.reranker or default_name()) as reranker, first_stage(options.docs) as client:
-        RankRequest.checked(options.query, (), options.top_n, None)  # reject wrong arguments before the search
-        hits = client.search(options.query, options.limit)
-        texts = [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits]
-        ranking = reranker.rank(options.query, texts, top_n=options.top_n)
-    found = [(place, ranked, hits[ranked.index]) for place, ranked in enumerate(ranking, start=1)]
+    found = search_and_rerank(
+        options.query,
+        docs=options.docs,
+        limit=options.limit,
+        reranker=options.reranker or default_name(),
+        top_n=options.top_n,
+    )
     if options.json:
         results = [
             {
-                "rank": place,
-                "first_stage_rank": ranked.index + 1,
-                "id": hit.id,
-                "title": hit.title,
-                "source": hit.source,
-                "relevance_score": ranked.score,
-                "retrieval_score": hit.score,
-                "text": hit.text,
+                "rank": one.rank,
+                "first_stage_rank": one.was,
+                "id": one.hit.id,
+                "title": one.hit.title,
+                "source": one.hit.source,
+                "relevance_score": one.score,
+                "retrieval_score": one.hit.score,
+                "text": one.hit.text,
             }
-            for place, ranked, hit in found
+            for one in found.hits
         ]
-        write_json({"query": options.query, "reranked_by": ranking.reranked_by, "results": results})
-        return
-    if not found:
-        write(f"{client.url} found nothing for: {options.query}")
-        return
-    rows = [
-        [
-            str(place),
-            str(ranked.index + 1),
-            number(ranked.score),
-            hit.title or shortened(hit.text, 70),
-            hit.source or "",
+        write_json({"query": options.query, "reranked_by": found.reranked_by, "results": results})
+    elif not found.hits:
+        write(f"{found.searched} found nothing for: {options.query}")
+    else:
+        rows = [
+            [
+                str(one.rank),
+                str(one.was),
+                number(one.score),
+                one.hit.title or shortened(one.hit.text, 70),
+                one.hit.source or "",
+            ]
+            for one in found.hits
         ]
-        for place, ranked, hit in found
-    ]
-    show(["rank", "was", "score", "title", "source"], rows, texts={"title", "source"})
+        show(["rank", "was", "score", "title", "source"], rows, texts={"title", "source"})

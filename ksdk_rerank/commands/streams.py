@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
-__all__ = ["asked", "complain", "flushed", "prepared", "warnings_told"]
+from ksdk_rerank._text.columns import one_line
+
+__all__ = ["flush_output", "print_error", "usable_streams", "warnings_on_stderr"]
 
 
 @contextmanager
-def prepared() -> Iterator[None]:
+def usable_streams() -> Iterator[None]:
     """Open missing streams on the null device, and let output and error replace characters they cannot encode.
 
     If a process starts with a closed stream, the next file it opens would otherwise get that stream's descriptor.
@@ -40,12 +42,7 @@ def _on(descriptor: int, mode: str, encoding: str) -> TextIO:
     return cast(TextIO, open(descriptor, mode, encoding=encoding, closefd=False))
 
 
-def asked(argument: str) -> str:
-    """Decode a question from the command line; bytes that are invalid in the terminal's encoding are replaced."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def flushed() -> OSError | None:
+def flush_output() -> OSError | None:
     """Flush standard output. If that fails, return the error and discard the rest of the output."""
     try:
         sys.stdout.flush()
@@ -55,31 +52,29 @@ def flushed() -> OSError | None:
     return None
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Write one line to standard error if possible."""
-    from ksdk_rerank.evaluation.tables import clean
-
     try:
-        sys.stderr.write(f"ksdk-rerank: {clean(message)}\n")
+        sys.stderr.write(f"ksdk-rerank: {one_line(message)}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         _discard(sys.stderr)
 
 
 @contextmanager
-def warnings_told() -> Iterator[None]:
+def warnings_on_stderr() -> Iterator[None]:
     """Print the library's warnings to standard error, one per line."""
-    told, log = _Told(logging.WARNING), logging.getLogger("ksdk_rerank")
-    log.addHandler(told)
+    handler, log = _OneLineHandler(logging.WARNING), logging.getLogger("ksdk_rerank")
+    log.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(told)
+        log.removeHandler(handler)
 
 
-class _Told(logging.Handler):
+class _OneLineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        complain(record.getMessage())
+        print_error(record.getMessage())
 
 
 def _discard(stream: TextIO) -> None:

@@ -1,22 +1,21 @@
-"""Output of the commands: tables for terminals and pipes, and progress bars on standard error."""
+"""Output of the commands: lines, JSON and tables on standard output, and progress bars on standard error."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.evaluation.tables import aligned, clean
+from ksdk_rerank._text.columns import one_line, table
 
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation import Progress
 
-__all__ = ["number", "progress", "show", "write", "write_json"]
-
-_TEXT_WIDTH = 20  # minimum width of a text column, in characters, in a narrow terminal
+__all__ = ["number", "progress", "show", "terminal_width", "write", "write_json"]
 
 
 def write(line: str = "") -> None:
@@ -34,47 +33,15 @@ def number(score: float | None) -> str:
     return "-" if score is None else f"{score:.3f}"
 
 
-def show(
-    heading: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    texts: Container[str],
-    dispensable: Sequence[str] = (),
-) -> None:
-    """Write a table to standard output.
+def show(heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Container[str]) -> None:
+    """Write a table to standard output, no wider than the terminal if it is one. See `ksdk_rerank._text.columns`."""
+    for line in table(heading, rows, texts=texts, width=terminal_width()):
+        write(line)
 
-    Columns headed by one of `texts` hold text, all others numbers. If the terminal is too narrow, the columns headed by
-    `dispensable` are dropped, in that order, until the table fits. Pipes, and terminals without `rich`, get all columns
-    as plain text.
-    """
-    rows = [[clean(cell) for cell in row] for row in rows]
-    if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
-        for line in aligned(heading, rows, texts=texts):
-            write(line)
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    console = Console()
-    columns = {head: cells for head, *cells in zip(heading, *rows, strict=True)}
-    widths = {}
-    for head, cells in columns.items():
-        width = max(map(len, [head, *cells]))
-        widths[head] = min(width, _TEXT_WIDTH) if head in texts else width
-    for head in dispensable:
-        if sum(width + 3 for width in widths.values()) > console.width:
-            del widths[head]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    for head, width in widths.items():
-        if head in texts:
-            table.add_column(Text(head), overflow="fold", min_width=width)
-        else:
-            table.add_column(Text(head), justify="right", no_wrap=True, min_width=width)
-    for row in zip(*(columns[head] for head in widths), strict=True):
-        table.add_row(*map(Text, row))  # Text keeps square brackets in a title literal
-    console.print(table)
+def terminal_width() -> int | None:
+    """The width of the terminal, or None if standard output is something else."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @contextmanager
@@ -95,9 +62,9 @@ def progress() -> Iterator[Progress | None]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks = {}
 
-        def told(name: str, done: int, of: int) -> None:
+        def update(name: str, done: int, of: int) -> None:
             if name not in tasks:
-                tasks[name] = bars.add_task(escape(clean(name)), total=of)
+                tasks[name] = bars.add_task(escape(one_line(name)), total=of)
             bars.update(tasks[name], completed=done)
 
-        yield told
+        yield update

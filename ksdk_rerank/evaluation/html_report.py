@@ -10,7 +10,7 @@ from collections import Counter
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ksdk_rerank._version import __version__
+from ksdk_rerank._fingerprint import LIBRARY
 from ksdk_rerank.evaluation.tables import plain, summary
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
@@ -44,7 +44,7 @@ def as_html(evaluation: Evaluation, title: str) -> str:
         "title": html.escape(title),
         "style": style,
         "table": html.escape(plain(evaluation)),
-        "version": html.escape(__version__),
+        "library": html.escape(LIBRARY),
         "data": json.dumps(_data(evaluation)).translate(_IN_SCRIPT),
         "script": script,
     }

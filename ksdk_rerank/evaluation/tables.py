@@ -1,27 +1,34 @@
-"""An `Evaluation` as table rows, for terminals and plain text."""
+"""An `Evaluation` as a plain-text table."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._text.columns import one_line, table
 from ksdk_rerank._text.snippets import shortened
 
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation.records import EvaluatedReranker, Evaluation
 
-__all__ = ["aligned", "cells", "clean", "notes", "plain", "summary"]
+__all__ = ["plain", "summary"]
 
 _LONGEST_REASON = 300
 
 
-def plain(evaluation: Evaluation) -> str:
-    """The whole table as text: a summary line, the rows, and notes on failures, usage and skipped queries."""
-    heading, rows = cells(evaluation)
-    lines = [summary(evaluation), "", *aligned(heading, rows, texts={"reranker"})]
-    if said := notes(evaluation):
-        lines += ["", *said]
+def plain(evaluation: Evaluation, *, width: int | None = None) -> str:
+    """The whole table as text: a summary line, the rows, and notes on failures, usage and skipped queries.
+
+    To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
+    """
+    heading, rows = _cells(evaluation)
+    dispensable = ["answered", "p95 ms", *reversed(evaluation.metrics[1:]), "win/loss/tie"]
+    lines = [
+        summary(evaluation),
+        "",
+        *table(heading, rows, texts={"reranker"}, width=width, dispensable=dispensable),
+    ]
+    if notes := _notes(evaluation):
+        lines += ["", *notes]
     return "\n".join(lines)
 
 
@@ -35,7 +42,7 @@ def summary(evaluation: Evaluation) -> str:
     )
 
 
-def cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+def _cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     """The table's heading, and one row for the first stage and for each reranker."""
     heading = [
         "reranker",
@@ -47,7 +54,7 @@ def cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         "p95 ms",
         "answered",
     ]
-    rows = [[clean(row.name), *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
+    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
     return heading, rows
 
 
@@ -69,7 +76,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
-def notes(evaluation: Evaluation) -> list[str]:
+def _notes(evaluation: Evaluation) -> list[str]:
     """Notes for what the rows do not show: failures, usage, truncated documents and skipped queries."""
     said = []
     for row in evaluation.rerankers:
@@ -87,23 +94,4 @@ def notes(evaluation: Evaluation) -> list[str]:
     for reason in dict.fromkeys(evaluation.left_out.values()):
         ids = [query for query, why in evaluation.left_out.items() if why == reason]
         said.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
-    return [clean(line) for line in said]
-
-
-def aligned(heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Container[str]) -> list[str]:
-    """Lines of a table with a rule below the heading. Columns headed by one of `texts` are left-aligned."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    lines = [heading, ["-" * width for width in widths], *rows]
-    return [
-        "  ".join(
-            text.ljust(width) if head in texts else text.rjust(width)
-            for head, text, width in zip(heading, line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
-
-
-def clean(text: str) -> str:
-    """`text` on one line, without control characters, so that outside text cannot control the terminal."""
-    kept = "".join(" " if unicodedata.category(character).startswith("C") else character for character in text)
-    return " ".join(kept.split())
+    return [one_line(line) for line in said]

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from ksdk_rerank._text.words import encodable
-from ksdk_rerank.knowledgesdk._reply import joined, plain_fields, text_in
+from ksdk_rerank.knowledgesdk._reply import merged, plain_fields, text_in
 
 __all__ = ["TEXT_FIELDS", "fields_of"]
 
@@ -43,7 +43,7 @@ def fields_of(item: Mapping[str, object]) -> dict[str, Any] | None:
         "title": _text(item, title_field) or _text(inner, _first_text(inner, ["title"])),
         "source": source,
         "score": score,
-        "metadata": joined(_written(item, held | _DROPPED_FIELDS), _written(inner, _DROPPED_FIELDS).items()),
+        "metadata": merged(_written(item, held | _DROPPED_FIELDS), _written(inner, _DROPPED_FIELDS).items()),
     }
 
 

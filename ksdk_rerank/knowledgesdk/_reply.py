@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank._text.words import encodable
 
-__all__ = ["failure_in", "joined", "names_in", "plain_fields", "text_in", "words_in"]
+__all__ = ["explanation_in", "failure_in", "field_names", "merged", "plain_fields", "text_in"]
 
-_WORDS = ("message", "error", "errors", "detail", "msg", "reason", "description")
-_LONGEST_WORDS = 300
+_EXPLANATIONS = ("message", "error", "errors", "detail", "msg", "reason", "description")
+_LONGEST_EXPLANATION = 300
 _NAMES_SHOWN = 8
 _DEEPEST = 50
 _PARTS_DEEPEST = 5
@@ -21,38 +21,29 @@ _ERRORS |= {"errorcode", "errormessage", "haserror", "iserror"}
 _CODES = {"code", "status", "statuscode", "httpstatus", "httpcode"}
 _GOOD = {"success", "succeeded", "successful", "ok"}
 _PARTIAL = {"timedout", "timeout", "partial", "partialresults", "searchcutoff", "terminatedearly", "incomplete"}
-_ALL_WELL = {
-    "",
-    "ok",
-    "okay",
-    "success",
-    "successful",
-    "succeeded",
-    "complete",
-    "completed",
-    "done",
-    "finished",
-    "ready",
-}
+_ALL_WELL = {"", "ok", "okay", "success", "successful", "succeeded"}
+_ALL_WELL |= {"complete", "completed", "done", "finished", "ready"}
 _NOTHING_FOUND = {"empty", "none", "noresults", "nohits", "nomatch", "nomatches", "nothingfound", "nocontent"}
 _ABOUT_THE_REPLY = {"meta", "metadata", "response", "shards", "status"}
 
 
-def words_in(data: object, depth: int = 3) -> str:
+def explanation_in(data: object, depth: int = 3) -> str:
     """The service's own explanation in `data`, shortened; empty if there is none."""
     if isinstance(data, str):
-        return shortened(encodable(data), _LONGEST_WORDS)
+        return shortened(encodable(data), _LONGEST_EXPLANATION)
     if depth and isinstance(data, list):
-        return shortened("; ".join(filter(None, (words_in(each, depth - 1) for each in data[:3]))), _LONGEST_WORDS)
+        return shortened(
+            "; ".join(filter(None, (explanation_in(each, depth - 1) for each in data[:3]))), _LONGEST_EXPLANATION
+        )
     if depth and isinstance(data, dict):
-        return next(filter(None, (words_in(data.get(name), depth - 1) for name in _WORDS)), "")
+        return next(filter(None, (explanation_in(data.get(name), depth - 1) for name in _EXPLANATIONS)), "")
     return ""
 
 
-def names_in(data: Mapping[object, object]) -> str:
-    """An object's field names, for an error message."""
+def field_names(data: Mapping[object, object]) -> str:
+    """The names of an object's fields, for an error message."""
     names = [shortened(encodable(str(name)), 40) for name in list(data)[:_NAMES_SHOWN]]
-    return ", ".join(names) + (", ..." if len(data) > _NAMES_SHOWN else "") or "no field"
+    return ", ".join(names) + (", ..." if len(data) > _NAMES_SHOWN else "") or "no fields"
 
 
 def failure_in(envelope: Mapping[str, object]) -> str | None:
@@ -64,7 +55,7 @@ def failure_in(envelope: Mapping[str, object]) -> str | None:
     for name, value in envelope.items():
         bare = _bare(name)
         if _tells_of_failure(bare, value):
-            return f"{encodable(name)}: {words_in(value) or _scalar(value)}"
+            return f"{encodable(name)}: {explanation_in(value) or _scalar(value)}"
         if bare in _ABOUT_THE_REPLY and isinstance(value, dict):
             inner = {name: each for name, each in value.items() if not isinstance(each, dict)}
             if failure := failure_in(inner):
@@ -110,7 +101,7 @@ def text_in(value: object) -> tuple[str, bool]:
         return "", False
     texts, complete = _parts(value, _PARTS_DEEPEST)
     if not texts and not complete:
-        raise ValueError(f"{_described(value)} without any text that can be told")
+        raise ValueError(f"{_described(value)} without readable text")
     return encodable("\n".join(texts)), complete
 
 
@@ -130,18 +121,18 @@ def _parts(value: object, depth: int) -> tuple[list[str], bool]:
             return texts, complete and value.keys() <= {name, "type"}
         if isinstance(kind := value.get("type"), str) and kind != "text":
             return [], False
-    raise ValueError(f"{_described(value)} that is no part of a text")
+    raise ValueError(f"{_described(value)} that is not part of a text")
 
 
 def _described(value: object) -> str:
     if isinstance(value, dict):
-        return f"an object with {names_in(value)}"
+        return f"an object with {field_names(value)}"
     return "a string" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def plain_fields(fields: Mapping[str, object], depth: int = _DEEPEST) -> dict[str, object]:
     """`fields` as JSON can hold them: surrogate halves are joined or replaced, non-finite numbers become None."""
-    return joined({}, ((encodable(name), _plain(value, depth)) for name, value in fields.items()))
+    return merged({}, ((encodable(name), _plain(value, depth)) for name, value in fields.items()))
 
 
 def _plain(value: object, depth: int) -> object:
@@ -158,8 +149,8 @@ def _plain(value: object, depth: int) -> object:
     return value
 
 
-def joined(first: Mapping[str, object], then: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """`first` merged with `then`. On a conflict `first` keeps the name, and the other value becomes `metadata.NAME`."""
+def merged(first: Mapping[str, object], then: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """`first` and `then` in one. On a conflict `first` keeps the name, and the other value becomes `metadata.NAME`."""
     both = dict(first)
     for name, value in then:
         place = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
 
-__all__ = ["KEY_VARIABLES", "KnowledgeSDKClient"]
+__all__ = ["KnowledgeSDKClient", "account_of"]
 
-KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
+_KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
 """Environment variables that may hold the key, in order of preference."""
 
 _BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
@@ -43,7 +44,7 @@ class KnowledgeSDKClient(Closing):
 
     Args:
         api_key: a key with any prefix; by default from `KNOWLEDGESDK_API_KEY` (or `KNOWLEDGE_SDK_API_KEY`,
-            `KNOWLEDGE_API_KEY`). It determines which data you see. A server of your own at `base_url` may do without.
+            `KNOWLEDGE_API_KEY`). It determines which data you see. Your own server at `base_url` may not need one.
             A key from the environment is also sent to a custom `base_url`, because gateways need it.
         base_url: the API's URL: a host with or without a path prefix, `/v1` or `/v1/search`. By default from
             `KNOWLEDGESDK_BASE_URL`, else the hosted API. A query string is kept, but one that seems to contain a
@@ -78,10 +79,10 @@ class KnowledgeSDKClient(Closing):
         parts = checked_url(self.base_url, origin, example=_BASE_URL)
         self.url = endpoint_url(parts, below_host="/v1/search", below_version="/search", whole=_WHOLE_ADDRESS)
         self.empty_when_unavailable = empty_when_unavailable
-        key = key_for(self.url, api_key, service="KnowledgeSDK", variables=KEY_VARIABLES, hosted=_HOSTED)
+        self._key = key_for(self.url, api_key, service="KnowledgeSDK", variables=_KEY_VARIABLES, hosted=_HOSTED)
         self._service = HttpService(
             "KnowledgeSDK",
-            auth=None if key is None else HeaderKey(key, "x-api-key", prefix=""),
+            auth=None if self._key is None else HeaderKey(self._key, "x-api-key", prefix=""),
             timeout=timeout,
             retries=retries,
             error_of_status=dict.fromkeys(_UNAVAILABLE, SearchUnavailable),
@@ -109,7 +110,7 @@ class KnowledgeSDKClient(Closing):
 
         Raises:
             TypeError: the query is not a string.
-            ValueError: the query is blank, `limit` is less than 1, or `extra` holds `query`, `limit` or `apiKeyId`.
+            ValueError: the query is blank, `limit` is less than 1, or `extra` contains `query`, `limit` or `apiKeyId`.
             SearchUnavailable: the service has no search at this URL; it was switched off for a time in May 2026.
             BadReply: the service returned items, but none has text, or the reply is otherwise unreadable.
             ServiceError: any other failure; see `ksdk_rerank.errors`.
@@ -153,20 +154,26 @@ class KnowledgeSDKClient(Closing):
     def _unavailable(self, error: SearchUnavailable, query: str) -> SearchResults:
         if not self.empty_when_unavailable:
             raise error
-        _log.warning("searching returns nothing: %s", error)
+        _log.warning("search is unavailable, so the result is empty: %s", error)
         return SearchResults((), query, 0)
 
     def __repr__(self) -> str:
         return f"KnowledgeSDKClient({shown_url(self.url)!r})"
 
 
+def account_of(client: KnowledgeSDKClient) -> str:
+    """Tells accounts apart, which see different documents: a hash that hides the API key, or "" if there is no key."""
+    key = client._key
+    return "" if key is None else hashlib.sha256(key.get_secret_value().encode()).hexdigest()
+
+
 def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, object] | None) -> Mapping[str, object]:
     if not isinstance(query, str):
         raise TypeError(f"query must be a string, got {type(query).__name__}")
     if not query.strip():
-        raise ValueError(f"query is blank ({query!r}); pass what should be found")
+        raise ValueError(f"query is blank ({query!r}); pass a question or keywords")
     limit = integer("limit", limit)
     if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
-        raise ValueError(f"extra must not hold {', '.join(sorted(taken))}; pass that as an argument of its own")
+        raise ValueError(f"extra must not contain {', '.join(sorted(taken))}; pass it as an argument of search")
     body = {"query": encodable(query), "limit": limit, **(extra or {})}
     return body if api_key_id is None else {**body, "apiKeyId": api_key_id}

@@ -9,15 +9,15 @@ contradicts it; or a `ValueError` that quotes the service.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.knowledgesdk._items import TEXT_FIELDS, fields_of
-from ksdk_rerank.knowledgesdk._reply import failure_in, joined, names_in, words_in
+from ksdk_rerank.knowledgesdk._reply import explanation_in, failure_in, field_names, merged
 
-__all__ = ["SearchHit", "SearchResults", "parse_results"]
+__all__ = ["SearchHit", "SearchResults", "parse_results", "titled_text"]
 
 _LIST_FIELDS = ("hits", "results", "items")
 _log = logging.getLogger("ksdk_rerank")
@@ -53,7 +53,12 @@ class SearchHit:
 
         If `metadata` has a different value under one of those names, that value becomes `metadata.NAME`.
         """
-        return joined({name: value for name, value in named.items() if value is not None}, self.metadata.items())
+        return merged({name: value for name, value in named.items() if value is not None}, self.metadata.items())
+
+
+def titled_text(hit: SearchHit) -> str:
+    """The text for a reranker to read: the hit's title, if it has one, on a line above its text."""
+    return f"{hit.title}\n{hit.text}" if hit.title else hit.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,6 @@ class SearchResults(Sequence[SearchHit]):
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __iter__(self) -> Iterator[SearchHit]:
-        return iter(self.hits)
-
 
 def parse_results(data: object, query: str, limit: int) -> SearchResults:
     """Parse a decoded reply; a `ValueError` states what makes a reply unreadable.
@@ -103,9 +105,9 @@ def parse_results(data: object, query: str, limit: int) -> SearchResults:
     if not hits and counted > 0:
         failure = failure or f"total: {counted}"
     if failure and not hits:
-        raise ValueError(f"it has no hits beside {failure}{_quoted(envelope, failure)}")
+        raise ValueError(f"it has no hits and reports {failure}{_quoted(envelope, failure)}")
     if failure:
-        _log.warning("a search found %d hits beside %s", len(hits), failure)
+        _log.warning("a search found %d hits, but also reports %s; some may be missing", len(hits), failure)
     return SearchResults(
         tuple(hits[:limit]),
         query=encodable(said_query if isinstance(said_query, str) else query),
@@ -121,7 +123,7 @@ def _lists(data: object) -> list[list[object]]:
     lists = [data[name] for name in _LIST_FIELDS if isinstance(data.get(name), list)]
     if not lists:
         wrong = [f"{name} is {_kind(data[name])}" for name in _LIST_FIELDS if name in data]
-        there = "; ".join(wrong) or f"none of {', '.join(_LIST_FIELDS)}, it has {names_in(data)}"
+        there = "; ".join(wrong) or f"none of {', '.join(_LIST_FIELDS)}, it has {field_names(data)}"
         raise ValueError(f"the reply has no list of hits ({there}){_quoted(data)}")
     return lists
 
@@ -158,18 +160,18 @@ def _hits(items: list[object]) -> list[SearchHit]:
     if without_text:
         said = (
             f"{len(without_text)} of {len(items)} items have no text under {', '.join(TEXT_FIELDS)}"
-            f" (the first has {names_in(without_text[0])}){_quoted(without_text[0])}"
+            f" (the first has {field_names(without_text[0])}){_quoted(without_text[0])}"
         )
         if not hits:
             raise ValueError(said)
-        _log.warning("a search found more than it can show: %s", said)
+        _log.warning("some search results were left out: %s", said)
     return hits
 
 
 def _quoted(data: object, said: str = "") -> str:
-    """The service's own words, to append to a message, unless `said` already contains them."""
-    words = words_in(data)
-    return f"; it says: {words}" if words and words not in said else ""
+    """The service's explanation, to append to a message, unless `said` already contains them."""
+    explanation = explanation_in(data)
+    return f"; it says: {explanation}" if explanation and explanation not in said else ""
 
 
 def _kind(value: object) -> str:

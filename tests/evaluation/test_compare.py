@@ -148,8 +148,8 @@ def test_malformed_input_stops_before_anything_is_asked(
     ("arguments", "message"),
     [
         (["--beir", "b"], "--beir needs candidates: pass --run"),
-        (["--beir", "b", "--run", "r", "--docs", "d"], "leave --docs and --corpus out"),
-        (["--questions", "q", "--run", "r"], "--run and --corpus belong together"),
+        (["--beir", "b", "--run", "r", "--docs", "d"], "leave out --docs and --corpus"),
+        (["--questions", "q", "--run", "r"], "--run and --corpus go together"),
         (["--questions", "q", "--qrels", "r"], "--qrels goes with --beir"),
         (["--questions", "q", "--run", "r", "--corpus", "c", "--docs", "d"], "leave one out"),
     ],

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 pytest.importorskip("ir_measures")
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.commands.searching import _decoded as hits_of
 from ksdk_rerank.compose._entries import decoded
 from ksdk_rerank.evaluation import (
     answers_to,
@@ -28,6 +27,7 @@ from ksdk_rerank.evaluation import (
     read_questions,
     read_run,
 )
+from ksdk_rerank.evaluation.candidates import _decoded as hits_of
 from ksdk_rerank.evaluation.qrels import Judged
 
 CORPUS = {"d1": SearchHit("d1", "one"), "d2": SearchHit("d2", "two")}

@@ -257,13 +257,13 @@ def test_further_fields_are_sent_only_when_given(call: Call, server: LocalServer
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"query": ""}, ValueError, "pass what should be found"),
-        ({"query": " \n"}, ValueError, "pass what should be found"),
+        ({"query": ""}, ValueError, "pass a question or keywords"),
+        ({"query": " \n"}, ValueError, "pass a question or keywords"),
         ({"query": None}, TypeError, "query must be a string"),
         ({"query": "x", "limit": 0}, ValueError, "limit must be at least 1, got 0"),
         ({"query": "x", "limit": True}, ValueError, "limit must be an integer of at least 1, got True"),
         ({"query": "x", "limit": 2.5}, ValueError, "limit must be an integer of at least 1"),
-        ({"query": "x", "extra": {"limit": 5}}, ValueError, "pass that as an argument of its own"),
+        ({"query": "x", "extra": {"limit": 5}}, ValueError, "pass it as an argument of search"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_sent(

@@ -42,7 +42,7 @@ def only(item: dict[str, object]) -> SearchHit:
         ({"hits": [{"id": "a"}, {"id": "b", "content": " "}]}, ["2 of 2 items"]),
         ({"hits": [{"id": 1, "metadata": {"text": "x"}}]}, ["id, metadata"]),
         ({"hits": [{"\ud800": 1}]}, ["\ufffd"]),
-        ({"hits": [{}]}, ["no field"]),
+        ({"hits": [{}]}, ["no fields"]),
         ({"hits": ["text"]}, ["item 0 is a string"]),
         ({"hits": [None]}, ["item 0 is null"]),
         ({"hits": [[HIT]]}, ["item 0 is a list"]),
@@ -51,7 +51,7 @@ def only(item: dict[str, object]) -> SearchHit:
         ({"hits": {"hits": [HIT]}}, ["hits is a dict"]),
         ({"data": [HIT], "took": 3}, ["none of hits, results, items", "it has data, took"]),
         ({"statusCode": 503, "error": "Service Unavailable", "message": "Search is paused"}, ["Search is paused"]),
-        ({}, ["no field"]),
+        ({}, ["no fields"]),
         ("hits", ["a string, not an object"]),
         (None, ["null, not an object"]),
     ],
@@ -97,7 +97,7 @@ def test_a_reply_that_cannot_be_read_is_refused_in_the_services_words(data: obje
 )
 @pytest.mark.parametrize("name", ["hits", "results", "items"])
 def test_an_empty_list_beside_a_sign_of_failure_is_refused(name: str, beside: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"it has no hits beside {next(iter(beside))}|beside (failed|status|code)"):
+    with pytest.raises(ValueError, match=f"it has no hits and reports ({next(iter(beside))}|failed|status|code)"):
         read({name: [], **beside})
 
 
@@ -155,7 +155,7 @@ def test_over_the_wire_it_is_a_bad_reply_of_the_service(call: Call) -> None:
     data = {"hits": [], "statusCode": 503, "message": "Search is paused"}
     with LocalServer(lambda request: Reply.json(data)) as server:
         client = KnowledgeSDKClient("sk_ks_1", base_url=server.url)
-        with pytest.raises(errors.BadReply, match=r"no hits beside statusCode: 503; it says: Search is paused"):
+        with pytest.raises(errors.BadReply, match=r"no hits and reports statusCode: 503; it says: Search is paused"):
             call(client.search, "plans")
 
 

@@ -214,7 +214,7 @@ async def test_a_slow_search_does_not_hold_up_the_loop(stand_in: KnowledgeSDKSta
 
 
 def test_a_blank_query_is_refused(call: Call) -> None:
-    with pytest.raises(ValueError, match="pass what should be found"):
+    with pytest.raises(ValueError, match="pass a question or keywords"):
         call(KnowledgeSDKRetriever(api_key=KEY).retrieve, " ")
 
 

@@ -1,0 +1,120 @@
+"""`to_config` and `from_config`: a reranker as plain data, for files, databases and the frameworks' own formats."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from ksdk_rerank._exports import HOMES, exported
+from ksdk_rerank.base import Reranker
+from ksdk_rerank.errors import PluginError
+from ksdk_rerank.loading.registry import plugins
+from ksdk_rerank.timeout import Timeout
+
+__all__ = ["from_config", "to_config"]
+
+_RETIRED = (("Fusion", "method", "rrf"),)
+"""Arguments that no longer exist and the value that changes nothing: older configurations still contain them."""
+
+
+def to_config(reranker: Reranker) -> dict[str, object]:
+    """`reranker` as plain data for JSON, YAML and TOML: its class and its constructor arguments.
+
+        {"class": "Cascade", "parameters": {"first": {"class": "LexicalReranker", ...}, "second": ..., "keep": 20}}
+
+    Nested rerankers are written the same way. A class from another package is written as the name under which that
+    package registers it, such as `{"class": "acme", ...}`. Keys, tokens, model weights and connections are left out.
+
+    Raises:
+        TypeError: it contains something that cannot be written: a class that no package registers, or an object of
+            yours such as a `client_factory` or a `store`.
+    """
+    return _written_object(reranker)
+
+
+def from_config(config: Mapping[str, object]) -> Reranker:
+    """Rebuild the reranker that `to_config` wrote. `"parameters"` may omit arguments that have defaults.
+
+    Keys come from the environment, as they do when none is passed. Only this library's classes are built and those that
+    installed packages register, and only by name: a configuration cannot import anything else. But it can still decide
+    which server receives a key and whether a model's own code may run: load only configurations from people you trust.
+
+    Raises:
+        ValueError: the data is not a configuration, names no known class, or has an invalid argument.
+        TypeError: the class has no such parameter, or an argument has the wrong type.
+        MissingKey, MissingExtra: as the class raises them.
+        PluginError: another package registers the class, but it cannot be loaded; or two packages do.
+    """
+    made = _read(config)
+    if not isinstance(made, Reranker):
+        raise ValueError(f'a reranker\'s configuration is {{"class": NAME, "parameters": {{...}}}}, got {config!r:.80}')
+    return made
+
+
+def _class(name: object) -> type | None:
+    """The class called `name` if a configuration may contain it (an exported reranker, or `Timeout`), else None."""
+    if not isinstance(name, str) or name not in HOMES:
+        return None
+    value = exported(name)
+    if not inspect.isclass(value) or inspect.isabstract(value) or not issubclass(value, (Reranker, Timeout)):
+        return None
+    return value
+
+
+def _name_of(kind: type) -> str:
+    """The name that a configuration has for a class. Raises `TypeError` if there is none."""
+    if _class(kind.__name__) is kind:
+        return kind.__name__
+    package = kind.__module__.partition(".")[0]  # its own package first: the others need not be imported
+    for plugin in sorted(plugins().values(), key=lambda plugin: not plugin.entries[0].value.startswith(package)):
+        with suppress(PluginError):
+            if plugin.load() is kind:
+                return plugin.name
+    raise TypeError(
+        f"{kind.__name__} is neither a class of ksdk_rerank nor registered by its package, so it has no written form;"
+        " register it as an entry point (see CONTRIBUTING.md), or pass the reranker itself"
+    )
+
+
+def _written_object(value: Reranker | Timeout) -> dict[str, object]:
+    kind, name = type(value), _name_of(type(value))
+    parameters = value.parameters() if isinstance(value, Reranker) else dataclasses.asdict(value)
+    written = {key: _written(item, f"{kind.__name__}.{key}") for key, item in parameters.items()}
+    return {"class": name, "parameters": written}
+
+
+def _written(value: object, where: str) -> object:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (Reranker, Timeout)):
+        return _written_object(value)
+    if isinstance(value, (list, tuple)):
+        return [_written(item, where) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(
+        f"{where} is a {type(value).__name__}, which has no written form; write the reranker without it, and add it"
+        " where the reranker is built"
+    )
+
+
+def _read(value: object) -> object:
+    if isinstance(value, Mapping):
+        name, parameters = value.get("class"), value.get("parameters", {})
+        make: Callable[..., object] | None = _class(name)
+        if make is None:
+            others = plugins()
+            if not isinstance(name, str) or name not in others:
+                known = ", ".join([*filter(_class, HOMES), *others])
+                raise ValueError(f"no reranker class is called {name!r}; use one of: {known}")
+            make = others[name].build
+        if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
+            raise ValueError(f'the configuration of {name} is {{"class": {name!r}, "parameters": {{...}}}}')
+        current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
+        return make(**{key: _read(item) for key, item in current.items()})
+    if isinstance(value, (list, tuple)):
+        return [_read(item) for item in value]
+    return value
