@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import bm25s  # type: ignore[import-untyped]
+import bm25s
 
 from ksdk_rerank import InputOrder, Reranker, load_reranker
 from ksdk_rerank.compose.cascade import Cascade

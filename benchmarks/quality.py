@@ -253,7 +253,7 @@ def together(
         for name, theirs in found.items():
             before = ranked.get(name, Ranked({}))
             ranked[name] = Ranked(
-                before.orders | renamed(theirs.orders), before.seconds + theirs.seconds, theirs.same_weights
+                {**before.orders, **renamed(theirs.orders)}, before.seconds + theirs.seconds, theirs.same_weights
             )
     return one, ranked
 

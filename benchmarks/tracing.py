@@ -29,7 +29,7 @@ def rank() -> None:
 
 def main() -> None:
     """Time the three cases, and the same call without any tracing code."""
-    traced, tracer = base.traced, _tracing._tracer
+    traced, tracer = vars(base)["traced"], _tracing._tracer
     provider = TracerProvider(shutdown_on_exit=False)
     variants: dict[str, Callable[[], object]] = {
         "no tracing code": lambda: setattr(base, "traced", lambda *_: nullcontext(_tracing._nothing)),

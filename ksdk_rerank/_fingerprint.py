@@ -1,4 +1,4 @@
-"""Fingerprints: what identifies this library and a reranker, and hashes of requests that reveal no text."""
+"""Fingerprints: what identifies this library, a reranker or a passage, and hashes of requests that reveal no text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from enum import Enum
+from itertools import chain, count
 
 from ksdk_rerank._version import __version__
 from ksdk_rerank.base import Reranker
 
-__all__ = ["LIBRARY", "digest", "digest_after", "identity"]
+__all__ = ["LIBRARY", "digest", "digest_after", "distinct_ids", "identity"]
 
 LIBRARY = f"ksdk-rerank {__version__}"
 
@@ -43,6 +44,20 @@ def _update(state: hashlib.blake2b, parts: Sequence[str]) -> None:
     for part in parts:
         text = part.encode()
         state.update(len(text).to_bytes(8, "big") + text)
+
+
+def distinct_ids(ids: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """`ids` without repetitions: all but the first of an id get a hash of their text appended, always the same one."""
+    taken, seen, distinct = set(ids), set[str](), []
+    for own, text in zip(ids, texts, strict=True):
+        made = own
+        if own in seen:
+            hashed = f"{own}#{digest(text.encode(errors='replace').decode())[:12]}"
+            made = next(id for id in chain([hashed], (f"{hashed}-{n}" for n in count(2))) if id not in taken)
+        seen.add(own)
+        taken.add(made)
+        distinct.append(made)
+    return distinct
 
 
 def identity(reranker: Reranker, unknown: str) -> str:

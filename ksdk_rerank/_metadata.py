@@ -1,4 +1,4 @@
-"""The three metadata keys that both adapters write, and when they trust values already there.
+"""Metadata of documents, for both adapters: the three keys they write, which of them they trust, and texts with titles.
 
 Metadata travels: a document stored with the scores of one query is found by another. So a score in metadata counts only
 if a reranker in this process returned that very object for the same query.
@@ -7,17 +7,35 @@ if a reranker in this process returned that very object for the same query.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from ksdk_rerank._arguments import number, plain
 
-__all__ = ["SCORE_KEYS", "as_score", "hand_on", "rescored", "was_handed_on", "without_scores"]
+__all__ = [
+    "SCORE_KEYS",
+    "as_score",
+    "checked_text",
+    "hand_on",
+    "rescored",
+    "score_in",
+    "texts_of",
+    "without_scores",
+]
 
 SCORE_KEYS = ("relevance_score", "retrieval_score", "reranked_by")
 
 _handed_on: WeakValueDictionary[tuple[Hashable, ...], Any] = WeakValueDictionary()
+
+
+class _Item(Protocol):
+    """A document or node of any framework."""
+
+    metadata: dict[str, Any]
+
+
+T = TypeVar("T", bound=_Item)
 
 
 def as_score(value: object) -> float | None:
@@ -30,22 +48,55 @@ def as_score(value: object) -> float | None:
     return score if math.isfinite(score) else None
 
 
+def score_in(metadata: Mapping[str, Any]) -> float | None:
+    """The search's score, for frameworks that have no other place for it. None if an earlier query left the scores."""
+    if "reranked_by" in metadata:
+        return None
+    scores = (as_score(metadata.get(key)) for key in ("retrieval_score", "relevance_score"))
+    return next((score for score in scores if score is not None), None)
+
+
+def checked_text(text: object) -> object:
+    """Check what to score: None (the content), a function of the document, or metadata keys, returned as a tuple."""
+    if text is None or callable(text):
+        return text
+    if isinstance(text, str) or not isinstance(text, Sequence) or not all(isinstance(key, str) for key in text):
+        advice = "a single key needs a list, such as ['title']"
+        raise TypeError(f"text must be a function or a sequence of metadata keys, got {text!r}; {advice}")
+    return tuple(text)
+
+
+def texts_of(
+    items: Sequence[T], text: Callable[[T], str] | Sequence[str] | None, content: Callable[[T], str]
+) -> list[str]:
+    """What to score of each item: `text(item)`, or its content below the metadata values that `text` names."""
+    if callable(text):
+        return [text(item) for item in items]
+    lines = ([*(item.metadata.get(key) for key in text or ()), content(item)] for item in items)
+    return ["\n".join(str(line) for line in each if line is not None) for each in lines]
+
+
 def without_scores(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `metadata` without our keys."""
     return {key: value for key, value in metadata.items() if key not in SCORE_KEYS}
 
 
-def rescored(metadata: Mapping[str, Any], *, relevance: object, retrieval: object, reranked_by: str) -> dict[str, Any]:
-    """A copy of `metadata` with the scores of this call, in types that JSON supports."""
-    known = {} if (score := as_score(retrieval)) is None else {"retrieval_score": score}
-    return {**without_scores(metadata), **known, "relevance_score": as_score(relevance), "reranked_by": reranked_by}
+def rescored(
+    item: _Item, call: Hashable, relevance: object, *, retrieval: float | None, reranked_by: str
+) -> dict[str, Any]:
+    """A copy of the item's metadata with the scores of this call, in types that JSON supports.
+
+    `retrieval` is the search's score. If an earlier reranker of the same `call` returned this very item, the score that
+    it kept in the metadata takes precedence.
+    """
+    if _handed_on.get((id(item), call)) is item:
+        retrieval = as_score(item.metadata.get("retrieval_score"))
+    known = {} if retrieval is None else {"retrieval_score": retrieval}
+    scores = {"relevance_score": as_score(relevance), "reranked_by": reranked_by}
+    return without_scores(item.metadata) | known | scores
 
 
-def hand_on(result: object, *call: Hashable) -> None:
-    """Record that `call` returned `result`, for as long as `result` lives."""
-    _handed_on[(id(result), *call)] = result
-
-
-def was_handed_on(candidate: object, *call: Hashable) -> bool:
-    """Whether `candidate` is the very object that `call` returned."""
-    return _handed_on.get((id(candidate), *call)) is candidate
+def hand_on(item: T, call: Hashable) -> T:
+    """Return `item`, and record that `call` returned it, for as long as it lives."""
+    _handed_on[(id(item), call)] = item
+    return item

@@ -1,43 +1,45 @@
-"""`RerankCompressor`: a reranker as a LangChain document compressor."""
+"""Rerankers as LangChain document compressors, and bridges from and to LangChain's cross-encoders."""
 
 # No `from __future__ import annotations` here: LangChain infers a step's types from the evaluated annotations.
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable, RunnableLambda
-from pydantic import ConfigDict
 
 from ksdk_rerank import Ranking, Reranker, load_reranker
-from ksdk_rerank._metadata import as_score, hand_on, rescored, was_handed_on
+from ksdk_rerank._metadata import checked_text, hand_on, rescored, score_in, texts_of
 from ksdk_rerank._request import checked_min_score, checked_top_n
-from langchain_ksdk_rerank.cross_encoder import CrossEncoder, LangChainCrossEncoder
+from ksdk_rerank.rerankers._pair_scorer import PairScorer, PairScoringReranker, check_kind, scores_of_pairs
 
-__all__ = ["RerankCompressor"]
+try:
+    from langchain_core.cross_encoders import BaseCrossEncoder
+except ImportError:  # langchain-core before 1.2.19, when langchain-classic (if installed) had the class
+    try:
+        from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
+    except ImportError:
+        BaseCrossEncoder = object  # type: ignore[assignment, misc]
+
+__all__ = ["LangChainCrossEncoder", "RerankCompressor", "RerankerCrossEncoder"]
 
 
-class RerankCompressor(BaseDocumentCompressor):
+class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
     """Reranks documents for a query and returns the best, best first.
 
     Use it in `ContextualCompressionRetriever` (from `langchain_classic.retrievers`), `RerankedRetriever`, or a chain.
 
     Args:
-        reranker: a `Reranker`, a name for `load_reranker`, or a LangChain cross-encoder (`BaseCrossEncoder`). To use a
-            cross-encoder with `min_score`, wrap it in `LangChainCrossEncoder` and state its `score_kind`.
+        reranker: a `Reranker`, a name or configuration for `load_reranker`, or a LangChain `BaseCrossEncoder`. To use
+            the latter with `min_score`, wrap it in `LangChainCrossEncoder` and state its `score_kind`.
         top_n: maximum number of documents to return; None returns all.
-        min_score: return only documents whose `relevance_score`, in [0, 1], is at least this. Applied before `top_n`;
-            ignored if the reranker scores nothing, as `InputOrder` does.
-        text: the text to score. None uses the content. Metadata keys put their values above the content, one per line.
-            A function gets the document and returns its text.
+        min_score: the lowest `relevance_score` to return, in [0, 1]. Applied before `top_n`; ignored if nothing has a
+            score, as after `InputOrder`.
+        text: what to score: the content (None), metadata values above the content (their keys), or a function's result.
 
-    Documents come back as copies that keep their id, class and metadata; the input is not changed. Added metadata:
-
-    - `relevance_score`: the reranker's score, a float in [0, 1]; None if unscored (a blank document, `InputOrder`).
-    - `reranked_by`: the name of the reranker that set the order.
-    - `retrieval_score`: the search's score, if known: the document's own, or else a `relevance_score` left by another
-      kind of reranker. A second reranker in the same call keeps it. If a document has a `reranked_by` from anywhere
-      else, it was reranked for another query and stored, so its scores are dropped.
+    Returns copies that keep their id, class and metadata, which gains `relevance_score` (a float in [0, 1], or None if
+    unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the search's score, or else a
+    `relevance_score` left by another kind of reranker). Scores that an earlier query left in stored metadata are gone.
 
     Fields can be reassigned; new values are checked like constructor arguments. Each call is traced as a child run
     named `rerank`. Raises what `Reranker.rank` raises. Safe to share between threads and event loops.
@@ -48,11 +50,9 @@ class RerankCompressor(BaseDocumentCompressor):
     min_score: float | None
     text: Callable[[Document], str] | tuple[str, ...] | None
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
     def __init__(
         self,
-        reranker: Reranker | str | CrossEncoder,
+        reranker: Reranker | str | Mapping[str, object] | PairScorer,
         *,
         top_n: int | None = 5,
         min_score: float | None = None,
@@ -60,30 +60,26 @@ class RerankCompressor(BaseDocumentCompressor):
     ) -> None:
         given = {"top_n": top_n, "min_score": min_score, "text": text, "reranker": reranker}
         values: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}
-        _check_kind(values["reranker"], values["min_score"])
+        check_kind(values)
         super().__init__(**values)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:
             value = _CHECKS[name](value)
-            together = {"reranker": self.reranker, "min_score": self.min_score, name: value}
-            _check_kind(together["reranker"], together["min_score"])
+            check_kind({**self.__dict__, name: value})
         super().__setattr__(name, value)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Return the best of `documents` for `query`, best first."""
-        run = RunnableLambda(self._rank, self._arank, name="rerank")
-        return cast("list[Document]", run.invoke(self._inputs(documents, query), {"callbacks": callbacks})["documents"])
+        return self._run.invoke(self._inputs(documents, query), {"callbacks": callbacks})["documents"]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """Like `compress_documents`, without blocking the event loop."""
-        run = RunnableLambda(self._rank, self._arank, name="rerank")
-        outputs = await run.ainvoke(self._inputs(documents, query), {"callbacks": callbacks})
-        return cast("list[Document]", outputs["documents"])
+        return (await self._run.ainvoke(self._inputs(documents, query), {"callbacks": callbacks}))["documents"]
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:
         """A chain step: takes `{"query": ..., "documents": [...]}`, returns the best documents, best first."""
@@ -96,80 +92,67 @@ class RerankCompressor(BaseDocumentCompressor):
         return await self.acompress_documents(given["documents"], given["query"])
 
     @property
-    def _limits(self) -> dict[str, Any]:
-        return {"top_n": self.top_n, "min_score": self.min_score}
+    def _run(self) -> Runnable[dict[str, Any], dict[str, list[Document]]]:
+        return RunnableLambda(self._rank, self._arank, name="rerank")
 
     def _inputs(self, documents: Sequence[Document], query: str) -> dict[str, Any]:
-        return {"query": query, "documents": list(documents), "model": self.reranker.name, **self._limits}
+        limits = {"top_n": self.top_n, "min_score": self.min_score}
+        return {"query": query, "documents": list(documents), "model": self.reranker.name, **limits}
 
-    def _rank(self, call: dict[str, Any]) -> dict[str, Any]:
-        ranking = self.reranker.rank(call["query"], self._texts(call["documents"]), **self._limits)
-        return _outputs(call, ranking)
+    def _rank(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return _outputs(inputs, self.reranker.rank(**self._arguments(inputs)))
 
-    async def _arank(self, call: dict[str, Any]) -> dict[str, Any]:
-        ranking = await self.reranker.arank(call["query"], self._texts(call["documents"]), **self._limits)
-        return _outputs(call, ranking)
+    async def _arank(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return _outputs(inputs, await self.reranker.arank(**self._arguments(inputs)))
 
-    def _texts(self, documents: list[Document]) -> list[str]:
-        if callable(self.text):
-            return [self.text(document) for document in documents]
-        keys = self.text or ()
-        lines = ([*(each.metadata.get(key) for key in keys), each.page_content] for each in documents)
-        return ["\n".join(str(line) for line in text if line is not None) for text in lines]
+    def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        texts = texts_of(inputs["documents"], self.text, lambda document: document.page_content)
+        return {"documents": texts, **{name: inputs[name] for name in ("query", "top_n", "min_score")}}
 
 
-def _outputs(call: dict[str, Any], ranking: Ranking) -> dict[str, Any]:
+def _outputs(inputs: dict[str, Any], ranking: Ranking) -> dict[str, Any]:
     """The run's outputs: the documents, and everything else the ranking reports about the call."""
-    given, query = call["documents"], call["query"]
-    scored = [_scored(given[hit.index], hit.score, ranking.reranked_by, query) for hit in ranking]
+    query, scored = inputs["query"], []
+    for hit in ranking:
+        document: Document = inputs["documents"][hit.index]
+        retrieval = score_in(document.metadata)
+        metadata = rescored(document, query, hit.score, retrieval=retrieval, reranked_by=ranking.reranked_by)
+        scored.append(hand_on(document.model_copy(update={"metadata": metadata}), query))
     return {"documents": scored, **ranking.details()}
 
 
-def _scored(document: Document, relevance: float | None, reranked_by: str, query: str) -> Document:
-    metadata = rescored(
-        document.metadata, relevance=relevance, retrieval=_retrieval_score(document, query), reranked_by=reranked_by
-    )
-    scored = document.model_copy(update={"metadata": metadata})
-    hand_on(scored, query)
-    return scored
-
-
-def _retrieval_score(document: Document, query: str) -> float | None:
-    """The first-stage score, if it is known to belong to this call."""
-    metadata = document.metadata
-    if was_handed_on(document, query):
-        return as_score(metadata.get("retrieval_score"))
-    if "reranked_by" in metadata:
-        return None
-    scores = (as_score(metadata.get(key)) for key in ("retrieval_score", "relevance_score"))
-    return next((score for score in scores if score is not None), None)
-
-
-def _checked_reranker(reranker: Reranker | str | CrossEncoder) -> Reranker:
+def _checked_reranker(reranker: Any) -> Reranker:
     if isinstance(reranker, (Reranker, str)) or not hasattr(reranker, "score"):
-        return load_reranker(cast("Reranker | str", reranker))
-    return LangChainCrossEncoder.of_unknown_kind(reranker)
+        return load_reranker(reranker)
+    return LangChainCrossEncoder(reranker, score_kind=None)
 
 
-def _checked_text(text: object) -> object:
-    if text is None or callable(text):
-        return text
-    wanted = "text must be a function or a sequence of metadata keys"
-    if isinstance(text, str):
-        raise TypeError(f"{wanted}; wrap it in a list: [{text!r}]")
-    if not isinstance(text, Sequence) or not all(isinstance(key, str) for key in text):
-        raise TypeError(f"{wanted}, got {text!r}; keys are strings")
-    return tuple(text)
+_CHECKS = {"top_n": checked_top_n, "min_score": checked_min_score, "text": checked_text, "reranker": _checked_reranker}
 
 
-def _check_kind(reranker: Reranker, min_score: float | None) -> None:
-    if min_score is not None and isinstance(reranker, LangChainCrossEncoder) and not reranker.kind_is_known:
-        raise ValueError("min_score needs scores of a known kind: LangChainCrossEncoder(model, score_kind=...)")
+class LangChainCrossEncoder(PairScoringReranker):
+    """Reranks with any LangChain cross-encoder (`BaseCrossEncoder`), such as `HuggingFaceCrossEncoder`.
+
+    Args:
+        model: the cross-encoder. It runs on one dedicated thread, and may return any array-like with one number per
+            pair; anything else raises `BadReply`. If it raises, the error becomes `InferenceFailed`.
+        score_kind: the kind of score the model returns; None if unknown. `ScoreKind.LOGIT` keeps the order of any
+            scores, but squeezes scores already in [0, 1] into [0.5, 0.74]: for those pass `ScoreKind.UNIT`.
+            sentence-transformers returns logits for `cross-encoder/ms-marco-*` and [0, 1] for most others.
+    """
 
 
-_CHECKS: dict[str, Callable[[Any], object]] = {
-    "top_n": checked_top_n,
-    "min_score": checked_min_score,
-    "text": _checked_text,
-    "reranker": _checked_reranker,
-}
+class RerankerCrossEncoder(BaseCrossEncoder):
+    """Wraps a reranker (or its name or configuration) as a `BaseCrossEncoder`, as `CrossEncoderReranker` needs it.
+
+    LangChain's `CrossEncoderReranker` drops the scores and supports neither `min_score` nor asynchronous calls. If you
+    need any of these, use `RerankCompressor`.
+    """
+
+    def __init__(self, reranker: Reranker | str | Mapping[str, object]) -> None:
+        self.reranker = load_reranker(reranker)
+        self.model_name = self.reranker.name
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+        """Return the `raw_score` of each (query, text) pair; minus infinity if unscored, as for a blank text."""
+        return scores_of_pairs(self.reranker, text_pairs)

@@ -1,10 +1,4 @@
-"""KnowledgeSDK search and reranking for LlamaIndex, built on `ksdk_rerank`.
-
-engine = RetrieverQueryEngine.from_args(
-    KnowledgeSDKRetriever(similarity_top_k=20),
-    node_postprocessors=[RerankPostprocessor(reranker="cross-encoder/ms-marco-MiniLM-L-6-v2", top_n=5)],
-)
-"""
+"""KnowledgeSDK search and reranking for LlamaIndex, built on `ksdk_rerank`."""
 
 from ksdk_rerank.errors import MissingExtra
 

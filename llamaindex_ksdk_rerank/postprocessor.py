@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from llama_index.core.bridge.pydantic import ConfigDict, PrivateAttr, field_serializer
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
@@ -16,12 +16,13 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from pydantic import BeforeValidator
 
 from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
-from ksdk_rerank._metadata import SCORE_KEYS, as_score, hand_on, rescored, was_handed_on, without_scores
+from ksdk_rerank._metadata import SCORE_KEYS, as_score, hand_on, rescored, without_scores
 from ksdk_rerank._request import checked_min_score, checked_top_n
 
 __all__ = ["RerankPostprocessor"]
 
 dispatcher = get_dispatcher(__name__)
+_Done = Callable[[Ranking], list[NodeWithScore]]
 
 
 class RerankPostprocessor(BaseNodePostprocessor):
@@ -31,50 +32,35 @@ class RerankPostprocessor(BaseNodePostprocessor):
     Safe to share between threads, event loops and engines.
 
     Args:
-        reranker: a `Reranker`, or a name for `ksdk_rerank.load_reranker`, such as `"lexical"`. Pass a `Reranker` if you
-            want to `close` it.
+        reranker: a `Reranker`, or a name or configuration for `load_reranker`. To `close` it, pass a `Reranker`.
         top_n: maximum number of nodes to keep; None keeps all, in their new order.
         min_score: keep only nodes whose relevance, in [0, 1], is at least this. Applied before `top_n`; ignored if the
             reranker scores nothing, as after a fallback to `InputOrder`.
-        metadata_mode: which metadata the reranker reads along with a node's text; by default, what an embedding model
-            reads.
+        metadata_mode: the metadata to read along with a node's text; by default, what an embedding model reads.
         callback_manager: for legacy callbacks; query and chat engines set their own.
 
-    Returned nodes are copies that keep their ids, relationships and classes. The input nodes and the index behind them
-    are not changed. `NodeWithScore.score` becomes the relevance in [0, 1], higher is better. `node.metadata` gains:
+    Returns copies that keep their ids, relationships and classes. `NodeWithScore.score` becomes the relevance, in
+    [0, 1]; an unscored node keeps the score it arrived with. Nodes without text of their own, such as images, are never
+    scored and come last. `node.metadata` gains `relevance_score` (the relevance; None if unscored), `reranked_by` (the
+    reranker's name) and, if known, `retrieval_score` (the score that the first reranker of this call was given). Values
+    stored under these keys belong to an earlier query and are dropped. None of the three reaches an LLM prompt, an
+    embedding or a later reranker; only `MetadataMode.ALL` shows them.
 
-    - `relevance_score`: the same relevance, or None if the node was not scored;
-    - `retrieval_score`: the score the node arrived with, if any; a second reranker in the same call keeps it;
-    - `reranked_by`: the name of the reranker.
+    Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span, even if
+    there are no nodes or the call fails. Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on)
+    is in the end event's `tags` and the callback's `ADDITIONAL_KWARGS`.
 
-    Values stored in an index under these keys belong to an earlier query and are dropped. None of the three keys
-    reaches an LLM prompt, an embedding or a later reranker; only `MetadataMode.ALL` shows them.
-
-    An unscored node has `relevance_score=None` and keeps the `NodeWithScore.score` it arrived with. `InputOrder` scores
-    no node at all, so after an outage `SimilarityPostprocessor` and `LongContextReorder` see the search's scores. A
-    node that arrived without a score still has none, and `SimilarityPostprocessor` drops it. Nodes without text of
-    their own, such as images, are never scored and come last. If only some nodes were scored, the list mixes two kinds
-    of score: `min_score=0` drops the unscored nodes before anything compares them.
-
-    Fields can be reassigned; new values are checked like constructor arguments.
-
-    Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span. Every start
-    event gets its end event, even if there are no nodes or the call fails; after a failure the end event has no nodes.
-    Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on) is in the end event's `tags` and the
-    callback's `ADDITIONAL_KWARGS`.
-
-    `to_dict` and pickle keep the reranker's options, but no key and no callbacks. `to_dict` raises if
-    `ksdk_rerank.to_config` cannot write the reranker: then use `to_dict(exclude={"reranker"})` and
-    `from_dict(data, reranker=...)`.
+    Fields can be reassigned; new values are checked like constructor arguments. `to_dict` and pickle keep the
+    reranker's options, but no key and no callbacks. If `ksdk_rerank.to_config` cannot write your reranker, use
+    `to_dict(exclude={"reranker"})` and `from_dict(data, reranker=...)`.
 
     Raises:
-        ValueError: `top_n` is not an integer of at least 1, `min_score` is not a number in [0, 1], or the reranker name
-            is unknown; when called, the query is missing or blank.
+        ValueError: an argument is invalid, or, when called, the query is missing or blank.
         MissingKey: the name or configuration is for a hosted reranker, and its key is not in the environment.
         RerankError: the reranker failed; see `ksdk_rerank.errors`.
     """
 
-    reranker: Reranker | str
+    reranker: Reranker | str | Mapping[str, object]
     top_n: Annotated[int | None, BeforeValidator(checked_top_n)] = 5
     min_score: Annotated[float | None, BeforeValidator(checked_min_score)] = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
@@ -87,16 +73,15 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
         def __init__(self, **data: Any) -> None:
             # Not in a validator: there pydantic would turn `MissingKey`, a `ValueError`, into its own error.
-            if "reranker" in data:
-                data["reranker"] = _read(data["reranker"])
+            if isinstance(given := data.get("reranker"), Mapping):
+                data["reranker"] = from_config(given)
             super().__init__(**data)
-            self._reranker()
+            self._load(self.reranker)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "reranker":
-            value = _read(value)
-            if isinstance(value, str):
-                self._named(value)
+            value = from_config(value) if isinstance(value, Mapping) else value
+            self._load(value)
         super().__setattr__(name, value)
 
     @classmethod
@@ -107,76 +92,62 @@ class RerankPostprocessor(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         # No `@dispatcher.span`: this method is abstract in the base class, which opens the span itself.
-        query = _checked_query(query_bundle)
-        with self._reported(nodes, query) as done:
-            return done(self._reranker().rank(*self._asked(nodes, query), top_n=self.top_n, min_score=self.min_score))
+        with self._reported(nodes, query_bundle) as (query, done):
+            return done(self._load(self.reranker).rank(**self._arguments(nodes, query)))
 
     @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        query = _checked_query(query_bundle)
-        with self._reported(nodes, query) as done:
-            asked = self._asked(nodes, query)
-            return done(await self._reranker().arank(*asked, top_n=self.top_n, min_score=self.min_score))
+        with self._reported(nodes, query_bundle) as (query, done):
+            return done(await self._load(self.reranker).arank(**self._arguments(nodes, query)))
 
-    def _reranker(self) -> Reranker:
-        """Return `reranker`, built once per name, so that the field can be reassigned."""
-        return self.reranker if isinstance(self.reranker, Reranker) else self._named(self.reranker)
+    def _load(self, reranker: Any) -> Reranker:
+        """Build a reranker from its name, once: the field keeps the name, so that `to_dict` can write it."""
+        if not isinstance(reranker, str):
+            return cast("Reranker", reranker)
+        if reranker not in self._loaded:
+            self._loaded[reranker] = load_reranker(reranker)
+        return self._loaded[reranker]
 
-    def _named(self, name: str) -> Reranker:
-        if name not in self._loaded:
-            self._loaded[name] = load_reranker(name)
-        return self._loaded[name]
-
-    def _asked(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> tuple[str, list[str]]:
-        return query.query_str, [_text(scored.node, self.metadata_mode) for scored in nodes]
+    def _arguments(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> dict[str, Any]:
+        texts = [_text(scored.node, self.metadata_mode) for scored in nodes]
+        return {"query": query.query_str, "documents": texts, "top_n": self.top_n, "min_score": self.min_score}
 
     @contextmanager
-    def _reported(
-        self, nodes: list[NodeWithScore], query: QueryBundle
-    ) -> Iterator[Callable[[Ranking], list[NodeWithScore]]]:
+    def _reported(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[tuple[QueryBundle, _Done]]:
         """Report one call to both LlamaIndex event systems; yields a function that turns the ranking into nodes."""
+        if query is None:
+            raise ValueError("reranking needs a query; pass query_str=... or query_bundle=... to postprocess_nodes")
         reranked: list[NodeWithScore] = []
         said: dict[str, Any] = {}
 
         def done(ranking: Ranking) -> list[NodeWithScore]:
             said.update(ranking.details())
-            for hit in ranking:
-                reranked.append(_scored_copy(nodes[hit.index], hit.score, ranking.reranked_by, query.query_str))
+            name, text = ranking.reranked_by, query.query_str
+            reranked.extend(_scored_copy(nodes[hit.index], hit.score, name, text) for hit in ranking)
             return reranked
 
-        model_name = self._reranker().name
+        model_name = self._load(self.reranker).name
         top_n = len(nodes) if self.top_n is None else self.top_n
         payload: dict[str, Any] = {EventPayload.NODES: nodes, EventPayload.MODEL_NAME: model_name}
         payload |= {EventPayload.QUERY_STR: query.query_str, EventPayload.TOP_K: top_n}
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model_name))
         try:
             with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-                yield done
+                yield query, done
                 event.on_end(payload={EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: said})
         finally:
             dispatcher.event(ReRankEndEvent(nodes=reranked, tags=said))
 
     @field_serializer("reranker")
-    def _to_config(self, reranker: Reranker | str) -> str | dict[str, object]:
+    def _to_config(self, reranker: Any) -> str | dict[str, object]:
         return reranker if isinstance(reranker, str) else to_config(reranker)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The base class deletes what it cannot pickle, even from this very object, and only logs that.
         state = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
         return partial(type(self), **state), ()
-
-
-def _read(reranker: Any) -> Any:
-    """Return `reranker`, rebuilt first if it is a configuration written by `to_dict`."""
-    return from_config(reranker) if isinstance(reranker, Mapping) else reranker
-
-
-def _checked_query(query_bundle: QueryBundle | None) -> QueryBundle:
-    if query_bundle is None:
-        raise ValueError("reranking needs a query; pass query_str=... or query_bundle=... to postprocess_nodes")
-    return query_bundle
 
 
 def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
@@ -190,14 +161,12 @@ def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
 
 def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: str, query: str) -> NodeWithScore:
     node, came_with = scored.node, as_score(scored.score)  # other postprocessors leave numpy floats here
-    ours = was_handed_on(node, query, came_with)  # if so, the score may come from an earlier reranker
-    retrieval = node.metadata.get("retrieval_score") if ours else came_with
-    metadata = rescored(node.metadata, relevance=relevance, retrieval=retrieval, reranked_by=reranked_by)
+    # If an earlier reranker returned it with this very score, the score is that reranker's.
+    metadata = rescored(node, (query, came_with), relevance, retrieval=came_with, reranked_by=reranked_by)
     update: dict[str, object] = {"metadata": metadata}
     for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
         excluded = getattr(node, name)
         update[name] = [*excluded, *(key for key in SCORE_KEYS if key not in excluded)]
     score = came_with if metadata["relevance_score"] is None else metadata["relevance_score"]
-    node = node.model_copy(update=update)
-    hand_on(node, query, score)
+    node = hand_on(node.model_copy(update=update), (query, score))
     return scored.model_copy(update={"node": node, "score": score})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -195,7 +195,8 @@ def test_every_number_argument_takes_numpys_and_refuses_what_is_none(name: str, 
 
 
 def test_a_reranker_made_with_numpys_numbers_can_be_written_and_told_from_others() -> None:
-    made = Cascade(LexicalReranker(k1=np.float32(0.5)), Cached("lexical", ttl=np.float32(9)), keep=np.int64(7))
+    k1, ttl, keep = cast("tuple[float, float, int]", (np.float32(0.5), np.float32(9), np.int64(7)))
+    made = Cascade(LexicalReranker(k1=k1), Cached("lexical", ttl=ttl), keep=keep)
     assert repr(from_config(to_config(made))) == repr(made)
 
 
@@ -219,7 +220,7 @@ def test_numbers_beyond_the_range_of_floats_are_infinite_and_signalling_nans_are
 
 def test_an_integer_that_stands_for_a_number_stays_one() -> None:
     assert repr(LexicalReranker(k1=2)) == "LexicalReranker(k1=2)"
-    assert repr(LexicalReranker(k1=np.int64(2))) == "LexicalReranker(k1=2)"
+    assert repr(LexicalReranker(k1=cast("int", np.int64(2)))) == "LexicalReranker(k1=2)"
 
 
 def test_a_message_can_end_with_advice_and_offer_none() -> None:

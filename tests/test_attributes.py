@@ -251,7 +251,7 @@ def test_each_argument_is_in_an_attribute_of_its_name(kind: Callable[..., object
 def test_a_client_that_was_passed_is_the_one_that_is_kept() -> None:
     for kind in EVERY:
         if "client" in arguments(kind):
-            assert kind(client=CLIENT).client is CLIENT  # type: ignore[call-arg]
+            assert kind(client=CLIENT).client is CLIENT
 
 
 @pytest.mark.parametrize("kind", public_classes(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")

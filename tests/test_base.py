@@ -8,7 +8,7 @@ import math
 import pickle
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -46,10 +46,8 @@ class Fixed(ScoringReranker):
 def test_documents_come_best_first_with_their_index_text_and_both_scores(call: Call) -> None:
     ranking = call(Fixed([-1.0, 2.0]).rank, "q", ["poor", "good"])
     # sigmoid(2) = 1 / (1 + e^-2) = 0.880797, sigmoid(-1) = 1 / (1 + e) = 0.268941
-    assert ranking.results == (
-        Ranked(1, "good", pytest.approx(0.880797, abs=1e-6), 2.0),
-        Ranked(0, "poor", pytest.approx(0.268941, abs=1e-6), -1.0),
-    )
+    good, poor = cast("list[float]", [pytest.approx(score, abs=1e-6) for score in (0.880797, 0.268941)])
+    assert ranking.results == (Ranked(1, "good", good, 2.0), Ranked(0, "poor", poor, -1.0))
     assert ranking.reranked_by == "fixed"
     assert ranking.usage == {"tokens": 7}
     assert ranking.truncated == 1

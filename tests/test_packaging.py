@@ -14,7 +14,7 @@ def test_the_lowest_versions_that_are_tried_are_those_declared() -> None:
     extras = PROJECT["optional-dependencies"]
     declared = [*PROJECT["dependencies"], *(extras[name][0] for name in ("langchain", "llamaindex", "cohere"))]
     declared += extras["local"]
-    lowest = dict(re.match(r"([\w-]+)>=([\d.]+)", requirement).groups() for requirement in declared)  # type: ignore[union-attr]
+    lowest = dict(re.findall(r"^([\w-]+)>=([\d.]+)", requirement)[0] for requirement in declared)
     tried = dict(line.split("==") for line in (ROOT / ".ci" / "lowest.txt").read_text().split())
     for name, version in lowest.items():
         assert f"{tried[name]}.0.0".startswith(f"{version}."), f"{name}: {version} is declared, {tried[name]} is tried"

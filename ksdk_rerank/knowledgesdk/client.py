@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
 
-__all__ = ["KnowledgeSDKClient", "account_of"]
+__all__ = ["ClientOwner", "KnowledgeSDKClient", "account_of", "client_from"]
 
 _KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
 """Environment variables that may hold the key, in order of preference."""
 
 _BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
 _HOSTED = ("knowledgesdk.com",)
+_TIMEOUT = 20.0
 _WHOLE_ADDRESS = re.compile(r"/v\d+/search$", re.ASCII)
 _BASE_URL_VARIABLE = "KNOWLEDGESDK_BASE_URL"
 _UNAVAILABLE = (404, 405, 410, 501)  # what a disabled endpoint or a wrong base URL may return
@@ -67,7 +68,7 @@ class KnowledgeSDKClient(Closing):
         api_key: str | SecretStr | None = None,
         *,
         base_url: str | None = None,
-        timeout: float | Timeout = 20.0,
+        timeout: float | Timeout = _TIMEOUT,
         retries: int = 2,
         empty_when_unavailable: bool = False,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
@@ -177,3 +178,34 @@ def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, ob
         raise ValueError(f"extra must not contain {', '.join(sorted(taken))}; pass it as an argument of search")
     body = {"query": encodable(query), "limit": limit, **(extra or {})}
     return body if api_key_id is None else {**body, "apiKeyId": api_key_id}
+
+
+class ClientOwner:
+    """Base of the adapters' retrievers, which search with a `KnowledgeSDKClient`."""
+
+    if TYPE_CHECKING:
+        client: KnowledgeSDKClient
+
+    @property
+    def base_url(self) -> str:
+        """The client's base URL of the API."""
+        return self.client.base_url
+
+    @property
+    def timeout(self) -> float | Timeout:
+        """The client's limit for a whole search: seconds, or a `Timeout`."""
+        return self.client.timeout
+
+
+def client_from(
+    client: KnowledgeSDKClient | None,
+    api_key: str | SecretStr | None,
+    base_url: str | None,
+    timeout: float | Timeout | None,
+) -> KnowledgeSDKClient:
+    """`client`, or else a new one with the other arguments. Adapters accept either."""
+    if client is None:
+        return KnowledgeSDKClient(api_key, base_url=base_url, timeout=_TIMEOUT if timeout is None else timeout)
+    if not (api_key is None and base_url is None and timeout is None):
+        raise ValueError("client has its own api_key, base_url and timeout; pass either the client or these")
+    return client

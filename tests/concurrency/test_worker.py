@@ -10,15 +10,19 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures import CancelledError
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from functools import partial
 
 import pytest
 
 from ksdk_rerank.concurrency.worker import Worker
 
+Held = tuple[Worker, Future[str], threading.Event]
+
 
 @pytest.fixture
-def held():
+def held() -> Iterator[Held]:
     """A worker with one thread that is busy until the event is set."""
     worker, begun, go_on = Worker("test"), threading.Event(), threading.Event()
 
@@ -38,17 +42,17 @@ def threads_of(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
 
 
-def test_work_is_done_in_the_order_it_came(held) -> None:
+def test_work_is_done_in_the_order_it_came(held: Held) -> None:
     worker, _, go_on = held
     done: list[int] = []
-    futures = [worker.submit(lambda n=n: done.append(n)) for n in range(20)]
+    futures = [worker.submit(partial(done.append, n)) for n in range(20)]
     go_on.set()
     for future in futures:
         future.result(30)
     assert done == list(range(20))
 
 
-def test_an_error_is_the_callers(held) -> None:
+def test_an_error_is_the_callers(held: Held) -> None:
     worker, _, go_on = held
     go_on.set()
     with pytest.raises(ZeroDivisionError):
@@ -56,7 +60,7 @@ def test_an_error_is_the_callers(held) -> None:
     assert worker.run(lambda: 1) == 1
 
 
-def test_a_cancelled_await_leaves_the_queue(held) -> None:
+def test_a_cancelled_await_leaves_the_queue(held: Held) -> None:
     worker, _, go_on = held
     done: list[str] = []
 
@@ -84,13 +88,13 @@ def test_threads_start_as_they_are_needed_and_no_more_than_allowed() -> None:
         future.result(30)
     waiting = [worker.submit(lambda: time.sleep(0.01)) for _ in range(20)]
     assert len(threads_of("test-many")) == 3
-    for future in waiting:
-        future.result(30)
+    for slept in waiting:
+        slept.result(30)
     worker.drain()
     assert threads_of("test-many") == []
 
 
-def test_close_cancels_what_waits_and_finishes_what_has_begun(held) -> None:
+def test_close_cancels_what_waits_and_finishes_what_has_begun(held: Held) -> None:
     worker, begun, go_on = held
     waiting = worker.submit(lambda: None)
     worker.close()
@@ -129,11 +133,14 @@ def test_an_idle_thread_keeps_nothing_of_what_it_did_alive() -> None:
     class Big:
         pass
 
+    def find(one: Big, among: dict[Big, int]) -> int:
+        return among[one]
+
     worker, big = Worker("test-idle"), Big()
     gone = weakref.ref(big)
-    worker.run(lambda big=big: None)
+    worker.run(partial(find, big, {big: 1}))
     with pytest.raises(KeyError):
-        worker.run(lambda big=big: {}[big])
+        worker.run(partial(find, big, {}))
     del big
     deadline = time.monotonic() + 30
     while gone() is not None and time.monotonic() < deadline:
@@ -192,7 +199,7 @@ def test_what_other_handlers_do_at_exit_is_still_done() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own(held) -> None:
+def test_a_forked_child_has_threads_of_its_own(held: Held) -> None:
     worker, _, _ = held
     child = os.fork()
     if not child:

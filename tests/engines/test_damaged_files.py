@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-from tiny_models import WORDS
+from tiny_models import WORDS, MakeModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ksdk_rerank import Fallback
@@ -51,7 +52,7 @@ TEXTS = ("config.json", "tokenizer_config.json", "tokenizer.json")
 OF_TORCH = ("special_tokens_map.json", "added_tokens.json", "sentence_bert_config.json")
 
 
-def raised(folder: Path, backend: str | None) -> str:
+def raised(folder: Path, backend: Any) -> str:
     """What a call says that must fail, with an error of ours that names a file or field."""
     with pytest.raises(ModelError) as caught:
         CrossEncoderReranker(str(folder), backend=backend, device="cpu").rank("the key", ["key"])
@@ -63,7 +64,7 @@ def raised(folder: Path, backend: str | None) -> str:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("state", TEXT_STATES)
 def test_a_damaged_text_file_is_named_with_what_is_wrong_and_what_to_do(
-    make_model, backend: str, name: str, state: str
+    make_model: MakeModel, backend: Any, name: str, state: str
 ) -> None:
     folder = make_model()
     change, message = TEXT_STATES[state]
@@ -76,7 +77,7 @@ def test_a_damaged_text_file_is_named_with_what_is_wrong_and_what_to_do(
 
 @pytest.mark.parametrize("name", OF_TORCH)
 @pytest.mark.parametrize("state", ["empty", "pointer", "page", "list"])
-def test_so_is_one_that_only_torch_reads(make_model, name: str, state: str) -> None:
+def test_so_is_one_that_only_torch_reads(make_model: MakeModel, name: str, state: str) -> None:
     pytest.importorskip("sentence_transformers")
     folder = make_model()
     change, _ = TEXT_STATES[state]
@@ -99,7 +100,9 @@ BINARY_STATES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest.mark.parametrize("backend", OPENS_GRAPHS)
 @pytest.mark.parametrize("name", ["onnx/model.onnx", "onnx/model.onnx_data"])
 @pytest.mark.parametrize("state", BINARY_STATES)
-def test_a_damaged_graph_is_named_and_so_are_its_weights(make_model, backend: str, name: str, state: str) -> None:
+def test_a_damaged_graph_is_named_and_so_are_its_weights(
+    make_model: MakeModel, backend: Any, name: str, state: str
+) -> None:
     folder = make_model()
     graph = folder / "onnx/model.onnx"
     if name.endswith("_data"):
@@ -113,7 +116,7 @@ def test_a_damaged_graph_is_named_and_so_are_its_weights(make_model, backend: st
 
 
 @pytest.mark.parametrize("state", BINARY_STATES)
-def test_damaged_weights_of_torch_are_named(make_model, state: str) -> None:
+def test_damaged_weights_of_torch_are_named(make_model: MakeModel, state: str) -> None:
     pytest.importorskip("sentence_transformers")
     folder = make_model()
     change, message = BINARY_STATES[state]
@@ -125,7 +128,7 @@ def test_damaged_weights_of_torch_are_named(make_model, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["empty", "pointer", "page"])
-def test_so_are_those_in_the_older_format(make_model, state: str) -> None:
+def test_so_are_those_in_the_older_format(make_model: MakeModel, state: str) -> None:
     pytest.importorskip("sentence_transformers")
     folder = make_model()
     (folder / "model.safetensors").unlink()
@@ -141,7 +144,7 @@ def test_so_are_those_in_the_older_format(make_model, state: str) -> None:
         ({}, r"index\.json names no files in weight_map"),
     ],
 )
-def test_weights_in_several_files_are_all_looked_for(make_model, index: object, message: str) -> None:
+def test_weights_in_several_files_are_all_looked_for(make_model: MakeModel, index: object, message: str) -> None:
     pytest.importorskip("sentence_transformers")
     folder = make_model()
     (folder / "model.safetensors").unlink()
@@ -149,7 +152,7 @@ def test_weights_in_several_files_are_all_looked_for(make_model, index: object, 
     assert re.search(message, raised(folder, "torch"))
 
 
-def test_a_vocabulary_that_is_a_pointer_is_not_taken_for_three_tokens(make_model) -> None:
+def test_a_vocabulary_that_is_a_pointer_is_not_taken_for_three_tokens(make_model: MakeModel) -> None:
     pytest.importorskip("sentence_transformers")
     folder = make_model()
     (folder / "tokenizer.json").unlink()
@@ -169,7 +172,7 @@ def test_a_vocabulary_that_is_a_pointer_is_not_taken_for_three_tokens(make_model
 )
 @pytest.mark.parametrize("backend", ENGINES)
 def test_a_byte_order_mark_is_read_as_it_is_meant(
-    make_model, tiny_bert: str, backend: str, mark: bytes, encoding: str
+    make_model: MakeModel, tiny_bert: str, backend: Any, mark: bytes, encoding: str
 ) -> None:
     folder = make_model()
     for name in TEXTS:
@@ -191,7 +194,7 @@ def test_a_byte_order_mark_is_read_as_it_is_meant(
         ("loop", "cannot be read .*check the path and its permissions"),
     ],
 )
-def test_what_stands_in_a_files_place_is_named(make_model, name: str, kind: str, message: str) -> None:
+def test_what_stands_in_a_files_place_is_named(make_model: MakeModel, name: str, kind: str, message: str) -> None:
     folder = make_model()
     path = folder / name
     path.unlink()
@@ -205,7 +208,7 @@ def test_what_stands_in_a_files_place_is_named(make_model, name: str, kind: str,
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "onnx/model.onnx"])
-def test_a_file_that_may_not_be_read_is_named(make_model, name: str) -> None:
+def test_a_file_that_may_not_be_read_is_named(make_model: MakeModel, name: str) -> None:
     folder = make_model()
     (folder / name).chmod(0)
     assert re.search("cannot be read .Permission denied.; check the path", raised(folder, "onnx"))
@@ -230,7 +233,7 @@ def test_a_file_that_may_not_be_read_is_named(make_model, name: str) -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
 )
 def test_a_field_of_the_wrong_type_is_named_with_its_value(
-    make_model, backend: str, file: str, fields: dict[str, object]
+    make_model: MakeModel, backend: Any, file: str, fields: dict[str, object]
 ) -> None:
     folder = make_model()
     path = folder / file
@@ -240,12 +243,12 @@ def test_a_field_of_the_wrong_type_is_named_with_its_value(
     assert said.startswith(f"the {file} of {folder} is damaged: {field} is {value!r}, not ")
 
 
-def test_a_padding_token_that_the_vocabulary_lacks_is_named(make_model) -> None:
+def test_a_padding_token_that_the_vocabulary_lacks_is_named(make_model: MakeModel) -> None:
     folder = make_model(config={"pad_token_id": 2**70})
     assert f"pad_token_id is {2**70}, not one of the " in raised(folder, "onnx")
 
 
-def test_fields_that_are_odd_and_still_mean_something_are_read(make_model) -> None:
+def test_fields_that_are_odd_and_still_mean_something_are_read(make_model: MakeModel) -> None:
     folder = make_model(config={"model_type": "bert", "max_position_embeddings": 64.0, "pad_token_id": -1})
     path = folder / "tokenizer_config.json"
     path.write_text(
@@ -255,7 +258,7 @@ def test_fields_that_are_odd_and_still_mean_something_are_read(make_model) -> No
 
 
 @pytest.mark.parametrize("kind", [["bert"], {"a": 1}, 7])
-def test_a_model_type_that_is_no_name_is_not_in_the_way_of_a_graph(make_model, kind: object) -> None:
+def test_a_model_type_that_is_no_name_is_not_in_the_way_of_a_graph(make_model: MakeModel, kind: object) -> None:
     folder = make_model(config={"model_type": kind})
     assert CrossEncoderReranker(str(folder), backend="onnx").rank("the key", ["key"])
 
@@ -271,7 +274,7 @@ def test_a_model_type_that_is_no_name_is_not_in_the_way_of_a_graph(make_model, k
 )
 @pytest.mark.parametrize("backend", ENGINES)
 def test_a_tokenizer_that_fails_on_unknown_words_is_refused_when_it_is_loaded(
-    make_model, backend: str, model: object
+    make_model: MakeModel, backend: Any, model: Any
 ) -> None:
     folder = make_model()
     tokenizer = Tokenizer(model)
@@ -286,7 +289,7 @@ def test_a_path_that_cannot_be_followed_is_an_error_of_ours(name: str) -> None:
         CrossEncoderReranker(name).rank("the key", ["key"])
 
 
-def test_a_path_to_a_file_says_to_pass_its_folder(make_model) -> None:
+def test_a_path_to_a_file_says_to_pass_its_folder(make_model: MakeModel) -> None:
     path = make_model() / "onnx/model.onnx"
     with pytest.raises(ModelError, match=r"is a file; pass the folder that holds it .*onnx_file="):
         CrossEncoderReranker(str(path)).rank("the key", ["key"])

@@ -44,7 +44,8 @@ class Held(Engine):
         self.batches += 1
         self.begun.set()
         assert self.go_on.wait(20)
-        return batch.mask.sum(axis=1).astype(np.float32)
+        logits: np.ndarray = batch.mask.sum(axis=1).astype(np.float32)
+        return logits
 
 
 @pytest.fixture
@@ -197,7 +198,9 @@ async def test_a_task_that_is_cancelled_is_cancelled_and_did_not_time_out(held: 
         await task
 
 
-def test_a_time_out_inside_the_model_is_not_taken_for_the_calls_own(call: Call, tiny_bert: str, monkeypatch) -> None:
+def test_a_time_out_inside_the_model_is_not_taken_for_the_calls_own(
+    call: Call, tiny_bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def load(settings: Settings) -> Model:
         raise TimeoutError("of the disk")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, processors
@@ -33,7 +34,7 @@ def test_pairs_are_those_of_the_tokenizer_itself(tiny_model: str, documents: lis
     [processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)), processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2))],
     ids=["bert", "roberta"],
 )
-def test_older_post_processors_work_alike(tiny_bert: str, processor: object) -> None:
+def test_older_post_processors_work_alike(tiny_bert: str, processor: Any) -> None:
     tokenizer = load(tiny_bert)
     tokenizer.post_processor = processor
     pair = PairEncoder(tokenizer, 64, "tiny").encode(QUERY, ["the weather"]).pairs[0]

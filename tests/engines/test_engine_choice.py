@@ -3,10 +3,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines import hardware, select
 from ksdk_rerank.engines.engine import Settings
@@ -16,7 +19,7 @@ from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch):
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend that packages are not installed."""
 
     def without(*missing: str) -> None:
@@ -25,13 +28,13 @@ def without(monkeypatch: pytest.MonkeyPatch):
     return without
 
 
-def test_onnx_is_taken_where_the_model_offers_a_file(tiny_bert: str, without) -> None:
+def test_onnx_is_taken_where_the_model_offers_a_file(tiny_bert: str, without: Callable[..., None]) -> None:
     without("openvino")
     assert CrossEncoderReranker(tiny_bert).engine == "onnx"
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Pretend that torch can use a GPU, and that there is a driver for it or none."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("sentence_transformers")
@@ -45,7 +48,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 @pytest.mark.parametrize("driver", [True, False])
-def test_torch_comes_first_where_it_can_use_a_gpu(tiny_bert: str, gpu, driver: bool) -> None:
+def test_torch_comes_first_where_it_can_use_a_gpu(tiny_bert: str, gpu: Callable[..., None], driver: bool) -> None:
     gpu(driver=driver)
     settings = Settings(tiny_bert)
     by_default = select._fastest_first(["onnx", "torch"], locate(settings), settings)
@@ -55,7 +58,9 @@ def test_torch_comes_first_where_it_can_use_a_gpu(tiny_bert: str, gpu, driver: b
 
 
 @pytest.mark.parametrize(("device", "wanted"), [(None, ["onnx", "torch"]), ("cuda", ["torch", "onnx"])])
-def test_what_has_no_weights_for_torch_is_for_others_on_a_gpu_too(make_model, gpu, device, wanted) -> None:
+def test_what_has_no_weights_for_torch_is_for_others_on_a_gpu_too(
+    make_model: MakeModel, gpu: Callable[..., None], device: str | None, wanted: Any
+) -> None:
     gpu()
     folder = make_model()
     (folder / "model.safetensors").unlink()
@@ -76,20 +81,22 @@ def test_without_a_gpu_torch_is_not_even_imported(tiny_bert: str) -> None:
     assert done.stdout.split() == ["onnx", "False"]
 
 
-def test_without_any_engine_the_install_line_is_named(tiny_bert: str, without) -> None:
+def test_without_any_engine_the_install_line_is_named(tiny_bert: str, without: Callable[..., None]) -> None:
     without("openvino", "onnxruntime", "sentence_transformers")
     with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[local\]"') as caught:
         CrossEncoderReranker(tiny_bert).rank("key", ["invoice"])
     assert caught.value.extra == "local"
 
 
-def test_an_engine_that_was_asked_for_and_is_missing_is_named(tiny_bert: str, without) -> None:
+def test_an_engine_that_was_asked_for_and_is_missing_is_named(tiny_bert: str, without: Callable[..., None]) -> None:
     without("sentence_transformers")
     with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[torch\]"'):
         CrossEncoderReranker(tiny_bert, backend="torch").rank("key", ["invoice"])
 
 
-def test_a_model_that_only_torch_can_run_says_how_to_get_an_onnx_file(make_model, without) -> None:
+def test_a_model_that_only_torch_can_run_says_how_to_get_an_onnx_file(
+    make_model: MakeModel, without: Callable[..., None]
+) -> None:
     without("sentence_transformers")
     folder = make_model(onnx_file=None)
     with pytest.raises(

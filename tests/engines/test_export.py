@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines import export as exporting
 from ksdk_rerank.engines.export import ExportReport, export
@@ -38,7 +39,9 @@ class TestWithTorch:
             pytest.importorskip(package)
 
     @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
-    def test_exported_files_agree_with_torch(self, make_model, tmp_path: Path, documents: list[str], kind: str) -> None:
+    def test_exported_files_agree_with_torch(
+        self, make_model: MakeModel, tmp_path: Path, documents: list[str], kind: str
+    ) -> None:
         model = make_model(kind=kind, onnx_file=None)
         report = export(str(model), tmp_path / "out")
         assert isinstance(report, ExportReport)
@@ -56,14 +59,14 @@ class TestWithTorch:
         assert by_onnx.truncated == by_torch.truncated
 
     def test_a_file_that_disagrees_is_not_written(
-        self, make_model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(exporting, "_TOLERANCE", -1.0)
         with pytest.raises(ModelError, match=r"off by .* from torch.*so nothing was written"):
             export(str(make_model(onnx_file=None)), tmp_path / "out")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
-    def test_a_classifier_is_refused(self, make_model, tmp_path: Path) -> None:
+    def test_a_classifier_is_refused(self, make_model: MakeModel, tmp_path: Path) -> None:
         with pytest.raises(UnsupportedModel, match="3 labels"):
             export(str(make_model(labels=3)), tmp_path / "out")
 
@@ -114,7 +117,7 @@ def test_fp32_agrees_with_torch_and_int8_with_the_order(minilm: tuple[str, Expor
     assert kendall_tau(int8.raw, by_torch.raw) > 0.6
 
 
-def kendall_tau(a, b) -> float:
+def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float:
     """Pairs in the same order less pairs in the other, over all pairs."""
     signs = [np.sign(np.subtract.outer(scores, scores)) for scores in (a, b)]
     return float((signs[0] * signs[1]).sum() / (len(a) * (len(a) - 1)))

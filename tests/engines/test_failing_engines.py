@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from tiny_models import break_inside
+from tiny_models import MakeModel, break_inside
 
 from ksdk_rerank import Fallback
 from ksdk_rerank.engines.batching import Batch
@@ -38,7 +40,9 @@ def reshape(folder: Path, *shape: int | str) -> Path:
 
 
 @pytest.mark.parametrize("backend", ENGINES)
-def test_a_graph_for_one_pair_at_a_time_gets_one_pair_at_a_time(make_model, tiny_bert: str, backend: str) -> None:
+def test_a_graph_for_one_pair_at_a_time_gets_one_pair_at_a_time(
+    make_model: MakeModel, tiny_bert: str, backend: Any
+) -> None:
     expected = CrossEncoderReranker(tiny_bert, backend=backend, dtype="float32").score("the key", TEXTS)
     folder = reshape(make_model(), 1, "sequence")
     got = CrossEncoderReranker(str(folder), backend=backend, dtype="float32").score("the key", TEXTS)
@@ -48,7 +52,7 @@ def test_a_graph_for_one_pair_at_a_time_gets_one_pair_at_a_time(make_model, tiny
 @pytest.mark.parametrize("backend", ENGINES)
 @pytest.mark.parametrize("shape", [(1, 64), (8, 64), (8, "sequence"), ("batch", 64)])
 def test_any_other_fixed_shape_is_refused_when_it_is_loaded(
-    make_model, backend: str, shape: tuple[int | str, int | str]
+    make_model: MakeModel, backend: Any, shape: tuple[int | str, int | str]
 ) -> None:
     folder = reshape(make_model(), *shape)
     with pytest.raises(UnsupportedModel, match=r"model\.onnx has a fixed shape \(.*dynamic axes.*backend=\"torch\""):
@@ -57,7 +61,7 @@ def test_any_other_fixed_shape_is_refused_when_it_is_loaded(
 
 @pytest.mark.parametrize("backend", ENGINES)
 def test_a_graph_that_fails_while_it_runs_is_transient_and_says_what_the_engine_said(
-    make_model, call, capfd: pytest.CaptureFixture[str], backend: str
+    make_model: MakeModel, call: Callable[..., Any], capfd: pytest.CaptureFixture[str], backend: Any
 ) -> None:
     folder = break_inside(make_model())
     reranker = CrossEncoderReranker(str(folder), backend=backend, dtype="float32")
@@ -69,7 +73,7 @@ def test_a_graph_that_fails_while_it_runs_is_transient_and_says_what_the_engine_
     capfd.readouterr()  # onnxruntime logs the error
 
 
-def test_so_does_torch(tiny_bert: str, call) -> None:
+def test_so_does_torch(tiny_bert: str, call: Callable[..., Any]) -> None:
     pytest.importorskip("sentence_transformers")
     # torch's "meta" device has shapes and no numbers, so the logits cannot be had.
     reranker = CrossEncoderReranker(tiny_bert, backend="torch", device="meta")
@@ -79,7 +83,7 @@ def test_so_does_torch(tiny_bert: str, call) -> None:
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory"), ValueError("a bad shape")])
 def test_whatever_an_engine_raises_moves_a_fallback_on(
-    tiny_bert: str, monkeypatch: pytest.MonkeyPatch, call, error: Exception
+    tiny_bert: str, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any], error: Exception
 ) -> None:
     def fails(batch: Batch) -> np.ndarray:
         raise error
@@ -104,7 +108,7 @@ def test_an_interruption_is_not_an_engines_failure(tiny_bert: str, monkeypatch: 
         Fallback([reranker, "lexical"]).rank("the key", TEXTS)
 
 
-def test_a_graph_of_another_kind_is_refused_and_not_tried_again(make_model) -> None:
+def test_a_graph_of_another_kind_is_refused_and_not_tried_again(make_model: MakeModel) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
     with pytest.raises(UnsupportedModel, match="not one logit a pair"):
         Fallback([CrossEncoderReranker(str(folder), backend="onnx"), "lexical"]).rank("the key", TEXTS)

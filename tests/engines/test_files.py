@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hub import COMMIT, TAGGED, Hub
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines.engine import Settings
 from ksdk_rerank.engines.files import locate
@@ -106,7 +107,7 @@ def test_torch_loads_the_same_repository(hub: Hub, load: Load, tiny_bert: str) -
 
 @pytest.mark.skipif(find_spec("sentence_transformers") is None, reason='needs pip install "ksdk-rerank[torch]"')
 def test_weights_that_are_not_safetensors_are_loaded_and_nobody_is_asked_to_convert_them(
-    make_model, load: Load, tiny_bert: str
+    make_model: MakeModel, load: Load, tiny_bert: str
 ) -> None:
     import torch
     from safetensors.torch import load_file

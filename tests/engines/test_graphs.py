@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines import graphs
 from ksdk_rerank.engines.onnx_format import read_graph
@@ -68,15 +70,18 @@ def to_float16(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_the_only_graph_is_taken_whatever_its_name(make_model, tiny_bert: str, name: str) -> None:
+def test_the_only_graph_is_taken_whatever_its_name(make_model: MakeModel, tiny_bert: str, name: str) -> None:
     folder = move(make_model(), name)
     expected = CrossEncoderReranker(tiny_bert, backend="onnx").score(QUERY, TEXTS).raw
-    for arguments in ({}, {"dtype": "float32"}, {"backend": "onnx"}, {"onnx_file": name}):
+    options: list[dict[str, Any]] = [{}, {"dtype": "float32"}, {"backend": "onnx"}, {"onnx_file": name}]
+    for arguments in options:
         assert CrossEncoderReranker(str(folder), **arguments).score(QUERY, TEXTS).raw == expected
 
 
 @pytest.mark.parametrize("kind", ["arm", "vnni", "other"])
-def test_so_is_the_only_int8_graph_on_every_processor(make_model, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_so_is_the_only_int8_graph_on_every_processor(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     folder = make_model()
     quantize(folder, "model_Q.onnx")
     (folder / "onnx/model.onnx").unlink()
@@ -86,7 +91,7 @@ def test_so_is_the_only_int8_graph_on_every_processor(make_model, monkeypatch: p
     )
 
 
-def test_several_graphs_are_listed_with_the_argument_that_chooses(make_model) -> None:
+def test_several_graphs_are_listed_with_the_argument_that_chooses(make_model: MakeModel) -> None:
     folder = move(make_model(), "model_O2.onnx", "onnx/model_O3.onnx")
     with pytest.raises(
         UnsupportedModel, match=r"offers model_O2\.onnx, onnx/model_O3\.onnx\. Choose one with onnx_file="
@@ -96,7 +101,7 @@ def test_several_graphs_are_listed_with_the_argument_that_chooses(make_model) ->
         assert CrossEncoderReranker(str(folder), onnx_file=name).engine == "onnx"
 
 
-def test_a_usual_name_comes_before_others(make_model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_usual_name_comes_before_others(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_model()
     for name in ("onnx/model_O3.onnx", "onnx/model_O4.onnx"):
         (folder / name).write_bytes(b"never opened")
@@ -104,7 +109,7 @@ def test_a_usual_name_comes_before_others(make_model, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["onnx/model.onnx", "model.onnx", "onnx/model_int8.onnx", "a_Q.onnx"])
-def test_the_type_asked_for_is_what_is_calculated_in_whatever_the_name_says(make_model, name: str) -> None:
+def test_the_type_asked_for_is_what_is_calculated_in_whatever_the_name_says(make_model: MakeModel, name: str) -> None:
     floats, ints = make_model("floats"), make_model("ints")
     quantize(ints, "q.onnx")
     for folder in (floats, ints):
@@ -112,16 +117,18 @@ def test_the_type_asked_for_is_what_is_calculated_in_whatever_the_name_says(make
         for path in list(folder.rglob("*.onnx")):
             path.unlink()
         (folder / name).write_bytes(graph)
-    for folder, dtype in ((floats, "float32"), (ints, "int8")):
+    right: list[tuple[Path, Any]] = [(floats, "float32"), (ints, "int8")]
+    wrong: list[tuple[Path, Any]] = [(floats, "int8"), (ints, "float32")]
+    for folder, dtype in right:
         assert CrossEncoderReranker(str(folder), dtype=dtype).rank(QUERY, TEXTS)
-    for folder, dtype in ((floats, "int8"), (ints, "float32")):
+    for folder, dtype in wrong:
         with pytest.raises(UnsupportedModel, match=rf"offers no .*suits dtype='{dtype}'.*it offers {name}"):
             CrossEncoderReranker(str(folder), dtype=dtype).rank(QUERY, TEXTS)
         with pytest.raises(UnsupportedModel, match=rf"{name} calculates in (int8|floats), .*dtype='{dtype}'"):
             CrossEncoderReranker(str(folder), dtype=dtype, onnx_file=name).rank(QUERY, TEXTS)
 
 
-def test_of_several_the_only_one_of_the_type_asked_for_is_taken(make_model) -> None:
+def test_of_several_the_only_one_of_the_type_asked_for_is_taken(make_model: MakeModel) -> None:
     folder = make_model()
     quantize(folder, "model_Q.onnx")
     to_float16(folder, "model_fp16.onnx")
@@ -132,7 +139,7 @@ def test_of_several_the_only_one_of_the_type_asked_for_is_taken(make_model) -> N
     assert CrossEncoderReranker(str(folder), dtype="float32").score(QUERY, TEXTS).raw == expected
 
 
-def test_weights_in_float16_are_run_but_not_called_float32(make_model) -> None:
+def test_weights_in_float16_are_run_but_not_called_float32(make_model: MakeModel) -> None:
     folder = make_model()
     to_float16(folder, "model_fp16.onnx")
     (folder / "onnx/model.onnx").unlink()
@@ -142,7 +149,7 @@ def test_weights_in_float16_are_run_but_not_called_float32(make_model) -> None:
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
-def test_openvino_takes_floats_and_says_so_of_int8(make_model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openvino_takes_floats_and_says_so_of_int8(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     folder = make_model()
     quantize(folder, "model_Q.onnx")
@@ -153,12 +160,12 @@ def test_openvino_takes_floats_and_says_so_of_int8(make_model, monkeypatch: pyte
     assert CrossEncoderReranker(str(folder), backend="openvino").engine == "openvino"
 
 
-def test_a_file_that_is_not_there_is_an_error_that_lists_what_is(make_model) -> None:
+def test_a_file_that_is_not_there_is_an_error_that_lists_what_is(make_model: MakeModel) -> None:
     with pytest.raises(ModelNotFound, match=r"has no file onnx/model_O3\.onnx: it offers onnx/model\.onnx"):
         CrossEncoderReranker(str(make_model()), onnx_file="onnx/model_O3.onnx").rank(QUERY, TEXTS)
 
 
-def test_without_a_tokenizer_it_is_the_tokenizer_that_is_missed(make_model) -> None:
+def test_without_a_tokenizer_it_is_the_tokenizer_that_is_missed(make_model: MakeModel) -> None:
     folder = make_model()
     (folder / "tokenizer.json").unlink()
     with pytest.raises(UnsupportedModel, match=r"offers no ONNX file with a tokenizer\.json"):
@@ -174,7 +181,7 @@ def test_without_a_tokenizer_it_is_the_tokenizer_that_is_missed(make_model) -> N
     ],
 )
 def test_weights_are_looked_for_in_the_graphs_folder_alone(
-    make_model, location: str, error: type[ModelError], message: str
+    make_model: MakeModel, location: str, error: type[ModelError], message: str
 ) -> None:
     folder = make_model()
     path = folder / "onnx/model.onnx"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from tiny_models import MakeModel
 from tokenizers import Tokenizer, models
 
 from ksdk_rerank.engines.model_config import check_head, pad_id, window
@@ -139,7 +141,7 @@ ENGINES = ["onnx", "openvino", "torch"]
     ids=["id2label", "num_labels", "label2id"],
 )
 def test_a_folder_whose_config_names_no_architecture_scores_like_the_same_with_one(
-    make_model, tiny_bert: str, backend: str, fields: dict[str, object]
+    make_model: MakeModel, tiny_bert: str, backend: Any, fields: dict[str, object]
 ) -> None:
     pytest.importorskip({"onnx": "onnxruntime", "torch": "sentence_transformers"}.get(backend, backend))
     folder = make_model(config=fields)
@@ -155,7 +157,7 @@ def test_a_folder_whose_config_names_no_architecture_scores_like_the_same_with_o
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_an_encoder_without_a_head_gets_no_random_one(make_model) -> None:
+def test_an_encoder_without_a_head_gets_no_random_one(make_model: MakeModel) -> None:
     pytest.importorskip("sentence_transformers")
     folder = make_model(config={"architectures": None})
     path = folder / "model.safetensors"

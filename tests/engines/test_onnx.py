@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+from tiny_models import MakeModel
 from tokenizers import Tokenizer
 
 from ksdk_rerank.engines import graphs, hardware
@@ -71,32 +73,32 @@ def test_the_longest_input_fits_the_positions(tiny_model: str) -> None:
     assert ranking[0].raw_score is not None
 
 
-def test_weights_that_are_not_numbers_are_a_bad_reply(make_model) -> None:
+def test_weights_that_are_not_numbers_are_a_bad_reply(make_model: MakeModel) -> None:
     folder = make_model(nan=True)
     with pytest.raises(BadReply, match="not a finite number"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_a_classifier_is_refused_before_its_weights_are_read(make_model) -> None:
+def test_a_classifier_is_refused_before_its_weights_are_read(make_model: MakeModel) -> None:
     folder = make_model(labels=3)
     (folder / "onnx/model.onnx").write_bytes(b"")
     with pytest.raises(UnsupportedModel, match=rf"{folder} is a classifier with 3 labels"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_an_embedding_model_is_refused(make_model) -> None:
+def test_an_embedding_model_is_refused(make_model: MakeModel) -> None:
     folder = make_model(config={"architectures": ["BertModel"]})
     with pytest.raises(UnsupportedModel, match="embedding models"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model) -> None:
+def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model: MakeModel) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
     with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit a pair"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
+def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel) -> None:
     folder = make_model()
     graph = onnx.load(folder / "onnx/model.onnx")
     graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
@@ -105,19 +107,19 @@ def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_a_damaged_file_is_an_error_that_names_it(make_model) -> None:
+def test_a_damaged_file_is_an_error_that_names_it(make_model: MakeModel) -> None:
     folder = make_model()
     (folder / "onnx/model.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match=r"model\.onnx is not an ONNX graph.*export the model again"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_a_model_file_beside_its_config_is_found(make_model) -> None:
+def test_a_model_file_beside_its_config_is_found(make_model: MakeModel) -> None:
     folder = make_model(onnx_file="model.onnx")
     assert CrossEncoderReranker(str(folder), backend="onnx").engine == "onnx"
 
 
-def test_weights_beside_the_graph_are_read(make_model, tiny_bert: str) -> None:
+def test_weights_beside_the_graph_are_read(make_model: MakeModel, tiny_bert: str) -> None:
     folder = make_model()
     path = folder / "onnx/model.onnx"
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
@@ -126,7 +128,7 @@ def test_weights_beside_the_graph_are_read(make_model, tiny_bert: str) -> None:
     assert CrossEncoderReranker(str(folder)).score(QUERY, ["invoice"]).raw == pytest.approx(expected, abs=1e-4)
 
 
-def test_weights_beside_the_graph_are_missed_when_they_are_not_there(make_model) -> None:
+def test_weights_beside_the_graph_are_missed_when_they_are_not_there(make_model: MakeModel) -> None:
     folder = make_model()
     path = folder / "onnx/model.onnx"
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
@@ -143,7 +145,7 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_and_not_the_cpu(tiny_bert
 
 
 @pytest.fixture
-def quantized(make_model) -> str:
+def quantized(make_model: MakeModel) -> str:
     """The folder of a model that has an int8 file beside the original."""
     folder = make_model()
     quantize_dynamic(
@@ -170,7 +172,7 @@ def test_an_int8_score_is_the_same_whatever_else_is_scored(quantized: str, docum
 
 
 def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_their_own(
-    make_model, documents: list[str]
+    make_model: MakeModel, documents: list[str]
 ) -> None:
     folder = make_model()
     path = folder / "onnx/model.onnx"
@@ -205,7 +207,7 @@ def write_graph(path: Path, *, int8: bool = False, float16: bool = False) -> Non
 
 
 @pytest.fixture
-def offer(tmp_path: Path):
+def offer(tmp_path: Path) -> Callable[..., str | None]:
     """Which file `find_model` takes on a processor from a model that offers `names`."""
 
     def offer(
@@ -254,16 +256,21 @@ EIGHT_BITS = ("onnx/model.onnx", "onnx/model_int8.onnx")
     ],
 )
 def test_the_file_follows_from_the_processor_and_the_dtype(
-    monkeypatch: pytest.MonkeyPatch, offer, kind: str, dtype: str, names: tuple[str, ...], expected: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    offer: Callable[..., str | None],
+    kind: str,
+    dtype: str,
+    names: tuple[str, ...],
+    expected: str | None,
 ) -> None:
     assert offer(monkeypatch, kind, *names, dtype=dtype) == expected
 
 
-def test_openvino_takes_the_fp32_file(monkeypatch: pytest.MonkeyPatch, offer) -> None:
+def test_openvino_takes_the_fp32_file(monkeypatch: pytest.MonkeyPatch, offer: Callable[..., str | None]) -> None:
     assert offer(monkeypatch, "vnni", *OFFICIAL, backend="openvino") == "onnx/model.onnx"
 
 
-def test_auto_takes_no_int8_file_for_a_gpu(monkeypatch: pytest.MonkeyPatch, offer) -> None:
+def test_auto_takes_no_int8_file_for_a_gpu(monkeypatch: pytest.MonkeyPatch, offer: Callable[..., str | None]) -> None:
     assert offer(monkeypatch, "vnni", *OFFICIAL, device="cuda") == "onnx/model.onnx"
 
 

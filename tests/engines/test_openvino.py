@@ -5,11 +5,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnxruntime.quantization import quantize_dynamic
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines import graphs, select
 from ksdk_rerank.engines.hardware import has_bfloat16
@@ -37,7 +39,7 @@ def test_in_float32_its_logits_are_those_of_onnxruntime(tiny_model: str, documen
 @needs_openvino
 @needs_bfloat16
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
-def test_where_the_processor_has_bfloat16_that_is_used(tiny_bert: str, documents: list[str], dtype) -> None:
+def test_where_the_processor_has_bfloat16_that_is_used(tiny_bert: str, documents: list[str], dtype: Any) -> None:
     raw = CrossEncoderReranker(tiny_bert, backend="openvino", dtype=dtype).score(QUERY, documents).raw
     expected = exact(tiny_bert).score(QUERY, documents).raw
     assert raw != expected
@@ -63,7 +65,7 @@ def test_where_the_processor_has_bfloat16_that_is_used(tiny_bert: str, documents
 )
 def test_without_being_asked_for_it_runs_only_what_has_no_int8_file_and_only_in_bfloat16(
     monkeypatch: pytest.MonkeyPatch,
-    make_model,
+    make_model: MakeModel,
     bfloat16: bool,
     int8_file: str | None,
     settings: dict[str, str],
@@ -80,7 +82,7 @@ def test_without_being_asked_for_it_runs_only_what_has_no_int8_file_and_only_in_
 
 
 @needs_openvino
-def test_without_onnxruntime_an_int8_file_asks_for_it(monkeypatch: pytest.MonkeyPatch, make_model) -> None:
+def test_without_onnxruntime_an_int8_file_asks_for_it(monkeypatch: pytest.MonkeyPatch, make_model: MakeModel) -> None:
     folder = make_model()
     quantize_dynamic(folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx")
     monkeypatch.setattr(select, "has_bfloat16", lambda: True)
@@ -99,7 +101,7 @@ def test_batches_come_in_few_lengths_since_each_new_one_is_prepared_for_and_kept
     engine = reranker._shared()._loaded().engine
     lengths, forward = set(), engine.forward
 
-    def watched(batch):
+    def watched(batch: Any) -> np.ndarray:
         lengths.add(batch.ids.shape[1])
         return forward(batch)
 
@@ -145,7 +147,7 @@ def test_another_device_is_refused_with_advice(tiny_bert: str) -> None:
 
 
 @needs_openvino
-def test_a_damaged_file_is_an_error_that_names_it(make_model) -> None:
+def test_a_damaged_file_is_an_error_that_names_it(make_model: MakeModel) -> None:
     folder = make_model()
     (folder / "onnx/model.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match=r"model\.onnx is not an ONNX graph.*export the model again"):
@@ -153,7 +155,7 @@ def test_a_damaged_file_is_an_error_that_names_it(make_model) -> None:
 
 
 @needs_openvino
-def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
+def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel) -> None:
     folder = make_model()
     graph = onnx.load(folder / "onnx/model.onnx")
     graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
@@ -163,7 +165,7 @@ def test_a_graph_with_unknown_inputs_is_refused(make_model) -> None:
 
 
 @needs_openvino
-def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model) -> None:
+def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model: MakeModel) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
     with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit a pair"):
         exact(str(folder)).rank(QUERY, ["invoice"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_models import bert_tokenizer
+from tiny_models import MakeModel, bert_tokenizer
 from tokenizers import AddedToken, Tokenizer, processors
 
 from ksdk_rerank.engines.encoding import PairEncoder
@@ -90,7 +91,7 @@ def test_an_end_token_is_known_by_its_name_if_none_ends_the_pair(token: dict[str
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino", "torch"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_such_a_model_is_refused_by_every_engine(make_model, backend: str) -> None:
+def test_such_a_model_is_refused_by_every_engine(make_model: MakeModel, backend: Any) -> None:
     pytest.importorskip({"onnx": "onnxruntime", "torch": "sentence_transformers"}.get(backend, backend))
     folder: Path = make_model()
     tokenizer_of("<s> A <s> B").save(str(folder / "tokenizer.json"))

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines import pool
 from ksdk_rerank.engines.encoding import PairEncoder
@@ -25,8 +28,13 @@ def occupy(reranker: CrossEncoderReranker) -> threading.Event:
     """Keep all threads of its model from working until the event is set."""
     go_on, held = threading.Event(), threading.Semaphore(0)
     worker = reranker._shared().worker
+
+    def hold() -> None:
+        held.release()
+        go_on.wait(10)
+
     for _ in range(worker.threads):
-        worker.submit(lambda: (held.release(), go_on.wait(10)))
+        worker.submit(hold)
     for _ in range(worker.threads):
         assert held.acquire(timeout=10)
     return go_on
@@ -74,9 +82,12 @@ async def test_a_cancelled_call_leaves_the_queue(tiny_bert: str, monkeypatch: py
     await reranker.arank(QUERY, ["key"])
     asked: list[str] = []
     encode = PairEncoder.encode
-    monkeypatch.setattr(
-        PairEncoder, "encode", lambda self, query, texts: (asked.append(query), encode(self, query, texts))[1]
-    )
+
+    def noted(self: PairEncoder, query: str, texts: list[str]) -> object:
+        asked.append(query)
+        return encode(self, query, texts)
+
+    monkeypatch.setattr(PairEncoder, "encode", noted)
     go_on = occupy(reranker)
     given_up = asyncio.create_task(reranker.arank("given up", ["key"]))
     waiting = asyncio.create_task(reranker.arank("waiting", ["key"]))
@@ -149,7 +160,7 @@ def test_a_reranker_that_was_dropped_leaves_the_weights_for_the_next(tiny_bert: 
     assert loaded() == [before]
 
 
-def test_a_failed_load_is_tried_again(make_model) -> None:
+def test_a_failed_load_is_tried_again(make_model: MakeModel) -> None:
     folder = make_model()
     graph = (folder / "onnx/model.onnx").read_bytes()
     (folder / "onnx/model.onnx").write_bytes(b"half a file")
@@ -161,7 +172,7 @@ def test_a_failed_load_is_tried_again(make_model) -> None:
 
 
 @pytest.mark.parametrize("carry", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_a_copy_of_a_reranker_in_use_ranks_alike(tiny_bert: str, carry) -> None:
+def test_a_copy_of_a_reranker_in_use_ranks_alike(tiny_bert: str, carry: Callable[[Any], Any]) -> None:
     reranker = CrossEncoderReranker(tiny_bert)
     ranking = reranker.rank(QUERY, ["key", "invoice"])
     assert len(pickle.dumps(reranker)) < 1000

@@ -42,7 +42,8 @@ class Slow(Engine):
         assert self.permits.acquire(timeout=10)
         if self.error is not None:
             raise self.error
-        return lengths.astype(np.float32)
+        logits: np.ndarray = lengths.astype(np.float32)
+        return logits
 
 
 class Bench(SimpleNamespace):

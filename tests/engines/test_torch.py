@@ -4,9 +4,11 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from tiny_models import MakeModel
 
 from ksdk_rerank.engines import pool
 from ksdk_rerank.errors import ModelError, UnsupportedModel
@@ -42,13 +44,13 @@ def test_logits_are_those_of_sentence_transformers_before_its_activation(tiny_be
     np.testing.assert_allclose(raw, expected, atol=1e-5)
 
 
-def test_it_is_what_runs_a_model_without_an_onnx_file(make_model) -> None:
+def test_it_is_what_runs_a_model_without_an_onnx_file(make_model: MakeModel) -> None:
     folder = make_model(onnx_file=None)
     assert CrossEncoderReranker(str(folder)).engine == "torch"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_a_16_bit_type_is_used_where_it_is_asked_for(tiny_bert: str, documents: list[str], dtype) -> None:
+def test_a_16_bit_type_is_used_where_it_is_asked_for(tiny_bert: str, documents: list[str], dtype: Any) -> None:
     reranker = CrossEncoderReranker(tiny_bert, backend="torch" if dtype == "bfloat16" else None, dtype=dtype)
     raw = reranker.score(QUERY, documents[:8]).raw
     exact = CrossEncoderReranker(tiny_bert, backend="torch").score(QUERY, documents[:8]).raw
@@ -57,7 +59,7 @@ def test_a_16_bit_type_is_used_where_it_is_asked_for(tiny_bert: str, documents: 
     np.testing.assert_allclose(raw, exact, atol=0.1)
 
 
-def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model) -> None:
+def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model: MakeModel) -> None:
     import torch
 
     folder = make_model(config={"dtype": "bfloat16", "torch_dtype": "bfloat16"})
@@ -92,14 +94,14 @@ def test_a_device_that_is_not_there_is_an_error_with_advice(tiny_bert: str) -> N
         CrossEncoderReranker(tiny_bert, device="cuda").rank(QUERY, ["invoice"])
 
 
-def test_weights_that_cannot_be_read_are_an_error_that_names_the_model(make_model) -> None:
+def test_weights_that_cannot_be_read_are_an_error_that_names_the_model(make_model: MakeModel) -> None:
     folder = make_model()
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match=rf"{folder}/model\.safetensors is no safetensors file.*fetch the model again"):
         CrossEncoderReranker(str(folder), backend="torch").rank(QUERY, ["invoice"])
 
 
-def test_code_that_comes_with_a_model_is_not_run_unless_asked(make_model) -> None:
+def test_code_that_comes_with_a_model_is_not_run_unless_asked(make_model: MakeModel) -> None:
     folder: Path = make_model(config={"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}})
     marker = folder / "was-run"
     (folder / "own.py").write_text(f"open({json.dumps(str(marker))}, 'w')\n")

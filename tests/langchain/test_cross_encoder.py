@@ -91,7 +91,7 @@ async def test_it_runs_on_a_thread_of_its_own() -> None:
     compressor.compress_documents(DOCUMENTS, "key")
     await asyncio.gather(*(compressor.acompress_documents(DOCUMENTS, "key") for _ in range(8)))
     [thread] = model.threads
-    assert thread.startswith("ksdk-rerank-langchain")
+    assert thread.startswith("ksdk-rerank-pairs")
 
 
 async def test_too_few_scores_are_an_error() -> None:

@@ -108,21 +108,10 @@ def test_key_and_address_may_come_from_the_environment(
     assert KnowledgeSDKRetriever(k=1).invoke("key")
 
 
-def test_a_missing_key_is_an_error_at_construction_that_names_the_variable() -> None:
-    with pytest.raises(MissingKey, match="set KNOWLEDGESDK_API_KEY"):
-        KnowledgeSDKRetriever()
-
-
-@pytest.mark.parametrize("k", [0, -1, True, 2.5])
-def test_a_wrong_k_is_refused_at_construction_and_in_a_call(retriever: KnowledgeSDKRetriever, k: Any) -> None:
+@pytest.mark.parametrize("k", [0, "3"])
+def test_a_wrong_k_is_refused_by_construction_and_by_assignment(retriever: KnowledgeSDKRetriever, k: Any) -> None:
     with pytest.raises(ValidationError, match="k\n"):
         KnowledgeSDKRetriever(api_key=SECRET, k=k)
-    with pytest.raises(ValueError, match="at least 1"):
-        retriever.invoke("key", k=k)
-
-
-@pytest.mark.parametrize("k", [0, -10, True, 2.5, "3"])
-def test_assignment_is_checked_as_construction_is(retriever: KnowledgeSDKRetriever, k: Any) -> None:
     whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical"), k=2)
     for each in (retriever, whole):
         before = each.k
@@ -169,7 +158,7 @@ def test_a_client_and_what_it_is_made_from_exclude_each_other() -> None:
     client = KnowledgeSDKClient(SECRET)
     for beside in ({"api_key": SECRET}, {"base_url": "http://127.0.0.1:1"}, {"timeout": 5.0}):
         with pytest.raises(ValueError, match="pass either the client or these"):
-            KnowledgeSDKRetriever(client=client, **beside)  # type: ignore[arg-type]
+            KnowledgeSDKRetriever(client=client, **beside)
 
 
 def test_the_default_timeout_is_the_clients() -> None:

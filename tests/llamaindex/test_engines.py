@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -208,7 +209,7 @@ def test_a_fusion_retriever_can_be_the_first_stage(
 
 @pytest.mark.parametrize("kind", [ContextChatEngine, CondensePlusContextChatEngine])
 def test_a_chat_engine_reranks_each_turn(
-    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., AgentChatResponse], kind: type[ContextChatEngine]
+    knowledge_base: KnowledgeSDKRetriever, call: Callable[..., AgentChatResponse], kind: Any
 ) -> None:
     chat = kind.from_defaults(
         retriever=knowledge_base,
@@ -260,8 +261,8 @@ class TwoStages(Workflow):
 
 async def test_a_step_of_a_workflow_reranks(knowledge_base: KnowledgeSDKRetriever, events: list[BaseEvent]) -> None:
     workflow = TwoStages(knowledge_base, lexical())
-    first, second = await asyncio.gather(workflow.run(query=QUERY), workflow.run(query="Who has a free seat?"))
-    titles = [[scored.metadata["title"] for scored in nodes] for nodes in (first, second)]
+    results = await asyncio.gather(workflow.run(query=QUERY), workflow.run(query="Who has a free seat?"))
+    titles = [[scored.metadata["title"] for scored in nodes] for nodes in cast("list[list[NodeWithScore]]", results)]
     assert titles == [["Rotate an API key"], ["Seats"]]
     reported = [type(event) for event in events if isinstance(event, (ReRankStartEvent, ReRankEndEvent))]
     assert sorted(kind.__name__ for kind in reported) == ["ReRankEndEvent"] * 2 + ["ReRankStartEvent"] * 2

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -39,6 +39,7 @@ def test_a_copy_where_the_key_is_missing_says_so(monkeypatch: pytest.MonkeyPatch
         pickle.loads(pickled)
 
 
-def test_a_postprocessor_still_has_its_fields_as_its_signature() -> None:
-    names = set(inspect.signature(RerankPostprocessor).parameters)
-    assert {"reranker", "top_n", "min_score", "metadata_mode"} <= names
+@pytest.mark.parametrize("reranker", ["jina:m", CONFIG])
+def test_assignment_says_so_too(reranker: Any) -> None:
+    with pytest.raises(MissingKey, match="JINA_API_KEY"):
+        RerankPostprocessor(reranker="lexical").reranker = reranker

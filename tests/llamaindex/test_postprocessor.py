@@ -9,7 +9,6 @@ import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,7 +51,7 @@ from ksdk_rerank import (
     Scores,
     ScoringReranker,
 )
-from ksdk_rerank.errors import MissingKey, RateLimited
+from ksdk_rerank.errors import RateLimited
 from llamaindex_ksdk_rerank import RerankPostprocessor
 
 if TYPE_CHECKING:
@@ -149,14 +148,9 @@ def test_scores_are_those_of_the_reranker(call: Call) -> None:
 
 
 def test_scores_are_python_floats_that_json_takes(call: Call) -> None:
-    nodes = [candidate("one"), candidate("two")]
-    # Assignment is not validated, and other postprocessors do this.
-    nodes[0].score = np.float32(0.25)  # type: ignore[assignment]
-    for scored in call(RerankPostprocessor(reranker=Numpy()).postprocess_nodes, nodes, query_str=QUERY):
-        assert type(scored.score) is float
-        assert type(scored.metadata["relevance_score"]) is float
-        assert type(scored.metadata.get("retrieval_score", 0.0)) is float
-        json.dumps(scored.to_dict())
+    (scored,) = call(RerankPostprocessor(reranker=Numpy()).postprocess_nodes, [candidate("one")], query_str=QUERY)
+    assert type(scored.score) is type(scored.metadata["relevance_score"]) is float
+    json.dumps(scored.to_dict())
 
 
 def test_the_retrieval_score_is_kept_where_there_was_one(call: Call) -> None:
@@ -353,40 +347,26 @@ def found_with_the_very_same_score(nodes: Sequence[NodeWithScore]) -> list[NodeW
 @pytest.mark.parametrize("query", [QUERY, "another query"])
 @pytest.mark.parametrize("found", [stored_again, held_in_memory, found_without_a_score, found_with_the_very_same_score])
 def test_a_score_of_an_earlier_call_is_never_taken_for_this_ones(
-    found: Callable[[Sequence[NodeWithScore]], list[NodeWithScore]], query: str, first: str, call: Call
+    found: Callable[[Sequence[NodeWithScore]], list[NodeWithScore]], query: str, first: str
 ) -> None:
-    once = call(RerankPostprocessor(reranker=first).postprocess_nodes, candidates(), query_str=QUERY)
-    now = found(once)
-    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, now, query_str=query)
+    now = found(RerankPostprocessor(reranker=first).postprocess_nodes(candidates(), query_str=QUERY))
+    reranked = RerankPostprocessor(reranker="lexical").postprocess_nodes(now, query_str=query)
     assert {scored.node_id: scored.metadata.get("retrieval_score") for scored in reranked} == {
         scored.node_id: scored.score for scored in now
     }
 
 
-@pytest.mark.parametrize(
-    "score", [np.float32(0.25), np.float16(0.25), np.array(0.25), "0.25", Decimal("0.25")], ids=repr
-)
 @pytest.mark.parametrize("reranker", ["lexical", "input-order"])
-def test_a_retrieval_score_of_any_numeric_type_becomes_a_float(reranker: str, score: Any, call: Call) -> None:
-    node = candidate("red fox")
-    node.score = score
-    (reranked,) = call(RerankPostprocessor(reranker=reranker).postprocess_nodes, [node], query_str=QUERY)
-    assert (reranked.metadata["retrieval_score"], type(reranked.metadata["retrieval_score"])) == (0.25, float)
-    assert type(reranked.score) is float
-    json.dumps(reranked.to_dict(), allow_nan=False)
-
-
-@pytest.mark.parametrize(
-    "score", [math.nan, np.float32("nan"), math.inf, "high", "", True, np.True_, [0.3], np.array([0.3, 0.4])], ids=repr
-)
-@pytest.mark.parametrize("reranker", ["lexical", "input-order"])
-def test_what_is_no_number_is_no_retrieval_score(reranker: str, score: Any, call: Call) -> None:
-    node = candidate("red fox", retrieval_score=score, relevance_score=score, page=3)
-    node.score = score
-    (reranked,) = call(RerankPostprocessor(reranker=reranker).postprocess_nodes, [node], query_str=QUERY)
-    assert "retrieval_score" not in reranked.metadata
-    assert reranked.metadata["page"] == 3
-    json.dumps(reranked.to_dict(), allow_nan=False)
+def test_a_retrieval_score_of_any_type_becomes_a_float_or_is_dropped(reranker: str, call: Call) -> None:
+    number, text, nothing = (candidate("red fox", retrieval_score="high", page=3) for _ in range(3))
+    given: list[Any] = [np.float32(0.25), "0.25", math.nan]
+    for node, score in zip((number, text, nothing), given, strict=True):
+        node.score = score  # assignment is not validated, and other postprocessors do this
+    postprocessor = RerankPostprocessor(reranker=reranker)
+    reranked = call(postprocessor.postprocess_nodes, [number, text, nothing], query_str=QUERY)
+    assert [scored.metadata.get("retrieval_score") for scored in reranked] == [0.25, 0.25, None]
+    assert {type(scored.score) for scored in reranked[:2]} == {float}
+    assert json.loads(json.dumps([scored.to_dict() for scored in reranked], allow_nan=False))
 
 
 def test_the_next_query_over_the_same_index_reads_no_scores(call: Call) -> None:
@@ -433,17 +413,11 @@ def test_a_query_bundle_is_read_by_its_text(call: Call) -> None:
     ("arguments", "advice"),
     [
         ({"top_n": 0}, "use None to get every document back"),
-        ({"top_n": -1}, "use None to get every document back"),
-        ({"top_n": True}, "top_n must be an integer of at least 1 or None, got True"),
         ({"top_n": "1"}, "top_n must be an integer of at least 1 or None, got '1'"),
-        ({"top_n": 1.0}, "top_n must be an integer of at least 1 or None, got 1.0"),
         ({"min_score": "a"}, "min_score must be a number, got 'a'"),
-        ({"min_score": math.nan}, "min_score must be between 0 and 1, got nan"),
+        ({"min_score": 1.5}, "must be between 0 and 1"),
         ({"reranker": "lexcial"}, "did you mean 'lexical'"),
         ({"reranker": {"class": "LexicalReranker", "parameters": {"k1": -1}}}, "k1 must be"),
-        ({"reranker": "jina:jina-reranker-m0"}, "JINA_API_KEY"),
-        ({"min_score": 1.5}, "must be between 0 and 1"),
-        ({"reranker": "no-such-reranker"}, "use one of"),
         ({"metadata_mode": "some"}, "'all', 'embed', 'llm' or 'none'"),
     ],
 )
@@ -456,15 +430,6 @@ def test_wrong_arguments_are_refused_at_once(arguments: dict[str, object], advic
     with pytest.raises(ValueError, match=advice):
         setattr(postprocessor, name, value)
     assert repr(postprocessor) == before
-
-
-@pytest.mark.parametrize("reranker", ["jina:jina-reranker-m0", {"class": "JinaReranker"}])
-def test_a_missing_key_is_told_as_such(reranker: Any) -> None:
-    with pytest.raises(MissingKey, match="JINA_API_KEY"):
-        RerankPostprocessor(reranker=reranker)
-    postprocessor = RerankPostprocessor(reranker="lexical")
-    with pytest.raises(MissingKey, match="JINA_API_KEY"):
-        postprocessor.reranker = reranker
 
 
 def test_numbers_of_numpys_become_pythons_own() -> None:
@@ -490,7 +455,7 @@ def test_a_subclass_may_have_fields_of_its_own() -> None:
 
 def test_a_name_is_built_once_and_fields_may_be_assigned_to() -> None:
     postprocessor = RerankPostprocessor(reranker="lexical")
-    assert postprocessor._reranker() is postprocessor._reranker()
+    assert postprocessor._load("lexical") is postprocessor._load("lexical")
     postprocessor.reranker, postprocessor.top_n = "input-order", 1
     assert texts(postprocessor.postprocess_nodes(candidates(), query_str=QUERY)) == ["The dog sleeps."]
     changed = postprocessor.model_copy(update={"reranker": LexicalReranker()})
@@ -676,25 +641,18 @@ def test_to_dict_and_back_keeps_every_setting() -> None:
         assert texts(restored.postprocess_nodes(candidates(), query_str=QUERY))[0] == "The red fox jumps."
 
 
-@pytest.mark.parametrize(
-    "reranker",
-    [
-        LexicalReranker(k1=2.0),
-        CrossEncoderReranker("some/model", max_length=128, dtype="float32"),
-        Cascade(LexicalReranker(b=0.5), LongDocuments(CrossEncoderReranker("some/model"), stride=64), keep=7),
-    ],
-    ids=lambda reranker: type(reranker).__name__,
-)
-def test_to_dict_and_back_keeps_the_options_of_a_reranker(reranker: Reranker) -> None:
+def test_to_dict_and_back_keeps_the_options_of_a_reranker() -> None:
+    local = CrossEncoderReranker("some/model", max_length=128, dtype="float32")
+    reranker = Cascade(LexicalReranker(b=0.5), LongDocuments(local, stride=64), keep=7)
     postprocessor = RerankPostprocessor(reranker=reranker, top_n=3)
     written = json.dumps(postprocessor.to_dict())
     for restored in (
         RerankPostprocessor.from_dict(json.loads(written)),
         RerankPostprocessor.from_json(postprocessor.to_json()),
         RerankPostprocessor.model_validate_json(postprocessor.model_dump_json()),
+        pickle.loads(pickle.dumps(postprocessor)),
     ):
-        assert repr(restored.reranker) == repr(reranker)
-        assert restored.top_n == 3
+        assert (repr(restored.reranker), restored.top_n) == (repr(reranker), 3)
         assert json.dumps(restored.to_dict()) == written
 
 
@@ -724,11 +682,6 @@ def test_to_dict_of_somebodys_own_reranker_says_what_to_do_instead() -> None:
 def test_from_dict_makes_nothing_but_rerankers_of_this_library() -> None:
     with pytest.raises(ValueError, match="use one of: "):
         RerankPostprocessor.from_dict({"reranker": {"class": "subprocess.run", "parameters": {"args": "true"}}})
-
-
-def test_pickle_keeps_the_options_of_a_reranker() -> None:
-    restored = pickle.loads(pickle.dumps(RerankPostprocessor(reranker=LexicalReranker(k1=2.0), top_n=3)))
-    assert (restored.reranker.k1, restored.top_n) == (2.0, 3)
 
 
 def test_what_cannot_be_pickled_is_an_error_and_breaks_nothing() -> None:

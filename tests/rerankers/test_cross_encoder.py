@@ -7,7 +7,9 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +75,7 @@ def test_the_token_is_neither_shown_nor_pickled() -> None:
 
 
 @pytest.mark.parametrize("carry", [copy.copy, copy.deepcopy])
-def test_copies_in_this_process_keep_every_argument(carry) -> None:
+def test_copies_in_this_process_keep_every_argument(carry: Callable[[Any], Any]) -> None:
     reranker = CrossEncoderReranker("tiny/gated", token=SECRET, max_length=64, revision="v1")
     assert carry(reranker)._settings == reranker._settings
 

@@ -6,12 +6,13 @@ import asyncio
 import math
 import random
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import bm25s
 import pytest
 
-from ksdk_rerank import LexicalReranker
+from ksdk_rerank import LexicalReranker, Scores
 from ksdk_rerank._text.words import words_of
 
 ARTICLES = [path.read_text() for path in sorted(Path("examples/knowledge_base").glob("*.md"))]
@@ -95,7 +96,7 @@ def test_the_asynchronous_path_works_beside_the_event_loop() -> None:
     threads: set[str] = set()
 
     class Watched(LexicalReranker):
-        def score(self, query, documents):  # type: ignore[no-untyped-def]
+        def score(self, query: str, documents: Sequence[str]) -> Scores:
             threads.add(threading.current_thread().name)
             return super().score(query, documents)
 

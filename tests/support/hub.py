@@ -11,7 +11,7 @@ COMMIT, TAGGED = "a" * 40, "b" * 40
 
 
 class Hub(LocalServer):
-    """`HEAD` and `GET /<repo>/resolve/<revision>/<file>` as huggingface.co answers them, and little else."""
+    """Answers `HEAD` and `GET /<repo>/resolve/<revision>/<file>` like huggingface.co, and little else."""
 
     def __init__(self, folder: str) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Hub(LocalServer):
         repository, _, rest = request.path.lstrip("/").partition("/resolve/")
         revision, _, name = rest.partition("/")
         if request.path.startswith("/api/models/tiny/reranker/tree/"):
-            if "/additional_chat_templates" in request.path:  # transformers: a folder that is not there
+            if "/additional_chat_templates" in request.path:  # transformers looks for this optional folder
                 return self.refuse(404, "EntryNotFound")
             paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
             return Reply.json([{"type": "file", "path": path.relative_to(self.folder).as_posix()} for path in paths])
@@ -40,7 +40,7 @@ class Hub(LocalServer):
         return Reply(headers={"x-repo-commit": commit, "etag": etag, "accept-ranges": "bytes"}, body=body)
 
     def asked(self, *methods: str) -> set[str]:
-        """Which files, as `<revision>/<file>`; huggingface_hub may ask for other things of its own accord."""
+        """The files that were requested, as `<revision>/<file>`. Other requests of huggingface_hub are left out."""
         paths = [request.path for request in self.requests if request.method in methods]
         return {path.partition("/resolve/")[2] for path in paths if "/resolve/" in path}
 

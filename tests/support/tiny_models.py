@@ -23,6 +23,7 @@ WORDS += ["one", "and", "then", "weather", "is", "nice"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 Weights = dict[str, np.ndarray]
+Operand = str | np.ndarray | np.int64 | float | list[int]
 MakeModel = Callable[..., Path]
 
 
@@ -37,7 +38,7 @@ def bert_tokenizer() -> Tokenizer:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    tokenizer.enable_truncation(20)  # as published tokenizer.json files often come: both are to be switched off
+    tokenizer.enable_truncation(20)  # as in many published tokenizer.json files; loading must switch off both
     tokenizer.enable_padding(length=20)
     return tokenizer
 
@@ -58,7 +59,7 @@ TOKENIZERS = {"bert": bert_tokenizer, "xlm-roberta": xlm_roberta_tokenizer}
 
 
 def make_weights(kind: str, vocabulary: int, labels: int) -> Weights:
-    """Named and shaped as transformers does it."""
+    """Random weights with the names and shapes that transformers uses."""
     random = np.random.default_rng(11)
     weights: Weights = {}
 
@@ -97,14 +98,14 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
 
-    def __call__(self, operator: str, *inputs: str | np.ndarray | float | list[int], **attributes: object) -> str:
+    def __call__(self, operator: str, *inputs: Operand, **attributes: object) -> str:
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
         name = f"{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, names, [name], **attributes))
         return name
 
-    def constant(self, value: np.ndarray | float | list[int]) -> str:
-        array = np.float32(value) if isinstance(value, float) else np.asarray(value)
+    def constant(self, value: np.ndarray | np.int64 | float | list[int]) -> str:
+        array = np.asarray(value, np.float32 if isinstance(value, float) else None)
         name = f"constant_{len(self.constants)}"
         self.constants[name] = array
         return name
@@ -129,7 +130,7 @@ def make_onnx(kind: str, weights: Weights, pad_id: int) -> onnx.ModelProto:
         length = graph("Gather", graph("Shape", "input_ids"), np.int64(1))
         positions = graph("Range", np.int64(0), length, np.int64(1))
         types = graph("Gather", weights[f"{embedding}.token_type_embeddings.weight"], "token_type_ids")
-    else:  # positions are counted from the padding's id on, over what is not padding
+    else:  # positions start after the padding id and skip padding
         real = graph("Cast", graph("Not", graph("Equal", "input_ids", np.int64(pad_id))), to=TensorProto.INT64)
         count = graph("Mul", graph("CumSum", real, np.int64(1)), real)
         positions = graph("Add", count, np.int64(pad_id))
@@ -167,8 +168,9 @@ def make_onnx(kind: str, weights: Weights, pad_id: int) -> onnx.ModelProto:
 
 
 def save_safetensors(weights: Weights, path: Path) -> None:
-    """The format in full: the header's length in 8 bytes, a JSON header, the bytes."""
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    """Write the whole format: 8 bytes with the header's length, a JSON header, the data."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
     for name, array in weights.items():
         header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
         offset += array.nbytes
@@ -190,7 +192,7 @@ def write_model(
     if nan:
         next(iter(weights.values()))[:] = np.nan
     padding = "[PAD]" if kind == "bert" else "<pad>"
-    pad_id = tokenizer.token_to_id(padding)
+    pad_id = tokenizer.get_vocab()[padding]
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "model_type": kind,
@@ -241,7 +243,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_xlm_roberta(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same as XLM-RoBERTa: 62 tokens fit its 64 positions, and padding is 1."""
+    """The same for XLM-RoBERTa: 64 positions hold 62 tokens, and the padding id is 1."""
     return str(write_model(tmp_path_factory.mktemp("tiny") / "xlm-roberta", kind="xlm-roberta"))
 
 
@@ -253,7 +255,7 @@ def tiny_model(request: pytest.FixtureRequest) -> str:
 
 
 def break_inside(folder: Path) -> Path:
-    """Fix the sizes inside the graph, and leave its inputs open: what an exporter's trace leaves behind."""
+    """Hard-code a shape inside the graph but keep its inputs dynamic, as a traced export can."""
     path = folder / "onnx/model.onnx"
     model = onnx.load(path)
     for node in model.graph.node:

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -368,7 +369,9 @@ def test_threads_may_share_an_index(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_words_of_any_script_are_found_inside_of_a_text(tmp_path: Path, text: str, query: str, form: str) -> None:
+def test_words_of_any_script_are_found_inside_of_a_text(
+    tmp_path: Path, text: str, query: str, form: Literal["NFC", "NFD"]
+) -> None:
     other = "天気がいい。天气很好 สวัสดี 안녕하세요 សួស្តី မင်္ဂလာပါ नमस्ते привет hello"
     with index_of(tmp_path, a=unicodedata.normalize(form, text), b=other) as index:
         (hit,) = index.search(query, 10)

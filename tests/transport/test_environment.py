@@ -122,7 +122,7 @@ UNUSABLE: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-@pytest.fixture(params=UNUSABLE.values(), ids=UNUSABLE)
+@pytest.fixture(params=UNUSABLE.values(), ids=list(UNUSABLE))
 def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, files: Path) -> str:
     """An environment in which no client can be made, and what is said of it."""
     variables, said = request.param

@@ -36,7 +36,7 @@ from ksdk_rerank import (
     to_config,
 )
 from ksdk_rerank.evaluation import Evaluation, evaluate
-from langchain_ksdk_rerank import RerankCompressor
+from langchain_ksdk_rerank import RerankCompressor, RerankerCrossEncoder
 from llamaindex_ksdk_rerank import RerankPostprocessor
 
 
@@ -83,7 +83,12 @@ def compose(reranker: Reranker) -> None:
     assert_type(reranker.rank("q", ["a"]).failures, tuple[Failure, ...])
     RerankCompressor(reranker, top_n=3, text=["title"])
     RerankCompressor("lexical", min_score=0.5)
+    RerankCompressor({"class": "LexicalReranker"})
+    RerankCompressor(to_config(reranker))
+    RerankerCrossEncoder({"class": "LexicalReranker"})
     RerankPostprocessor(reranker=reranker, top_n=None)
+    RerankPostprocessor(reranker="lexical").reranker = {"class": "LexicalReranker"}
+    RerankPostprocessor(reranker=to_config(reranker))
 
 
 def measure(client: KnowledgeSDKClient) -> None:

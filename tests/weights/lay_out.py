@@ -77,7 +77,8 @@ def _floats(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
 
     def dequantized(name: str) -> NDArray[np.float32]:
         zero = stored[f"{name}_zero_point"].astype(np.float32)
-        return (stored[f"{name}_quantized"].astype(np.float32) - zero) * stored[f"{name}_scale"]
+        floats: NDArray[np.float32] = (stored[f"{name}_quantized"].astype(np.float32) - zero) * stored[f"{name}_scale"]
+        return floats
 
     weights = {name: values for name, values in stored.items() if name.endswith((".weight", ".bias"))}
     for name in (name.removesuffix("_quantized") for name in stored if name.endswith("_quantized")):
