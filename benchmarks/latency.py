@@ -68,7 +68,7 @@ def ours(folder: str, tokens: dict[str, Tokens], documents: list[str]) -> dict[s
 
 
 def count(reranker: CrossEncoderReranker, tokens: Tokens) -> None:
-    engine = reranker._shared()._loaded().engine
+    engine = reranker._runner()._loaded().engine
     forward = engine.forward
 
     def counting(batch: Batch) -> Any:
@@ -235,7 +235,7 @@ def budgets(folder: str, rounds: int) -> None:
     for name, budget in itertools.product(names, (1, 128, 256, 512, 768, 1024, 2048, 4096)):
         options = {"model": folder, "max_length": 512 - budget // 128} | known[name][1]
         reranker = CrossEncoderReranker(**options)  # type: ignore[arg-type]
-        reranker._shared()._loaded().engine.budget = budget  # not shared, as `max_length` differs
+        reranker._runner()._loaded().engine.budget = budget  # not shared, as `max_length` differs
         seeds = itertools.count()  # new lengths each time, so OpenVINO compiles again
         calls[f"{name}, {budget} tokens"] = lambda reranker=reranker, seeds=seeds: reranker.score(  # type: ignore[misc]
             QUERY, texts(50, seed=next(seeds))

@@ -88,7 +88,7 @@ def written(to: Any) -> bytes:
 
 def status_of(arguments: list[str], *, out: IO[str] | None, err: IO[str] | None) -> int:
     """Run the command in this process on these streams."""
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         return main(arguments)
     except SystemExit as end:
@@ -148,7 +148,7 @@ def test_a_full_disk_is_a_failure_in_one_line_and_the_report_is_written(
     command: str, buffering: int, material: Material
 ) -> None:
     err = stream()
-    with Path("/dev/full").open("wb", buffering) as full, io.TextIOWrapper(full, write_through=not buffering) as out:  # type: ignore[arg-type]
+    with Path("/dev/full").open("wb", buffering) as full, io.TextIOWrapper(full, write_through=not buffering) as out:
         assert status_of(material.arguments(command), out=out, err=err) == 1
     assert written(err) == b"ksdk-rerank: standard output cannot be written: No space left on device\n"
     assert material.report.exists() is command.startswith("compare")

@@ -1,1 +1,1 @@
-"""Threads of our own, locks that survive a fork, and what closes itself."""
+"""Dedicated threads, locks that survive a fork, and a base class for whatever can be closed."""

@@ -3,21 +3,20 @@
 From a reranker's settings to a loaded model:
 
     pool.py          one copy of the weights per process and settings, on threads of its own
-    scheduler.py     fair queueing of the calls for one model
-    select.py        which engine and which files run a model here
-    files.py         finds the model's files in a folder; hub.py, on a model hub and in its cache
-    reading.py       reads JSON files and tokenizers, and explains what is wrong with a damaged one
+    select.py        finds the model's files and picks the engine that runs them here
+    files.py         a model's files in a folder: reads them, and explains what is wrong with a damaged one
+    hub.py           the same files on a model hub and in its cache
     model_config.py  reads labels, window and pad token from the model's config
-    pairs.py         checks that the tokenizer separates query and document
-    graphs.py        picks the ONNX file that suits this processor; onnx_format.py reads its contents
+    onnx_files.py    picks the ONNX file that suits this processor; onnx_graph.py reads its contents
     torch_files.py   checks the files that torch will load
     hardware.py      detects cores, fast reduced precision and a GPU
 
 From texts to logits, the same for every engine:
 
+    scheduler.py     fair queueing of the calls for one model
+    scoring.py       one call, one forward pass for one or more calls, and the model that runs it
     encoding.py      text pairs to token ids; first_tokens.py tokenizes no more of a text than is read
     batching.py      token ids to padded batches under a token budget
-    scoring.py       puts encoding, batching and an engine together
     engine.py        the engine interface; onnx.py, openvino.py and torch.py implement it
     telemetry.py     switches off the telemetry of those libraries
 

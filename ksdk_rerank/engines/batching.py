@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["GPU_TOKEN_BUDGET", "TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
 
@@ -78,6 +80,8 @@ def rounded(length: int, multiple: int, longest: int) -> int:
 
 def pad(pairs: Sequence[NDArray[np.int32]], pad_id: int, length: int) -> Batch:
     """Pad `pairs` on the right to `length`. Each pair has shape (2, tokens): token ids, then token types."""
+    import numpy as np  # here, so that a call can be queued without it
+
     shape = (len(pairs), length)
     batch = Batch(np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
     for row, pair in enumerate(pairs):

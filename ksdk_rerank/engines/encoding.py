@@ -4,13 +4,18 @@ The tokenizer's own post-processor lays out each pair, so both BERT's `[CLS] que
 `<s> query </s></s> document </s>` come out right. It runs once per query with a placeholder document; every document is
 then put between the same tokens. `Tokenizer.encode(query, document)` gives the same ids. But its truncation cuts the
 query too, and switching truncation on changes the tokenizer, which other threads may be using.
+
+A cross-encoder is trained on pairs with a separator between query and document: `[CLS] A [SEP] B [SEP]` (BERT),
+`<s> A </s></s> B </s>` (RoBERTa), `A </s> B </s>` (T5), `A <sep> B <sep> <cls>` (XLNet). A language model's tokenizer
+only puts its start token before each text, `<s> A <s> B` (Llama), or its end token after each. Neither is a separator,
+and a reranker built on such a model needs a prompt, so `check_pair` rejects it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +25,23 @@ from tokenizers import Encoding, Tokenizer
 from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
-__all__ = ["Encoded", "PairEncoder", "WindowTooSmall"]
+__all__ = ["Encoded", "PairEncoder", "WindowTooSmall", "check_pair"]
 
 _TEXTS_AT_ONCE = 32
 """Texts tokenized at once when counting: the tokenizer takes about 100 bytes per token."""
+
+_DECODERS = (
+    *("arcee", "biogpt", "bloom", "cohere", "ctrl", "deepseek", "diffllama", "doge"),
+    *("exaone", "falcon", "gemma", "glm", "gpt", "granite", "helium", "hunyuan"),
+    *("jamba", "jetmoe", "llama", "minicpm", "minimax", "ministral", "mistral", "mixtral"),
+    *("mpt", "nemotron", "olmo", "openai-gpt", "opt", "persimmon", "phi", "qwen"),
+    *("seed_oss", "smollm", "stablelm", "starcoder", "zamba"),
+)
+"""Prefixes of the `model_type` of language models: those that transformers 5.24.0 maps to `ForCausalLM` and to
+`ForSequenceClassification` but not to `ForMaskedLM`, without XLNet
+(github.com/huggingface/transformers/blob/main/src/transformers/models/auto/modeling_auto.py, 2026-11-26)."""
+
+_ADVICE = "use a BERT-style cross-encoder, or serve this model with vLLM"
 
 _log = logging.getLogger("ksdk_rerank")
 
@@ -74,15 +92,14 @@ class PairEncoder:
         before, after, _ = self._around_document(self._stand_in)
         if int(before[0, -1]) == self._stand_in.ids[-1]:  # the query's last token is next to the document
             raise UnsupportedModel(
-                f"the tokenizer of {model} sets no special token between query and document, so the model is an"
-                " LLM-style reranker that expects a prompt of its own; use a cross-encoder of the BERT family, or"
-                " serve this model with vLLM"
+                f"the tokenizer of {model} puts no special token between query and document, so the model is probably"
+                f" an LLM-style reranker, which needs a prompt; {_ADVICE}"
             )
         special = before.shape[1] + after.shape[1] - len(self._stand_in)
         if max_length < special + 2:
             raise WindowTooSmall(
-                f"max_length: {model} would read {max_length} tokens, and a pair has {special} special ones, so no room"
-                f" is left for a query and a document; pass at least {special + 2}, better 512"
+                f"max_length: {model} would read {max_length} tokens per pair, of which {special} are special tokens,"
+                f" which leaves no room for a query and a document; pass at least {special + 2}, or better 512"
             )
         self._longest_query = min(max_length // 2, max_length - special - 1)
 
@@ -93,11 +110,11 @@ class PairEncoder:
         room = self._max_length - before.shape[1] - after.shape[1]
         if query_truncated and self._not_warned.acquire(blocking=False):
             _log.warning(
-                "%s reads %d tokens, and a query had more than half of that: its first %d were read, and"
-                " Ranking.query_truncated says so; this is said once",
+                "%s: a query was truncated to %d tokens, because a query may take only half of the model's %d;"
+                " Ranking.query_truncated reports this (logged once per model)",
                 self._model,
-                self._max_length,
                 self._longest_query,
+                self._max_length,
             )
         encoded = Encoded([], [], query_truncated)
         for encoding, longer in self._first_tokens.of(documents, room):
@@ -133,3 +150,54 @@ class PairEncoder:
         tokens = np.array([pair.ids, pair.type_ids], np.int32)
         document = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 1]
         return tokens[:, : document[0]], tokens[:, document[-1] + 1 :], pair.type_ids[document[0]]
+
+
+def check_pair(
+    tokenizer: Tokenizer, config: Mapping[str, object], tokenizer_config: Mapping[str, object], model: str
+) -> None:
+    """Check that any special tokens between two texts really separate them.
+
+    A tokenizer that puts nothing between them passes here; `PairEncoder` rejects it.
+
+    Raises:
+        UnsupportedModel: the query does not come first, or the only tokens between the texts are those that open or end
+            every text.
+    """
+    pair = tokenizer.encode("a", "a")
+    first = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 0]
+    second = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 1]
+    if not first or not second or first[-1] > second[0]:
+        raise UnsupportedModel(
+            f"the tokenizer of {model} does not put the query before the document: it turns the pair ('a', 'a') into"
+            f" {pair.tokens}; use a BERT-style cross-encoder"
+        )
+    opening = set(pair.tokens[: first[0]])
+    between = set(pair.tokens[first[-1] + 1 : second[0]])
+    closing = {*pair.tokens[second[-1] + 1 :], _name(tokenizer_config, "eos_token")}
+    if not between or _name(tokenizer_config, "sep_token") in between:
+        return
+    if between <= opening:
+        reason = f"starts each text with {_joined(between)} and puts no separator between query and document"
+    elif _is_decoder(config) and between <= opening | closing:
+        reason = f"ends each text with {_joined(between - opening)} and puts no separator between query and document"
+    else:
+        return
+    raise UnsupportedModel(
+        f"the tokenizer of {model} {reason}, as language models' tokenizers do; rerankers built on language models need"
+        f" a prompt, which this version does not support; {_ADVICE}"
+    )
+
+
+def _is_decoder(config: Mapping[str, object]) -> bool:
+    kind = config.get("model_type")
+    return config.get("is_decoder") is True or (isinstance(kind, str) and kind.lower().startswith(_DECODERS))
+
+
+def _name(tokenizer_config: Mapping[str, object], field: str) -> str | None:
+    token = tokenizer_config.get(field)
+    name = token.get("content") if isinstance(token, dict) else token
+    return name if isinstance(name, str) else None
+
+
+def _joined(tokens: set[str]) -> str:
+    return " ".join(sorted(tokens))

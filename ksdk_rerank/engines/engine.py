@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.engines.batching import Batch
 
-__all__ = ["Backend", "Dtype", "Engine", "Settings", "inference_failed"]
+__all__ = ["Backend", "Dtype", "Engine", "ModelSettings", "inference_failed", "out_of_memory"]
 
 Backend = Literal["openvino", "onnx", "torch"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "bad allocation", "allocate memory", "alloc_failed")
+"""Phrases in the out-of-memory errors of torch, onnxruntime, OpenVINO and CUDA's libraries."""
+
+
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ModelSettings:
     """Which model to load, and how. Equal settings share one copy of the weights.
 
     `CrossEncoderReranker` documents each field.
@@ -67,6 +71,12 @@ def inference_failed(backend: str, model: str, error: Exception) -> InferenceFai
     """The error to raise when an engine fails while running a model. It quotes the engine's own message."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return InferenceFailed(
-        f"the {backend} engine failed while it ran {model} ({said}); if it is short of memory, lower max_length or free"
-        " some; else try another backend"
+        f"the {backend} engine failed while running {model} ({said}); if it is out of memory, lower max_length or free"
+        " some memory; otherwise try another backend"
     )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an engine ran out of memory. Each engine words that differently."""
+    said = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)

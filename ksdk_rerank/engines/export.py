@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank.engines.engine import Settings
+from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError
 
@@ -100,13 +100,13 @@ def export(
     if not all(find_spec(package) for package in _NEEDS):
         raise MissingExtra.of("torch", "export")
 
-    from ksdk_rerank.engines.files import locate
+    from ksdk_rerank.engines.files import read_json, read_list
     from ksdk_rerank.engines.model_config import check_head
-    from ksdk_rerank.engines.reading import read_json, read_list
+    from ksdk_rerank.engines.select import locate
     from ksdk_rerank.engines.torch import TorchEngine
 
     opset = integer("opset", opset)
-    settings = Settings(
+    settings = ModelSettings(
         model=os.fspath(model),
         backend="torch",
         device="cpu",
@@ -196,11 +196,10 @@ def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, 
     Raises:
         ModelError: the fp32 file differs by more than the tolerance.
     """
-    from ksdk_rerank.engines.files import locate
     from ksdk_rerank.engines.onnx import OnnxEngine
-    from ksdk_rerank.engines.select import model_of
+    from ksdk_rerank.engines.select import locate, model_of
 
-    settings = Settings(str(folder))
+    settings = ModelSettings(str(folder))
     files = locate(settings)
     expected = model_of(engine, files, settings).score(_QUERY, _DOCUMENTS).raw
     differences = []
@@ -211,8 +210,8 @@ def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, 
     fp32, int8 = differences
     if not fp32 <= _TOLERANCE:  # also true for NaN
         raise ModelError(
-            f"the exported {model} is off by {fp32:.1e} from torch, more than {_TOLERANCE}, so nothing was written;"
-            ' use it with backend="torch"'
+            f"the exported {model} differs from torch by {fp32:.1e}, more than {_TOLERANCE}, so nothing was written;"
+            ' use the model with backend="torch"'
         )
     return fp32, int8
 

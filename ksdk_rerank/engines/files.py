@@ -1,28 +1,38 @@
-"""Finds a model's files, in a folder or on a hub. Only the files that are needed are fetched."""
+"""A model's files: finds and reads them. A damaged file raises `ModelError` with its path and what to do about it."""
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from ksdk_rerank.engines.engine import Settings
-from ksdk_rerank.engines.reading import is_file
 from ksdk_rerank.errors import ModelError, ModelNotFound
-from ksdk_rerank.models import folder_of
 
-__all__ = ["WAYS_OUT", "WEIGHTS", "Files", "graphs_in", "locate"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["WAYS_OUT", "WEIGHTS", "Files", "Folder", "check_start", "damaged", "decoded", "graphs_in", "read_json"]
+__all__ += ["read_list", "read_tokenizer"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Weights that torch can load. A folder written by `export` has none of these files."""
 
 WAYS_OUT = (
-    "Pass the model's folder; or set HF_ENDPOINT to a mirror; or fill the cache where there is a network and pass"
-    " local_files_only=True; or use the one that is here already: load_reranker('embedded')"
+    "Pass the model's folder; or set HF_ENDPOINT to a mirror; or copy a cache from a machine with a network and pass"
+    " local_files_only=True; or use the bundled model: load_reranker('embedded')"
 )
+"""Advice that ends every message about a model that cannot be found."""
+
+_LFS_POINTER = b"version https://git-lfs"  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md (2026-11-26)
+_WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
+_FETCH = "fetch the model again"
 
 
-class Files(Protocol):
+class Files(ABC):
     """The files of one model, in a folder or on a hub.
 
     Attributes:
@@ -32,15 +42,12 @@ class Files(Protocol):
         failure: why the hub could not be reached, if it was tried. Raise it when a file is missing.
     """
 
-    @property
-    def location(self) -> str: ...
-    @property
-    def revision(self) -> str | None: ...
-    @property
-    def offline(self) -> bool: ...
-    @property
-    def failure(self) -> ModelNotFound | None: ...
+    location: str
+    revision: str | None = None
+    offline = True
+    failure: ModelNotFound | None = None
 
+    @abstractmethod
     def find(self, name: str) -> Path | None:
         """The local path of a file such as `"onnx/model.onnx"`, or None if the model has no such file.
 
@@ -49,61 +56,162 @@ class Files(Protocol):
             ModelError: the path is not a regular file, or cannot be read.
         """
 
+    @abstractmethod
     def graphs(self) -> list[str]:
         """Names of the model's ONNX files, as far as known."""
 
     def explained(self, error: Exception) -> ModelError | None:
         """Translate an error from a library that fetches files itself; None if the hub did not cause it."""
+        return None
 
 
-def locate(settings: Settings) -> Files:
-    """Find `settings.model`: a local folder if there is one, else a model on the hub or in its cache.
+class Folder(Files):
+    """A model's files in a local folder."""
 
-    Raises:
-        ModelNotFound: it is not a local folder, not in the hub's cache and not on the hub.
-        HubUnreachable: it is not on this machine, and the hub cannot be reached.
-    """
-    try:
-        folder = folder_of(settings.model)
-        if folder.is_dir():
-            return _Folder(folder)
-        is_a_file = folder.is_file()
-    except (OSError, RuntimeError) as error:  # no permission, name too long, or no home folder for that user
-        raise ModelNotFound(f"the folder {settings.model} cannot be opened ({error}). {WAYS_OUT}") from error
-    if is_a_file:
-        raise ModelNotFound(
-            f"{settings.model} is a file; pass the folder that holds it and its config.json, and the file's name as"
-            " onnx_file=... if it is an ONNX graph"
-        )
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", settings.model) or settings.model.startswith("."):
-        raise ModelNotFound(f"there is no folder {settings.model}, and this is no hub id. {WAYS_OUT}")
-    from ksdk_rerank.engines.hub import Hub
+    def __init__(self, folder: Path) -> None:
+        self.location = str(folder)
+        if self.find("config.json") is None:
+            raise ModelNotFound(f"the folder {folder} has no config.json, so it is not a model. {WAYS_OUT}")
 
-    return Hub(settings)
+    def find(self, name: str) -> Path | None:
+        path = Path(self.location, name)
+        return path if _is_file(path) else None
+
+    def graphs(self) -> list[str]:
+        return graphs_in(Path(self.location))
 
 
 def graphs_in(folder: Path) -> list[str]:
     """Names of the ONNX files in a folder and its direct subfolders."""
     paths = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.suffix.lower() == ".onnx")
-    return sorted(path.relative_to(folder).as_posix() for path in paths if is_file(path))
+    return sorted(path.relative_to(folder).as_posix() for path in paths if _is_file(path))
 
 
-class _Folder:
-    revision = None
-    offline = True
-    failure = None
+def damaged(path: Path, what: str, advice: str = _FETCH) -> ModelError:
+    """The error for a file that cannot be used."""
+    return ModelError(f"{path} {what}; {advice}")
 
-    def __init__(self, folder: Path) -> None:
-        self.location = str(folder)
-        if self.find("config.json") is None:
-            raise ModelNotFound(f"the folder {folder} holds no config.json, so no model. {WAYS_OUT}")
 
-    def find(self, name: str) -> Path | None:
-        path = Path(self.location, name)
-        return path if is_file(path) else None
+def _is_file(path: Path) -> bool:
+    """Whether `path` is a regular file; False if nothing is there.
 
-    def graphs(self) -> list[str]:
-        return graphs_in(Path(self.location))
+    Raises:
+        ModelError: it is a folder, a device, a pipe or a broken link, or it cannot be accessed.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise damaged(path, f"is a broken link to {os.readlink(path)}") from error
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise damaged(path, f"is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, not a file")
+    return True
 
-    def explained(self, error: Exception) -> ModelError | None:
-        return None
+
+def check_start(path: Path) -> None:
+    """Raise `ModelError` if a file is unreadable, empty, a git-lfs pointer or a web page."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_start(start, path)
+
+
+def decoded(path: Path) -> str:
+    """The text of a file: UTF-8, unless a byte order mark or null bytes show UTF-16 or UTF-32.
+
+    Raises:
+        ModelError: the file cannot be read or decoded, is blank, or fails `check_start`.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_start(content, path)
+    encoding = json.detect_encoding(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        said = f"is not valid {encoding.removesuffix('-sig').upper()} (byte {error.start})"
+        raise damaged(path, said, f"{_FETCH}, or save it as UTF-8") from error
+    if not text.strip():
+        raise damaged(path, "is blank")
+    return text
+
+
+def read_json(path: Path | None) -> Mapping[str, object]:
+    """The object in a JSON file; empty if `path` is None. Raises `ModelError` if it contains anything else."""
+    if path is None:
+        return {}
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise damaged(path, f"contains {_kind(content)}, not a JSON object")
+    return content
+
+
+def read_list(path: Path | None) -> list[object]:
+    """The list in a JSON file; empty if `path` is None. Raises `ModelError` if it contains anything else."""
+    if path is None:
+        return []
+    content = _parsed(path)
+    if not isinstance(content, list):
+        raise damaged(path, f"contains {_kind(content)}, not a JSON list")
+    return content
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Load a new tokenizer from a `tokenizer.json`, with truncation and padding switched off.
+
+    Raises:
+        ModelError: the file is damaged, or the tokenizer cannot encode an unknown character.
+    """
+    from tokenizers import Tokenizer
+
+    text = decoded(path)
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        # No vocabulary has this private-use character. A tokenizer without an unknown token fails here, not in a call.
+        tokenizer.encode("a \U000f0000")
+    except BaseException as error:  # it raises bare `Exception`; a Rust panic is not even that
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise damaged(path, f"is not a usable tokenizer ({_brief(error)})") from error
+    return tokenizer
+
+
+def _parsed(path: Path) -> object:
+    text = decoded(path)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise damaged(path, "is nested too deeply") from error
+    except ValueError as error:
+        raise damaged(path, f"is not valid JSON ({error})", f"correct it, or {_FETCH}") from error
+
+
+def _check_start(content: bytes, path: Path) -> None:
+    if not content:
+        raise damaged(path, "is empty")
+    if content.startswith(_LFS_POINTER):
+        raise damaged(path, "is a git-lfs pointer, not the file itself", "run `git lfs pull` in its repository")
+    if content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
+        raise damaged(path, "is a web page, not the file itself", "download the file itself")
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return damaged(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions")
+
+
+def _kind(content: object) -> str:
+    names = {list: "a list", dict: "an object", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(content), "a number")
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

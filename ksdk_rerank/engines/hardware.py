@@ -1,4 +1,4 @@
-"""Detects what this machine offers an engine: cores, fast reduced precision, a GPU. Recognizes out-of-memory errors."""
+"""Detects what this machine offers an engine: cores, fast reduced precision, a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import shutil
 from pathlib import Path
 
-__all__ = ["cores", "has_bfloat16", "has_gpu", "int8_kind", "short_of_memory", "streams_and_threads"]
+__all__ = ["cores", "has_bfloat16", "has_gpu", "int8_kind", "streams_and_threads"]
 
 _STREAMS = 4
 """Maximum batches at once. Each takes memory for its own activations, so the number does not grow with the machine.
@@ -18,9 +18,6 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _GPU_DRIVERS = tuple(map(Path, ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))
 """Device files of NVIDIA's driver, of the Windows Subsystem for Linux and of AMD's driver."""
-
-_SHORT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "bad allocation", "allocate memory", "alloc_failed")
-"""Phrases in the out-of-memory errors of torch, onnxruntime, OpenVINO and CUDA's libraries."""
 
 
 def cores() -> int:
@@ -69,12 +66,6 @@ def has_gpu() -> bool:
 
     usable: bool = torch.cuda.is_available()
     return usable
-
-
-def short_of_memory(error: BaseException) -> bool:
-    """Whether an engine failed for lack of memory. Each engine words that differently."""
-    said = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or any(words in said for words in _SHORT_OF_MEMORY)
 
 
 def _flags() -> set[str]:

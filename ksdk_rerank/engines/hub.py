@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from ksdk_rerank._transport.environment import without_credentials
-from ksdk_rerank.engines.engine import Settings
-from ksdk_rerank.engines.files import WAYS_OUT, graphs_in
+from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.files import WAYS_OUT, Files, graphs_in
 from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound
 
 __all__ = ["Hub"]
@@ -38,7 +37,7 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA
 logger = logging.getLogger(__name__)
 
 
-class Hub:
+class Hub(Files):
     """A model repository on a hub, pinned to one commit.
 
     First one request probes the hub, without the retries of `hf_hub_download`, which take half a minute without a
@@ -47,12 +46,11 @@ class Hub:
     a commit whose config.json is in the cache.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ModelSettings) -> None:
         from huggingface_hub import constants
 
         self._settings = settings
         self._asked = False
-        self.failure: ModelNotFound | None = None
         self.location = settings.model
         self.revision = settings.revision or "main"
         self.offline = settings.local_files_only or constants.HF_HUB_OFFLINE
@@ -88,7 +86,11 @@ class Hub:
             cached, _ = self._cached("config.json")
             if cached is None:
                 raise self.failure from self._cause(error)
-            logger.info("%s: taken from the cache, because the hub said %s", self._wanted, self._masked(repr(error)))
+            logger.info(
+                "%s: using the cached files, because the hub could not be reached: %s",
+                self._wanted,
+                self._masked(repr(error)),
+            )
             return cached
 
     def find(self, name: str) -> Path | None:
@@ -130,7 +132,9 @@ class Hub:
             reply.raise_for_status()
             names = [str(entry["path"]) for entry in reply.json() if entry["type"] == "file"]
         except Exception as error:
-            logger.info("%s: the hub lists no files (%s)", self._wanted, self._masked(repr(error)))
+            logger.info(
+                "%s: the hub's list of files could not be fetched (%s)", self._wanted, self._masked(repr(error))
+            )
             return here
         return sorted({*here, *(name for name in names if name.lower().endswith(".onnx"))})
 
@@ -183,7 +187,7 @@ class Hub:
         status = next((status for each in chain if (status := _status(each)) is not None), None)
         kind: type[ModelNotFound] = ModelNotFound
         if any(isinstance(each, errors.GatedRepoError) for each in chain):
-            said = f"{self.location} is gated: accept its terms on its page, then pass token= or set HF_TOKEN"
+            said = f"{self.location} is gated: accept its terms on the hub, then pass token= or set HF_TOKEN"
         elif any(isinstance(each, (errors.RepositoryNotFoundError, errors.HFValidationError)) for each in chain):
             said = (
                 f"the hub has no model {self.location}, or does not show it without a token; check the spelling, or"
@@ -194,11 +198,11 @@ class Hub:
         elif any(isinstance(each, errors.OfflineModeIsEnabled) for each in chain):
             said = f"{name} of {self._wanted} is not in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
         elif status == 404:
-            said = f"{self._wanted} holds no {name}, so no model"
+            said = f"{self._wanted} has no {name}, so it cannot be loaded"
         else:
             said = f"{name} of {self._wanted} could not be fetched ({self._quoted(chain)})"
             if isinstance(error, OSError) and error.errno in _DISK and type(error).__module__ == "builtins":
-                said += "; check the cache's folder, cache_folder= or HF_HOME, and the disk that it is on"
+                said += "; check the cache folder (cache_folder= or HF_HOME) and its disk"
             elif status is None or status >= 500 or status in _MAY_PASS:
                 kind = HubUnreachable
                 said += self._variables(chain)
@@ -211,8 +215,8 @@ class Hub:
             "certificate" in str(each).lower() and type(each).__name__ != "FileMetadataError" for each in chain
         )
         names = _CERTIFICATES if of_certificates else _ADDRESSES
-        variables = [f"{name}={without_credentials(os.environ[name])}" for name in names if os.environ.get(name)]
-        return f"; it was asked with {', '.join(variables)}: check these" if variables else ""
+        variables = [f"{name}={_redacted(os.environ[name])}" for name in names if os.environ.get(name)]
+        return f"; check the environment: {', '.join(variables)}" if variables else ""
 
     def _quoted(self, chain: list[Exception]) -> str:
         """The first informative error in the chain: `hf_hub_download`'s own only mentions its cache."""
@@ -242,6 +246,13 @@ class Hub:
     def _cause(self, error: Exception) -> Exception | None:
         """`error`, to raise from; None if a traceback would show a secret in it."""
         return error if all(self._masked(str(each)) == str(each) for each in _chain(error)) else None
+
+
+def _redacted(address: str) -> str:
+    """`address` without credentials and query. Credentials may contain any character, so the last `@` ends them."""
+    before, at, host = address.rpartition("@")
+    scheme = before.partition("://")[0] + "://" if "://" in before else ""
+    return f"{scheme}{'**********' if at else ''}{at}{host}".partition("?")[0]
 
 
 def _chain(error: BaseException) -> Iterator[Exception]:

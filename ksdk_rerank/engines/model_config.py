@@ -44,7 +44,7 @@ def check_head(config: Mapping[str, object], model: str, modules: Sequence[objec
         kind = architecture or "with the module LogitScore"
         raise UnsupportedModel(
             f"{model} is a language model ({kind}), not a classifier: as a reranker it needs a prompt, which this"
-            f" version does not write; {_ADVICE}, or serve this model with vLLM"
+            f" version does not support; {_ADVICE}, or serve this model with vLLM"
         )
     if len(parts) > 1 and not architecture.endswith("ForSequenceClassification"):
         kind = "a modular cross-encoder" if parts[-1] == "Dense" else "an embedding model (bi-encoder)"
@@ -53,13 +53,13 @@ def check_head(config: Mapping[str, object], model: str, modules: Sequence[objec
         )
     if architecture and not _classifies(architecture, config):
         raise UnsupportedModel(
-            f"{model} is not a cross-encoder: its config.json names the architecture {architecture}, which gives no"
-            f" logit for a pair; embedding models (bi-encoders) are of that kind; {_ADVICE}"
+            f"{model} is not a cross-encoder: its config.json names the architecture {architecture}, which does not"
+            f" output a logit per pair, as is true of embedding models (bi-encoders); {_ADVICE}"
         )
     if labels is None and not architecture:
         raise UnsupportedModel(
-            f"the config.json of {model} names neither an architecture nor labels, so it is not known to be a"
-            f' cross-encoder; if it is one with one logit, add "num_labels": 1 to it, else {_ADVICE}'
+            f"the config.json of {model} names neither an architecture nor labels, so it may not be a"
+            f' cross-encoder; if it is one with one logit, add "num_labels": 1 to the file; otherwise {_ADVICE}'
         )
     count = 2 if labels is None else labels  # transformers' default, which it leaves out of the config
     if count != 1:

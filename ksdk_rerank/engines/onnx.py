@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
-from ksdk_rerank.engines.engine import Engine, Settings
+from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
-from ksdk_rerank.engines.hardware import short_of_memory, streams_and_threads
+from ksdk_rerank.engines.hardware import streams_and_threads
+from ksdk_rerank.engines.onnx_files import opened
+from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
@@ -46,7 +47,7 @@ class OnnxEngine(Engine):
 
     backend: ClassVar[str] = "onnx"
 
-    def __init__(self, name: str, files: Files, settings: Settings) -> None:
+    def __init__(self, name: str, files: Files, settings: ModelSettings) -> None:
         path, graph, self.tokenizer = opened(name, files)
         kind = graph.quantization
         self.budget = _BUDGETS[kind]
@@ -69,7 +70,7 @@ class OnnxEngine(Engine):
         try:
             self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
         except Exception as error:  # its errors have no common base class
-            if short_of_memory(error):
+            if out_of_memory(error):
                 raise
             raise UnsupportedModel(
                 f"onnxruntime {onnxruntime.__version__} cannot load {path} ({error}); fetch or export the model again,"

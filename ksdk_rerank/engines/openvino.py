@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
-from ksdk_rerank.engines.engine import Engine, Settings, inference_failed
+from ksdk_rerank.engines.engine import Engine, ModelSettings, inference_failed, out_of_memory
 from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.graphs import checked_inputs, checked_logits, feed, opened, takes_one
-from ksdk_rerank.engines.hardware import short_of_memory, streams_and_threads
+from ksdk_rerank.engines.hardware import streams_and_threads
+from ksdk_rerank.engines.onnx_files import opened
+from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
 from ksdk_rerank.errors import ModelError, RerankError, UnsupportedModel
 
 __all__ = ["OpenVinoEngine"]
@@ -65,14 +66,14 @@ class OpenVinoEngine(Engine):
     budget = TOKEN_BUDGET
     multiple = 16  # OpenVINO compiles for each new shape, and keeps the result
 
-    def __init__(self, name: str, files: Files, settings: Settings) -> None:
+    def __init__(self, name: str, files: Files, settings: ModelSettings) -> None:
         if settings.device not in (None, "cpu"):
             raise ModelError(f'the openvino engine runs on "cpu", not on {settings.device!r}; pass backend="torch"')
         core = openvino.Core()
         # With "auto", OpenVINO chooses: bfloat16 if the processor multiplies it, else float32.
         precision = {"float32": "f32", "bfloat16": "bf16"}.get(settings.dtype)
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise ModelError('this processor has no bfloat16; pass dtype="float32"')
+            raise ModelError('this processor does not support bfloat16; pass dtype="float32"')
         path, _, self.tokenizer = opened(name, files)
         self.streams, threads = streams_and_threads()
         options: dict[str, str | int] = {
@@ -92,7 +93,7 @@ class OpenVinoEngine(Engine):
             _fold(model)
             compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # its errors have no common base class, and span many lines
-            if isinstance(error, UnsupportedModel) or short_of_memory(error):
+            if isinstance(error, UnsupportedModel) or out_of_memory(error):
                 raise
             raise UnsupportedModel(
                 f"openvino {openvino.__version__} cannot load {path} ({' '.join(str(error).split())}); fetch or export"

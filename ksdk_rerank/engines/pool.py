@@ -8,35 +8,33 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ksdk_rerank.base import Scores
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.concurrency.worker import Worker
-from ksdk_rerank.engines.engine import Settings
+from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.scheduler import Scheduler
+from ksdk_rerank.engines.scoring import Job, Model
 from ksdk_rerank.errors import TimedOut
 
-if TYPE_CHECKING:
-    from ksdk_rerank.engines.scoring import Model
-
-__all__ = ["SharedModel", "acquire", "release"]
+__all__ = ["ModelRunner", "acquire", "release"]
 
 T = TypeVar("T")
 
 
-class SharedModel:
+class ModelRunner:
     """A model and its own threads, which alone load and run it. Any thread may call the methods.
 
     The model is loaded once, however many calls wait for it, and never released while in use.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ModelSettings) -> None:
         streams, _ = streams_and_threads()
         self.worker = Worker("ksdk-rerank-model", streams)
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
-        self._scheduler = Scheduler(self.worker, self._loaded, settings.model)
+        self._scheduler = Scheduler(self.worker, settings.model)
         self._settings = settings
         self._loading = Lock()
         self._model: Model | None = None
@@ -50,13 +48,13 @@ class SharedModel:
             TimedOut: the scores did not arrive in time.
             Overloaded: `max_waiting` calls are already waiting.
         """
-        return self._wait(self._scheduler.join(query, documents, max_waiting), seconds)
+        return self._wait(self._scheduler.join(Job(self._loaded, query, documents), max_waiting), seconds)
 
     async def ascore(
         self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
     ) -> Scores:
         """Like `score`, without blocking the event loop. If the task is cancelled, the call leaves the queue."""
-        future = self._scheduler.join(query, documents, max_waiting)
+        future = self._scheduler.join(Job(self._loaded, query, documents), max_waiting)
         try:
             async with asyncio.timeout(seconds) as deadline:
                 return await asyncio.wrap_future(future)
@@ -97,9 +95,9 @@ class SharedModel:
     def _timed_out(self, seconds: float | None) -> TimedOut:
         name = self._settings.model
         why = (
-            "it is still being loaded, which goes on and helps later calls"
+            "it is still loading, and will be ready for later calls"
             if self._model is None
-            else f"other calls under way: {self._scheduler.under_way()}"
+            else f"calls in progress: {self._scheduler.in_progress()}"
         )
         return TimedOut(
             f"{name} did not answer within timeout={seconds} seconds ({why}); raise timeout, send fewer documents, or"
@@ -118,29 +116,29 @@ class SharedModel:
 
 # The process id is part of the key because onnxruntime's and torch's threads do not survive a fork. A forked child
 # loads the model again and leaves the inherited copy alone.
-_models: dict[tuple[int, Settings], SharedModel] = {}
+_runners: dict[tuple[int, ModelSettings], ModelRunner] = {}
 _lock = Lock()
 
 
-def acquire(settings: Settings, holder: object) -> SharedModel:
-    """The model for `settings`. It stays in memory at least until `holder` releases it."""
+def acquire(settings: ModelSettings, holder: object) -> ModelRunner:
+    """The runner for `settings`. Its model stays in memory at least until `holder` releases it."""
     with _lock:
         key = (os.getpid(), settings)
-        shared = _models.get(key)
-        if shared is None:
-            shared = _models[key] = SharedModel(settings)
-        shared.holders.add(holder)
-        return shared
+        runner = _runners.get(key)
+        if runner is None:
+            runner = _runners[key] = ModelRunner(settings)
+        runner.holders.add(holder)
+        return runner
 
 
-def release(settings: Settings, holder: object) -> SharedModel | None:
-    """Drop `holder`'s claim on the model. If it was the last holder, return the model for the caller to close.
+def release(settings: ModelSettings, holder: object) -> ModelRunner | None:
+    """Drop `holder`'s claim on the model. If it was the last holder, return the runner for the caller to close.
 
     If a holder is garbage-collected without releasing it, the model stays in memory for the next holder.
     """
     with _lock:
-        shared = _models.get((os.getpid(), settings))
-        if shared is None or holder not in shared.holders:
+        runner = _runners.get((os.getpid(), settings))
+        if runner is None or holder not in runner.holders:
             return None
-        shared.holders.discard(holder)
-        return None if shared.holders else _models.pop((os.getpid(), settings))
+        runner.holders.discard(holder)
+        return None if runner.holders else _runners.pop((os.getpid(), settings))

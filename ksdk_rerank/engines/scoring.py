@@ -1,43 +1,59 @@
-"""`Model` combines encoding, batching and an engine. `Job` is one call on its way from texts to scores."""
+"""From texts to scores: `Job` is one call, `ForwardPass` one batch for one or more of them, `Model` what runs it.
+
+Calls that wait at the same moment can share a forward pass: a half-empty batch is topped up with other jobs' batches of
+similar length.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.batching import pad, rounded, share, split
-from ksdk_rerank.engines.encoding import PairEncoder
 from ksdk_rerank.engines.engine import Engine, inference_failed
 from ksdk_rerank.errors import RerankError
 
-__all__ = ["Job", "Model"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ksdk_rerank.engines.encoding import PairEncoder
+
+__all__ = ["ForwardPass", "Job", "Model"]
 
 _DOCUMENTS_AT_ONCE = 256
 """Documents encoded before another call may take the thread: a few hundredths of a second."""
+
+_WINDOW = 512
+"""Maximum tokens counted per document to estimate a call's tokens before it is encoded: the usual window."""
+
+_SIMILAR = 0.75
+"""Batches share a forward pass only if the shorter one's longest pair has at least this share of the longer one's
+length. Below that, too much would be padding."""
 
 
 class Model:
     """A loaded cross-encoder. As many threads may use it at once as its engine has streams."""
 
-    def __init__(self, engine: Engine, *, name: str, max_length: int, pad_id: int) -> None:
+    def __init__(self, engine: Engine, encoder: PairEncoder, *, name: str, max_length: int, pad_id: int) -> None:
         self.engine = engine
-        self.encoder = PairEncoder(engine.tokenizer, max_length, name)
+        self.encoder = encoder
         self._name = name
         self._max_length = max_length
         self._pad_id = pad_id
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
         """The logits of `documents`, in their order."""
-        job = Job(query, documents)
+        job = Job(lambda: self, query, documents)
         while not job.encoded:
-            job.encode(self)
+            job.encode()
         while job.batches:
-            rows = job.take()
-            job.put(rows, self.forward([job.pairs[row] for row in rows]))
+            forward_pass = ForwardPass(job)
+            forward_pass.store(forward_pass.run())
         return job.scores()
 
     def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
@@ -62,32 +78,48 @@ class Job:
     """One query with its documents. First it is encoded, a chunk of documents at a time; then its batches run.
 
     Its batches do not depend on other calls, and duplicate documents are scored once. It is not thread-safe: one thread
-    at a time may encode, and `Scheduler` guards `take` and `put` with its lock.
+    at a time may encode, and a lock must guard all else while other threads use the job.
+
+    The first `encode` calls `load`, which returns the model.
 
     Attributes:
-        pairs: token ids and types of the query with each distinct document.
-        encoded: whether `pairs` and `batches` are complete.
+        future: for the scores. Whoever runs the job completes it.
+        encoding: whether a thread is encoding it right now.
+        encoded: whether all documents are encoded, so that `batches` is complete.
         batches: batches not yet taken, longest pairs first, each a list of positions in `pairs`.
-        waiting: once encoded, how many tokens are not yet taken.
+        tokens_left: how many tokens are in no batch that was taken; until the job is encoded, an estimate.
         missing: how many pairs have no logit yet.
+        model: the model; None before the first `encode`.
+        pairs: token ids and types of the query with each distinct document.
     """
 
-    def __init__(self, query: str, documents: Sequence[str]) -> None:
+    def __init__(self, load: Callable[[], Model], query: str, documents: Sequence[str]) -> None:
+        self.future: Future[Scores] = Future()
+        self.encoding = self.encoded = False
+        self.batches: deque[list[int]] = deque()
+        self.tokens_left = sum(min(_WINDOW, estimated_tokens(text[: 4 * _WINDOW])) for text in documents)
+        self.model: Model | None = None
+        self.pairs: list[NDArray[np.int32]] = []
+        self._load = load
         self._query = query
         self._documents = documents
         self._positions = {document: position for position, document in enumerate(dict.fromkeys(documents))}
         self._texts = list(self._positions)
         self._truncated: list[bool] = []
         self._query_truncated = False
-        self._logits = np.empty(len(self._texts), np.float64)
-        self.pairs: list[NDArray[np.int32]] = []
-        self.encoded = False
-        self.batches: deque[list[int]] = deque()
-        self.waiting = 0
+        self._logits = [0.0] * len(self._texts)
         self.missing = len(self._texts)
 
-    def encode(self, model: Model) -> None:
+    @property
+    def streams(self) -> int:
+        """How many threads may run its batches at once; 0 before the model is loaded."""
+        return 0 if self.model is None else self.model.engine.streams
+
+    def encode(self) -> None:
         """Encode the next chunk of documents. After the last chunk, plan the batches."""
+        model = self.model = self.model or self._load()
+        if self.future.cancelled():  # while the model was loaded
+            return
         start = len(self.pairs)
         piece = model.encoder.encode(self._query, self._texts[start : start + _DOCUMENTS_AT_ONCE])
         self.pairs += piece.pairs
@@ -96,25 +128,70 @@ class Job:
         if len(self.pairs) == len(self._texts):
             lengths = [model.length(pair) for pair in self.pairs]
             self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
-            self.waiting = sum(pair.shape[1] for pair in self.pairs)
+            self.tokens_left = sum(pair.shape[1] for pair in self.pairs)
             self.encoded = True
 
     def take(self) -> list[int]:
         """Take the next batch, as positions in `pairs`."""
         rows = self.batches.popleft()
-        self.waiting -= sum(self.pairs[row].shape[1] for row in rows)
+        self.tokens_left -= sum(self.pairs[row].shape[1] for row in rows)
         return rows
 
-    def put(self, rows: Sequence[int], logits: NDArray[np.floating]) -> None:
+    def put(self, rows: Sequence[int], logits: Sequence[float]) -> None:
         """Store the logits of a batch."""
-        self._logits[rows] = logits
+        for row, logit in zip(rows, logits, strict=True):
+            self._logits[row] = logit
         self.missing -= len(rows)
 
     def scores(self) -> Scores:
         """One logit per document, in their order."""
-        where = [self._positions[document] for document in self._documents]
+        positions = [self._positions[document] for document in self._documents]
         return Scores(
-            [float(self._logits[position]) for position in where],
-            truncated=sum(self._truncated[position] for position in where),
+            [self._logits[position] for position in positions],
+            truncated=sum(self._truncated[position] for position in positions),
             query_truncated=self._query_truncated,
         )
+
+
+class ForwardPass:
+    """The next batch of `job`, topped up with the next batches of `others` that are of similar length and fit.
+
+    The constructor takes the batches. It and `store` need the lock that guards the jobs; `run` needs none.
+    """
+
+    def __init__(self, job: Job, others: Iterable[Job] = ()) -> None:
+        assert job.model is not None  # it is encoded
+        self._model = job.model
+        self._parts = [(job, job.take())]
+        count, longest = len(self._parts[0][1]), self._longest(*self._parts[0])
+        shortest = longest
+        for other in others:
+            if other is job or other.model is not job.model or not other.batches:
+                continue
+            rows = other.batches[0]
+            length = self._longest(other, rows)
+            low, high = min(shortest, length), max(longest, length)
+            if low >= high * _SIMILAR and (count + len(rows)) * high <= self._model.engine.budget:
+                self._parts.append((other, other.take()))
+                count, longest, shortest = count + len(rows), high, low
+
+    def _longest(self, job: Job, rows: Sequence[int]) -> int:
+        return self._model.length(job.pairs[rows[0]])  # a batch begins with its longest pair
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that have a batch in it."""
+        return [job for job, _ in self._parts]
+
+    def run(self) -> list[float]:
+        """The logits of all its pairs. Raises `InferenceFailed` if the engine fails."""
+        logits = self._model.forward([job.pairs[row] for job, rows in self._parts for row in rows])
+        result: list[float] = logits.tolist()
+        return result
+
+    def store(self, logits: Sequence[float]) -> None:
+        """Give each job its share of the `logits`."""
+        start = 0
+        for job, rows in self._parts:
+            job.put(rows, logits[start : start + len(rows)])
+            start += len(rows)

@@ -1,21 +1,24 @@
-"""From settings to a loaded model: picks the files and the engine."""
+"""From settings to a loaded model: finds its files and picks the engine."""
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.engines.engine import Backend, Settings
-from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu, short_of_memory
+from ksdk_rerank.engines.engine import Backend, ModelSettings, out_of_memory
+from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json, read_list
+from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu
+from ksdk_rerank.engines.hub import Hub
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
-from ksdk_rerank.models import EMBEDDED
+from ksdk_rerank.models import EMBEDDED, folder_of
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.engine import Engine
     from ksdk_rerank.engines.files import Files
     from ksdk_rerank.engines.scoring import Model
 
-__all__ = ["load", "model_of"]
+__all__ = ["load", "locate", "model_of"]
 
 _ONNX_FILES = ("tokenizers", "huggingface_hub", "numpy")
 _NEEDS = {
@@ -26,7 +29,31 @@ _NEEDS = {
 _EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
 
 
-def load(settings: Settings) -> Model:
+def locate(settings: ModelSettings) -> Files:
+    """Find `settings.model`: a local folder if there is one, else a model on the hub or in its cache.
+
+    Raises:
+        ModelNotFound: it is not a local folder, not in the hub's cache and not on the hub.
+        HubUnreachable: it is not on this machine, and the hub cannot be reached.
+    """
+    try:
+        folder = folder_of(settings.model)
+        if folder.is_dir():
+            return Folder(folder)
+        is_a_file = folder.is_file()
+    except (OSError, RuntimeError) as error:  # no permission, name too long, or no home folder for that user
+        raise ModelNotFound(f"the folder {settings.model} cannot be opened ({error}). {WAYS_OUT}") from error
+    if is_a_file:
+        raise ModelNotFound(
+            f"{settings.model} is a file; pass its folder, which must also contain config.json, and choose an ONNX file"
+            " with onnx_file=..."
+        )
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", settings.model) or settings.model.startswith("."):
+        raise ModelNotFound(f"{settings.model} is neither a folder nor a valid hub id. {WAYS_OUT}")
+    return Hub(settings)
+
+
+def load(settings: ModelSettings) -> Model:
     """Load the model that `settings` describe.
 
     The engine depends on the settings, on what is installed and on which files the model offers.
@@ -47,28 +74,26 @@ def load(settings: Settings) -> Model:
         if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):  # from libraries in Rust
             raise
         said = f"{settings.model} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
-        if short_of_memory(error):
+        if out_of_memory(error):
             raise InferenceFailed(f"{said}; free memory, or use a smaller model or dtype") from error
         raise ModelError(f"{said}; fetch or export the model again, or try another backend") from error
 
 
-def _load(settings: Settings) -> Model:
+def _load(settings: ModelSettings) -> Model:
     wanted = _wanted(settings)
     if settings.model == EMBEDDED or settings.onnx_file is not None:
         wanted = tuple(backend for backend in wanted if backend != "torch")
         if not wanted:
             what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
             raise UnsupportedModel(
-                f'{what} is for the engines "onnx" and "openvino", and these settings ask for torch on this machine;'
-                " leave backend, dtype and device as they are by default"
+                f'{what} needs the "onnx" or "openvino" engine, but on this machine the other settings require torch;'
+                " leave backend, dtype and device at their defaults"
             )
     installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
     if not installed:
         raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
 
-    from ksdk_rerank.engines.files import locate
     from ksdk_rerank.engines.model_config import check_head, window
-    from ksdk_rerank.engines.reading import read_json, read_list
 
     files = locate(settings)
     config = read_json(files.find("config.json"))
@@ -82,25 +107,26 @@ def _load(settings: Settings) -> Model:
     return model_of(_engine(installed, files, settings), files, settings)
 
 
-def model_of(engine: Engine, files: Files, settings: Settings) -> Model:
-    """Combine an engine with the window and padding token from the model's files."""
+def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
+    """Combine an engine with an encoder, and with the window and padding token from the model's files."""
+    from ksdk_rerank.engines.encoding import PairEncoder, check_pair
     from ksdk_rerank.engines.model_config import pad_id, window
-    from ksdk_rerank.engines.pairs import check_pair
-    from ksdk_rerank.engines.reading import read_json
     from ksdk_rerank.engines.scoring import Model
 
     config = read_json(files.find("config.json"))
     tokenizer_config = read_json(files.find("tokenizer_config.json"))
     check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
+    max_length = window(config, tokenizer_config, settings.max_length, settings.model)
     return Model(
         engine,
+        PairEncoder(engine.tokenizer, max_length, settings.model),
         name=settings.model,
-        max_length=window(config, tokenizer_config, settings.max_length, settings.model),
+        max_length=max_length,
         pad_id=pad_id(config, tokenizer_config, engine.tokenizer, settings.model),
     )
 
 
-def _wanted(settings: Settings) -> tuple[Backend, ...]:
+def _wanted(settings: ModelSettings) -> tuple[Backend, ...]:
     """The engines that these settings allow, preferred first."""
     if settings.backend is not None:
         return (settings.backend,)
@@ -117,7 +143,7 @@ def _wanted(settings: Settings) -> tuple[Backend, ...]:
     return ("onnx", "torch")
 
 
-def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -> list[Backend]:
+def _fastest_first(installed: list[Backend], files: Files, settings: ModelSettings) -> list[Backend]:
     """`installed`, fastest first for this machine and these files.
 
     On a GPU, torch comes first if the model has weights that it can load.
@@ -128,14 +154,12 @@ def _fastest_first(installed: list[Backend], files: Files, settings: Settings) -
     others: list[Backend] = [backend for backend in installed if backend != "torch"]
     on_gpu = installed[0] == "torch" or (settings.device is None and "torch" in installed and has_gpu())
     if on_gpu and others:
-        from ksdk_rerank.engines.files import WEIGHTS
-
         if any(files.find(name) for name in WEIGHTS):
             return ["torch", *others]
         installed = others
     if "openvino" not in installed or settings.dtype != "auto":
         return installed
-    from ksdk_rerank.engines.graphs import offers_int8
+    from ksdk_rerank.engines.onnx_files import offers_int8
 
     without: list[Backend] = [backend for backend in installed if backend != "openvino"]
     return without if offers_int8(files, settings) else ["openvino", *without]
@@ -146,13 +170,13 @@ def _install_first(wanted: tuple[Backend, ...]) -> Backend:
     return "onnx" if "onnx" in wanted else wanted[-1]
 
 
-def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engine:
+def _engine(installed: list[Backend], files: Files, settings: ModelSettings) -> Engine:
     for backend in installed:
         if backend == "torch":
             from ksdk_rerank.engines.torch import TorchEngine
 
             return TorchEngine(files, settings)
-        from ksdk_rerank.engines.graphs import find_model
+        from ksdk_rerank.engines.onnx_files import find_model
 
         name = find_model(files, settings, backend)
         if name is None:
@@ -169,14 +193,15 @@ def _engine(installed: list[Backend], files: Files, settings: Settings) -> Engin
     raise _unsupported(files, settings)
 
 
-def _unsupported(files: Files, settings: Settings) -> ModelError:
+def _unsupported(files: Files, settings: ModelSettings) -> ModelError:
     """The error to raise when no installed engine can run the files that the model offers."""
-    from ksdk_rerank.engines.graphs import missing
+    from ksdk_rerank.engines.onnx_files import missing
 
     said = missing(files, settings)
     if settings.onnx_file is not None:
         return ModelNotFound(said) if files.find(settings.onnx_file) is None else UnsupportedModel(said)
     return UnsupportedModel(
-        f"{said}; no other engine may run it. Write one with: ksdk-rerank export {settings.model} FOLDER, then pass"
-        ' that folder; or pip install "ksdk-rerank[torch]" and use backend="torch"'
+        f"{said}; no other engine that these settings allow is installed. Create one with: ksdk-rerank export"
+        f' {settings.model} FOLDER, then pass that folder; or pip install "ksdk-rerank[torch]" and use'
+        ' backend="torch"'
     )

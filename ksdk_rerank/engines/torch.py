@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
-from ksdk_rerank.engines.engine import Engine, Settings
-from ksdk_rerank.engines.files import Files
-from ksdk_rerank.engines.hardware import short_of_memory
+from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
+from ksdk_rerank.engines.files import Files, read_json
 from ksdk_rerank.engines.model_config import labels_are_named
-from ksdk_rerank.engines.reading import read_json
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable
 from ksdk_rerank.errors import ModelError, UnsupportedModel
@@ -47,7 +45,7 @@ class TorchEngine(Engine):
 
     backend: ClassVar[str] = "torch"
 
-    def __init__(self, files: Files, settings: Settings, *, attention: str | None = None) -> None:
+    def __init__(self, files: Files, settings: ModelSettings, *, attention: str | None = None) -> None:
         if settings.device is not None and settings.device.startswith("cuda") and not torch.cuda.is_available():
             raise ModelError(
                 f"device={settings.device!r}, but torch {torch.__version__} finds no CUDA device; install a torch"
@@ -73,14 +71,14 @@ class TorchEngine(Engine):
                     num_labels=None if labels_are_named(config) else 1,  # `check_head` made sure of one label
                 )
         except Exception as error:  # from transformers, safetensors, the hub or torch
-            if short_of_memory(error):
+            if out_of_memory(error):
                 raise
             explained = files.explained(error)
             if explained is not None:
                 raise explained from error
             raise ModelError(
                 f"sentence-transformers cannot load {settings.model} ({error}); check its files, and pass"
-                " trust_remote_code=True only if it brings code of its own that you have read and trust"
+                " trust_remote_code=True only if it needs its own code, which you have read and trust"
             ) from error
         tokenizer = encoder.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)

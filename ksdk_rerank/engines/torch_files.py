@@ -12,8 +12,16 @@ from tempfile import TemporaryDirectory
 
 from safetensors import SafetensorError, safe_open
 
-from ksdk_rerank.engines.files import WEIGHTS, Files
-from ksdk_rerank.engines.reading import check_start, damaged, decoded, read_json, read_list, read_tokenizer
+from ksdk_rerank.engines.files import (
+    WEIGHTS,
+    Files,
+    check_start,
+    damaged,
+    decoded,
+    read_json,
+    read_list,
+    read_tokenizer,
+)
 from ksdk_rerank.errors import UnsupportedModel
 
 __all__ = ["check_files", "check_weights_of_head", "readable"]
@@ -66,7 +74,7 @@ def check_weights_of_head(files: Files, model: str) -> None:
     paths = [path for path in _weights(files) if path.suffix == ".safetensors"]
     if paths and not any(_HEAD.search(name) for path in paths for name in _tensors(path)):
         raise UnsupportedModel(
-            f"{model} is not a cross-encoder: its config.json names no architecture, and its weights hold no"
+            f"{model} is not a cross-encoder: its config.json names no architecture, and its weights have no"
             " classification head; use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
         )
 
@@ -108,7 +116,7 @@ def _weights(files: Files) -> list[Path]:
             return [path]
         shards = read_json(path).get("weight_map")
         if not isinstance(shards, Mapping) or not all(isinstance(shard, str) for shard in shards.values()):
-            raise damaged(path, "names no files in weight_map")
+            raise damaged(path, "has no file names in weight_map")
         return [_shard(files, path, shard) for shard in sorted(set(shards.values()))]
     return []
 
@@ -116,7 +124,7 @@ def _weights(files: Files) -> list[Path]:
 def _shard(files: Files, index: Path, name: str) -> Path:
     path = files.find(name)
     if path is None:
-        raise damaged(index, f"names {name}, which is missing")
+        raise damaged(index, f"refers to {name}, which is missing")
     return path
 
 
@@ -126,4 +134,4 @@ def _tensors(path: Path) -> list[str]:
         with safe_open(path, "np") as tensors:
             return list(tensors.keys())
     except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(path, f"is no safetensors file, or only a part of one ({error})") from error
+        raise damaged(path, f"is not a safetensors file, or is incomplete ({error})") from error

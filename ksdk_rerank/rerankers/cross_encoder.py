@@ -11,8 +11,8 @@ from typing import Self, get_args
 
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
-from ksdk_rerank.engines.engine import Backend, Dtype, Settings
-from ksdk_rerank.engines.pool import SharedModel, acquire, release
+from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
+from ksdk_rerank.engines.pool import ModelRunner, acquire, release
 
 __all__ = ["CrossEncoderReranker"]
 
@@ -91,7 +91,7 @@ class CrossEncoderReranker(ScoringReranker):
         max_waiting: int | None = None,
     ) -> None:
         self._settings = _checked(
-            Settings(
+            ModelSettings(
                 model=os.fspath(model),
                 backend=backend,
                 device=device,
@@ -119,7 +119,7 @@ class CrossEncoderReranker(ScoringReranker):
         self.max_waiting = (
             None
             if max_waiting is None
-            else integer("max_waiting", max_waiting, at_least=0, unit="calls", advice="None sets no bound")
+            else integer("max_waiting", max_waiting, at_least=0, unit="calls", advice="None sets no limit")
         )
 
     @property
@@ -129,38 +129,38 @@ class CrossEncoderReranker(ScoringReranker):
     @property
     def engine(self) -> str:
         """Which engine runs the model, such as `"onnx"`. Loads the model if necessary."""
-        return self._shared().model(self.timeout).engine.backend
+        return self._runner().model(self.timeout).engine.backend
 
     def identifying_parameters(self) -> dict[str, object]:
         return {name: value for name, value in self.parameters().items() if name not in ("timeout", "max_waiting")}
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, excluding special tokens. Loads the model if necessary."""
-        return self._shared().model(self.timeout).encoder.count_tokens(texts)
+        return self._runner().model(self.timeout).encoder.count_tokens(texts)
 
     def document_room(self, query: str) -> int:
         """How many tokens of a document fit beside the (truncated) `query`. Loads the model if necessary."""
-        return self._shared().model(self.timeout).encoder.document_room(query)
+        return self._runner().model(self.timeout).encoder.document_room(query)
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        return self._shared().score(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
+        return self._runner().score(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        return await self._shared().ascore(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
+        return await self._runner().ascore(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
 
     def close(self) -> None:
         """Free the weights once waiting calls have finished, unless another reranker uses them."""
-        shared = release(self._settings, self)
-        if shared is not None:
-            shared.close()
+        runner = release(self._settings, self)
+        if runner is not None:
+            runner.close()
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop."""
-        shared = release(self._settings, self)
-        if shared is not None:
-            await shared.aclose()
+        runner = release(self._settings, self)
+        if runner is not None:
+            await runner.aclose()
 
-    def _shared(self) -> SharedModel:
+    def _runner(self) -> ModelRunner:
         return acquire(self._settings, self)
 
     def __getstate__(self) -> dict[str, object]:
@@ -175,7 +175,7 @@ class CrossEncoderReranker(ScoringReranker):
         return self.__copy__()
 
 
-def _checked(settings: Settings) -> Settings:
+def _checked(settings: ModelSettings) -> ModelSettings:
     if not settings.model.strip():
         raise ValueError("model is blank; pass a folder or a hub id such as cross-encoder/ms-marco-MiniLM-L-6-v2")
     if settings.backend not in (None, *get_args(Backend)):
@@ -183,14 +183,14 @@ def _checked(settings: Settings) -> Settings:
     if settings.dtype not in get_args(Dtype):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {settings.dtype!r}")
     if settings.backend in ("onnx", "openvino") and settings.trust_remote_code:
-        raise ValueError('an ONNX file brings no code; leave trust_remote_code out, or pass backend="torch"')
+        raise ValueError('trust_remote_code=True needs backend="torch"; ONNX files contain no Python code to trust')
     if settings.dtype == "int8" and (settings.backend not in (None, "onnx") or settings.trust_remote_code):
-        raise ValueError('dtype="int8" needs backend="onnx", which runs no code of the model\'s own')
+        raise ValueError('dtype="int8" needs backend="onnx", without trust_remote_code')
     if settings.onnx_file is not None:
         _check_onnx_file(settings.onnx_file, settings)
     if settings.backend not in (None, *_RUNS.get(settings.dtype, get_args(Backend))):
         needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
-        raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} cannot calculate in it")
+        raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} does not support it")
     return settings
 
 
@@ -201,7 +201,7 @@ def _checked_timeout(timeout: float) -> float:
     return seconds
 
 
-def _check_onnx_file(name: str, settings: Settings) -> None:
+def _check_onnx_file(name: str, settings: ModelSettings) -> None:
     if not isinstance(name, str):
         raise TypeError(f"onnx_file must be a path in the model's folder, got {name!r}")
     for path in (PurePosixPath(name), PureWindowsPath(name)):
@@ -212,6 +212,6 @@ def _check_onnx_file(name: str, settings: Settings) -> None:
             )
     if settings.backend == "torch" or settings.trust_remote_code or settings.dtype == "float16":
         raise ValueError(
-            f'onnx_file={name!r} goes with backend="onnx" or "openvino", and these settings ask for torch; leave it'
-            " out, or leave out backend, dtype and trust_remote_code"
+            f'onnx_file={name!r} needs backend="onnx" or "openvino", but the other arguments require torch; remove'
+            " onnx_file, or remove backend, dtype and trust_remote_code"
         )

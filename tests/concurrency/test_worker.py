@@ -165,11 +165,12 @@ def test_where_python_starts_no_thread_the_caller_does_the_work(monkeypatch: pyt
 def test_a_program_ends_quietly_while_daemon_threads_are_busy(busy: str) -> None:
     code = f"""if True:
         import threading, time
-        from ksdk_rerank.concurrency.worker import Worker
-        worker, begun = Worker("test"), threading.Event()
+        from ksdk_rerank.concurrency import worker as module
+        module._EXIT_PATIENCE, module._EXIT_PAUSE = 1.0, 0.5
+        worker, begun = module.Worker("test"), threading.Event()
         def work():
             begun.set()
-            time.sleep({0.3 if busy == "short" else 60})
+            time.sleep({0.2 if busy == "short" else 60})
             print("done", flush=True)
         def ask():
             while True:

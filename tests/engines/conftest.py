@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_models import WORDS
 
 from ksdk_rerank.engines import pool
+from ksdk_rerank.engines.engine import ModelSettings
 
 
 @pytest.fixture
@@ -22,9 +24,9 @@ def documents() -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
     """Start every test without the models of the one before."""
-    pool._models.clear()
+    pool._runners.clear()
     yield
-    pool._models.clear()
+    pool._runners.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +35,23 @@ def quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     yield
     out, err = capfd.readouterr()
     assert out + err == ""
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ModelSettings]:
+    """Settings for a model of the hub at an address, with an empty cache and no pause between attempts."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    constants = huggingface_hub.constants
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def at(endpoint: str, model: str = "tiny/reranker", **settings: object) -> ModelSettings:
+        template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        if hasattr(huggingface_hub, "close_session"):
+            huggingface_hub.close_session()
+        return ModelSettings(model, cache_folder=str(tmp_path / "cache"), **settings)  # type: ignore[arg-type]
+
+    return at

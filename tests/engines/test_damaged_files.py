@@ -19,8 +19,8 @@ from tiny_models import WORDS, MakeModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ksdk_rerank import Fallback
-from ksdk_rerank.engines import reading
-from ksdk_rerank.engines.onnx_format import read_graph
+from ksdk_rerank.engines import files
+from ksdk_rerank.engines.onnx_graph import read_graph
 from ksdk_rerank.errors import InferenceFailed, ModelError
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -38,15 +38,18 @@ PAGE = b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
 TEXT_STATES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda content: b"", r"is empty; fetch the model again"),
     "blank": (lambda content: b" \n", r"is blank; fetch the model again"),
-    "pointer": (lambda content: POINTER, r"is a git-lfs pointer in place of the file; run `git lfs pull`"),
-    "page": (lambda content: PAGE, r"is a web page, saved in place of the file; download the file itself"),
-    "cut": (lambda content: content[: len(content) // 2], r"is (not valid JSON|no tokenizer) .*fetch the model again"),
+    "pointer": (lambda content: POINTER, r"is a git-lfs pointer, not the file itself; run `git lfs pull`"),
+    "page": (lambda content: PAGE, r"is a web page, not the file itself; download the file itself"),
+    "cut": (
+        lambda content: content[: len(content) // 2],
+        r"is (not valid JSON|not a usable tokenizer) .*fetch the model again",
+    ),
     "latin-1": (lambda content: b'{"name": "caf\xe9 cr\xe8me"}', r"is not valid UTF-8 \(byte 13\).*save it as UTF-8"),
     "binary": (lambda content: bytes(range(256)) * 4, r"is not valid UTF-.*fetch the model again"),
-    "list": (lambda content: b"[1, 2]", r"(holds a list, not a JSON object|is no tokenizer)"),
-    "number": (lambda content: b"7", r"(holds a number, not a JSON object|is no tokenizer)"),
-    "nested": (lambda content: b'{"a":' * 100_000, r"is (nested too deeply|no tokenizer)"),
-    "digits": (lambda content: b'{"vocab_size": ' + b"9" * 5000 + b"}", r"is (not valid JSON|no tokenizer)"),
+    "list": (lambda content: b"[1, 2]", r"(contains a list, not a JSON object|is not a usable tokenizer)"),
+    "number": (lambda content: b"7", r"(contains a number, not a JSON object|is not a usable tokenizer)"),
+    "nested": (lambda content: b'{"a":' * 100_000, r"is (nested too deeply|not a usable tokenizer)"),
+    "digits": (lambda content: b'{"vocab_size": ' + b"9" * 5000 + b"}", r"is (not valid JSON|not a usable tokenizer)"),
 }
 TEXTS = ("config.json", "tokenizer_config.json", "tokenizer.json")
 OF_TORCH = ("special_tokens_map.json", "added_tokens.json", "sentence_bert_config.json")
@@ -88,12 +91,12 @@ def test_so_is_one_that_only_torch_reads(make_model: MakeModel, name: str, state
 
 BINARY_STATES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda content: b"", r"is empty; fetch the model again"),
-    "pointer": (lambda content: POINTER, r"is a git-lfs pointer in place of the file; run `git lfs pull`"),
-    "page": (lambda content: PAGE, r"is a web page, saved in place of the file"),
-    "half": (lambda content: content[: len(content) // 2], r"only a part of one|is cut short"),
-    "short": (lambda content: content[:-1], r"only a part of one|is cut short"),
-    "text": (lambda content: b"no graph", r"is not an ONNX graph|is no safetensors file|is cut short"),
-    "zeros": (lambda content: bytes(5000), r"is not an ONNX graph|is no safetensors file|is cut short"),
+    "pointer": (lambda content: POINTER, r"is a git-lfs pointer, not the file itself; run `git lfs pull`"),
+    "page": (lambda content: PAGE, r"is a web page, not the file itself"),
+    "half": (lambda content: content[: len(content) // 2], r"is incomplete|is truncated"),
+    "short": (lambda content: content[:-1], r"is incomplete|is truncated"),
+    "text": (lambda content: b"no graph", r"is not an ONNX graph|is not a safetensors file|is truncated"),
+    "zeros": (lambda content: bytes(5000), r"is not an ONNX graph|is not a safetensors file|is truncated"),
 }
 
 
@@ -139,9 +142,9 @@ def test_so_are_those_in_the_older_format(make_model: MakeModel, state: str) -> 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ({"weight_map": {"a": "model-1.safetensors"}}, r"index\.json names model-1\.safetensors, which is missing"),
-        ({"weight_map": ["a"]}, r"index\.json names no files in weight_map"),
-        ({}, r"index\.json names no files in weight_map"),
+        ({"weight_map": {"a": "model-1.safetensors"}}, r"index\.json refers to model-1\.safetensors, which is missing"),
+        ({"weight_map": ["a"]}, r"index\.json has no file names in weight_map"),
+        ({}, r"index\.json has no file names in weight_map"),
     ],
 )
 def test_weights_in_several_files_are_all_looked_for(make_model: MakeModel, index: object, message: str) -> None:
@@ -188,9 +191,9 @@ def test_a_byte_order_mark_is_read_as_it_is_meant(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("folder", "is a folder and not a file"),
-        ("pipe", "is a device or a pipe and not a file"),
-        ("dangling", "is a link to /no/such/blob, which does not exist; fetch the model again"),
+        ("folder", "is a folder, not a file"),
+        ("pipe", "is a device or a pipe, not a file"),
+        ("dangling", "is a broken link to /no/such/blob; fetch the model again"),
         ("loop", "cannot be read .*check the path and its permissions"),
     ],
 )
@@ -280,7 +283,7 @@ def test_a_tokenizer_that_fails_on_unknown_words_is_refused_when_it_is_loaded(
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
-    assert raised(folder, backend).startswith(f"{folder / 'tokenizer.json'} is no tokenizer that can be used (")
+    assert raised(folder, backend).startswith(f"{folder / 'tokenizer.json'} is not a usable tokenizer (")
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/model", "a" * 5000 + "/b/c", "x\0y", "with/many/parts"])
@@ -291,7 +294,7 @@ def test_a_path_that_cannot_be_followed_is_an_error_of_ours(name: str) -> None:
 
 def test_a_path_to_a_file_says_to_pass_its_folder(make_model: MakeModel) -> None:
     path = make_model() / "onnx/model.onnx"
-    with pytest.raises(ModelError, match=r"is a file; pass the folder that holds it .*onnx_file="):
+    with pytest.raises(ModelError, match=r"is a file; pass its folder.*onnx_file="):
         CrossEncoderReranker(str(path)).rank("the key", ["key"])
 
 
@@ -301,7 +304,7 @@ def test_whatever_else_a_library_raises_while_loading_is_an_error_of_ours(
     def broken(path: Path) -> Tokenizer:
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr("ksdk_rerank.engines.graphs.read_tokenizer", broken)
+    monkeypatch.setattr("ksdk_rerank.engines.onnx_files.read_tokenizer", broken)
     with pytest.raises(ModelError, match=r"cannot be loaded \(OSError: .*Input/output error.*try another backend"):
         CrossEncoderReranker(tiny_bert, backend="onnx").rank("the key", ["key"])
 
@@ -310,7 +313,7 @@ def test_too_little_memory_while_loading_is_transient(tiny_bert: str, monkeypatc
     def greedy(path: Path) -> Tokenizer:
         raise MemoryError
 
-    monkeypatch.setattr("ksdk_rerank.engines.graphs.read_tokenizer", greedy)
+    monkeypatch.setattr("ksdk_rerank.engines.onnx_files.read_tokenizer", greedy)
     ranking = Fallback([CrossEncoderReranker(tiny_bert, backend="onnx"), "input-order"]).rank("the key", ["key"])
     assert ranking.failures[0].error == InferenceFailed.__name__
 
@@ -320,7 +323,7 @@ def test_an_interruption_stays_one(tiny_bert: str, monkeypatch: pytest.MonkeyPat
     def interrupted(path: Path) -> Tokenizer:
         raise error
 
-    monkeypatch.setattr("ksdk_rerank.engines.graphs.read_tokenizer", interrupted)
+    monkeypatch.setattr("ksdk_rerank.engines.onnx_files.read_tokenizer", interrupted)
     with pytest.raises(error):
         CrossEncoderReranker(tiny_bert, backend="onnx").rank("the key", ["key"])
 
@@ -341,7 +344,7 @@ def test_a_graph_with_a_byte_changed_is_read_or_refused(tiny_bert: str, tmp_path
 def test_json_is_read_as_an_object_or_a_list(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
     path.write_text('{"a": 1}')
-    assert reading.read_json(path) == {"a": 1}
-    with pytest.raises(ModelError, match=r"modules\.json holds an object, not a JSON list"):
-        reading.read_list(path)
-    assert (reading.read_json(None), reading.read_list(None)) == ({}, [])
+    assert files.read_json(path) == {"a": 1}
+    with pytest.raises(ModelError, match=r"modules\.json contains an object, not a JSON list"):
+        files.read_list(path)
+    assert (files.read_json(None), files.read_list(None)) == ({}, [])

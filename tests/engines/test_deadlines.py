@@ -19,7 +19,8 @@ from ksdk_rerank import CrossEncoderReranker, Fallback, LongDocuments, from_conf
 from ksdk_rerank._fingerprint import identity
 from ksdk_rerank.engines import pool, select
 from ksdk_rerank.engines.batching import Batch
-from ksdk_rerank.engines.engine import Engine, Settings
+from ksdk_rerank.engines.encoding import PairEncoder
+from ksdk_rerank.engines.engine import Engine, ModelSettings
 from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import Overloaded, RerankError, TimedOut
 
@@ -52,7 +53,9 @@ class Held(Engine):
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """The engine of whatever model is loaded now."""
     engine = Held()
-    monkeypatch.setattr(select, "load", lambda settings: Model(engine, name=settings.model, max_length=64, pad_id=0))
+    encoder = PairEncoder(engine.tokenizer, 64, "held")
+    model = Model(engine, encoder, name="held", max_length=64, pad_id=0)
+    monkeypatch.setattr(select, "load", lambda settings: model)
     monkeypatch.setattr(pool, "streams_and_threads", lambda: (1, 1))
     yield engine
     engine.go_on.set()
@@ -63,7 +66,7 @@ def slow_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Models are loaded when the event is set."""
     go_on, load = threading.Event(), select.load
 
-    def loaded(settings: Settings) -> Model:
+    def loaded(settings: ModelSettings) -> Model:
         assert go_on.wait(20)
         return load(settings)
 
@@ -96,7 +99,7 @@ def test_a_call_that_only_waits_is_never_begun(call: Call, held: Held) -> None:
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(CrossEncoderReranker("held").rank, QUERY, ["key"])
         assert held.begun.wait(10)
-        with pytest.raises(TimedOut, match="other calls under way: 1"):
+        with pytest.raises(TimedOut, match="calls in progress: 1"):
             call(CrossEncoderReranker("held", timeout=0.2).rank, QUERY, ["invoice"])
         held.go_on.set()
         assert len(running.result(10)) == 1
@@ -112,9 +115,9 @@ def test_a_call_within_its_time_is_as_any_other(call: Call, tiny_bert: str) -> N
 
 def test_loading_counts_and_goes_on_for_the_next_call(call: Call, tiny_bert: str, slow_load: threading.Event) -> None:
     reranker = CrossEncoderReranker(tiny_bert, timeout=0.2)
-    with pytest.raises(TimedOut, match="still being loaded"):
+    with pytest.raises(TimedOut, match="still loading"):
         call(reranker.rank, QUERY, ["key"])
-    (model,) = pool._models.values()
+    (model,) = pool._runners.values()
     assert model._model is None
     slow_load.set()
     while model._model is None:
@@ -138,7 +141,7 @@ def test_loading_counts_and_goes_on_for_the_next_call(call: Call, tiny_bert: str
 def test_whatever_needs_the_model_waits_for_it_no_longer(
     tiny_bert: str, slow_load: threading.Event, ask: Callable[[CrossEncoderReranker], object]
 ) -> None:
-    with pytest.raises(TimedOut, match="still being loaded"):
+    with pytest.raises(TimedOut, match="still loading"):
         ask(CrossEncoderReranker(tiny_bert, timeout=0.2))
 
 
@@ -158,8 +161,8 @@ def test_a_call_beyond_those_that_may_wait_is_refused_at_once(call: Call, held: 
         running = threads.submit(reranker.rank, QUERY, ["key"])
         assert held.begun.wait(10)
         waiting = threads.submit(reranker.rank, QUERY, ["key"])
-        (model,) = pool._models.values()
-        while model._scheduler.under_way() < 2:
+        (model,) = pool._runners.values()
+        while model._scheduler.in_progress() < 2:
             time.sleep(0.01)
         began = time.monotonic()
         with pytest.raises(Overloaded, match=r"held is busy: 2 calls .* max_waiting=1") as error:
@@ -201,7 +204,7 @@ async def test_a_task_that_is_cancelled_is_cancelled_and_did_not_time_out(held: 
 def test_a_time_out_inside_the_model_is_not_taken_for_the_calls_own(
     call: Call, tiny_bert: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(settings: Settings) -> Model:
+    def load(settings: ModelSettings) -> Model:
         raise TimeoutError("of the disk")
 
     monkeypatch.setattr(select, "load", load)
@@ -214,7 +217,7 @@ def test_rerankers_that_wait_for_different_times_share_their_weights_and_what_is
     hasty = CrossEncoderReranker(tiny_bert, timeout=30, max_waiting=5)
     for reranker in (plain, hasty):
         reranker.rank(QUERY, ["key"])
-    assert len(pool._models) == 1
+    assert len(pool._runners) == 1
     assert identity(plain, "u") == identity(hasty, "u")
 
 

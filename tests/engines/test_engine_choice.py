@@ -12,8 +12,8 @@ import pytest
 from tiny_models import MakeModel
 
 from ksdk_rerank.engines import hardware, select
-from ksdk_rerank.engines.engine import Settings
-from ksdk_rerank.engines.files import locate
+from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -50,9 +50,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
 @pytest.mark.parametrize("driver", [True, False])
 def test_torch_comes_first_where_it_can_use_a_gpu(tiny_bert: str, gpu: Callable[..., None], driver: bool) -> None:
     gpu(driver=driver)
-    settings = Settings(tiny_bert)
+    settings = ModelSettings(tiny_bert)
     by_default = select._fastest_first(["onnx", "torch"], locate(settings), settings)
-    on_the_cpu = select._fastest_first(["onnx", "torch"], locate(settings), Settings(tiny_bert, device="cpu"))
+    on_the_cpu = select._fastest_first(["onnx", "torch"], locate(settings), ModelSettings(tiny_bert, device="cpu"))
     assert by_default == (["torch", "onnx"] if driver else ["onnx", "torch"])
     assert on_the_cpu == ["onnx", "torch"]
 
@@ -64,7 +64,7 @@ def test_what_has_no_weights_for_torch_is_for_others_on_a_gpu_too(
     gpu()
     folder = make_model()
     (folder / "model.safetensors").unlink()
-    settings = Settings(str(folder), device=device)
+    settings = ModelSettings(str(folder), device=device)
     assert select._fastest_first(wanted, locate(settings), settings) == ["onnx"]
 
 
@@ -100,13 +100,13 @@ def test_a_model_that_only_torch_can_run_says_how_to_get_an_onnx_file(
     without("sentence_transformers")
     folder = make_model(onnx_file=None)
     with pytest.raises(
-        UnsupportedModel, match=rf'offers no ONNX file.*ksdk-rerank export {folder} FOLDER.*"ksdk-rerank\[torch\]"'
+        UnsupportedModel, match=rf'has no ONNX file.*ksdk-rerank export {folder} FOLDER.*"ksdk-rerank\[torch\]"'
     ):
         CrossEncoderReranker(str(folder)).rank("key", ["invoice"])
 
 
 def test_int8_is_never_replaced_by_another_type(tiny_bert: str) -> None:
-    with pytest.raises(UnsupportedModel, match="offers no int8 ONNX file"):
+    with pytest.raises(UnsupportedModel, match="has no int8 ONNX file"):
         CrossEncoderReranker(tiny_bert, dtype="int8").rank("key", ["invoice"])
 
 
@@ -136,4 +136,4 @@ def test_the_engines_follow_from_the_settings_and_the_processor(
     monkeypatch: pytest.MonkeyPatch, bfloat16: bool, settings: dict[str, object], expected: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(select, "has_bfloat16", lambda: bfloat16)
-    assert select._wanted(Settings("m", **settings)) == expected  # type: ignore[arg-type]
+    assert select._wanted(ModelSettings("m", **settings)) == expected  # type: ignore[arg-type]

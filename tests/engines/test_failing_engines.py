@@ -65,7 +65,7 @@ def test_a_graph_that_fails_while_it_runs_is_transient_and_says_what_the_engine_
 ) -> None:
     folder = break_inside(make_model())
     reranker = CrossEncoderReranker(str(folder), backend=backend, dtype="float32")
-    with pytest.raises(InferenceFailed, match=rf"the {backend} engine failed while it ran {folder} \(.*eshape"):
+    with pytest.raises(InferenceFailed, match=rf"the {backend} engine failed while running {folder} \(.*eshape"):
         call(reranker.rank, "the key", TEXTS)
     ranking = call(Fallback([reranker, "input-order"]).rank, "the key", TEXTS)
     assert ranking.reranked_by == "input-order"
@@ -77,7 +77,7 @@ def test_so_does_torch(tiny_bert: str, call: Callable[..., Any]) -> None:
     pytest.importorskip("sentence_transformers")
     # torch's "meta" device has shapes and no numbers, so the logits cannot be had.
     reranker = CrossEncoderReranker(tiny_bert, backend="torch", device="meta")
-    with pytest.raises(InferenceFailed, match=r"the torch engine failed while it ran .*meta"):
+    with pytest.raises(InferenceFailed, match=r"the torch engine failed while running .*meta"):
         call(reranker.rank, "the key", TEXTS)
 
 
@@ -89,7 +89,7 @@ def test_whatever_an_engine_raises_moves_a_fallback_on(
         raise error
 
     reranker = CrossEncoderReranker(tiny_bert, backend="onnx")
-    engine: Engine = reranker._shared().model(None).engine
+    engine: Engine = reranker._runner().model(None).engine
     monkeypatch.setattr(engine, "forward", fails)
     ranking = call(Fallback([reranker, "lexical"]).rank, "the key", TEXTS)
     assert (ranking.reranked_by, ranking.failures[0].error) == ("lexical", "InferenceFailed")
@@ -103,12 +103,12 @@ def test_an_interruption_is_not_an_engines_failure(tiny_bert: str, monkeypatch: 
         raise KeyboardInterrupt
 
     reranker = CrossEncoderReranker(tiny_bert, backend="onnx")
-    monkeypatch.setattr(reranker._shared().model(None).engine, "forward", interrupted)
+    monkeypatch.setattr(reranker._runner().model(None).engine, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Fallback([reranker, "lexical"]).rank("the key", TEXTS)
 
 
 def test_a_graph_of_another_kind_is_refused_and_not_tried_again(make_model: MakeModel) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
-    with pytest.raises(UnsupportedModel, match="not one logit a pair"):
+    with pytest.raises(UnsupportedModel, match="not one logit per pair"):
         Fallback([CrossEncoderReranker(str(folder), backend="onnx"), "lexical"]).rank("the key", TEXTS)

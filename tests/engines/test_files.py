@@ -1,4 +1,4 @@
-"""The hub is a real server on this machine. huggingface_hub reads its address when imported: each call is a process."""
+"""Files from a hub, which is a real server on this machine, and from its cache."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from hub import COMMIT, TAGGED, Hub
 from tiny_models import MakeModel
 
-from ksdk_rerank.engines.engine import Settings
-from ksdk_rerank.engines.files import locate
+from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import ModelNotFound
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 from ksdk_rerank.testing.local_server import Reply, Request
@@ -34,6 +34,7 @@ PROGRAM = """if True:
 WAYS_OUT = ("the model's folder", "HF_ENDPOINT", "local_files_only=True", "embedded")
 
 Load = Callable[..., dict[str, object]]
+At = Callable[..., ModelSettings]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def hub(tiny_bert: str) -> Iterator[Hub]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Load a model in a process of its own whose hub is at `endpoint`."""
+    """Load a model in a process of its own, because huggingface_hub reads `HF_ENDPOINT` when it is imported."""
 
     def load(endpoint: str, model: str = "tiny/reranker", **arguments: object) -> dict[str, object]:
         environment = {
@@ -68,33 +69,48 @@ def load(tmp_path: Path) -> Load:
     return load
 
 
-def test_a_model_comes_from_the_hub_and_then_from_the_cache(
-    hub: Hub, load: Load, tmp_path: Path, tiny_bert: str
-) -> None:
+def scores(settings: ModelSettings) -> list[float]:
+    """What a new reranker with these settings gives."""
+    with CrossEncoderReranker(
+        settings.model,
+        backend="onnx",
+        dtype=settings.dtype,
+        revision=settings.revision,
+        cache_folder=settings.cache_folder,
+        local_files_only=settings.local_files_only,
+    ) as reranker:
+        return list(reranker.score("the key", ["key", "invoice"]).raw)
+
+
+def test_a_model_comes_from_the_hub_and_then_from_the_cache(hub: Hub, at: At, tiny_bert: str) -> None:
     expected = CrossEncoderReranker(tiny_bert, backend="onnx").score("the key", ["key", "invoice"]).raw
-    first = load(hub.url, backend="onnx", cache_folder=str(tmp_path / "cache"))
-    assert first["scores"] == pytest.approx(expected)
+    assert scores(at(hub.url)) == pytest.approx(expected)
     files = ("tokenizer.json", "tokenizer_config.json", "onnx/model.onnx")
     assert hub.asked("GET") == {"main/config.json", *(f"{COMMIT}/{name}" for name in files)}
     hub.requests.clear()
-    again = load(hub.url, backend="onnx", cache_folder=str(tmp_path / "cache"))
-    assert again["scores"] == first["scores"]
+    assert scores(at(hub.url)) == expected
     assert hub.asked("HEAD", "GET") == {"main/config.json"}  # only whether the branch has moved
     hub.stop()
-    for arguments in ({"local_files_only": True}, {}):  # asked for, and forced by the silent hub
-        offline = load("http://127.0.0.1:9", backend="onnx", cache_folder=str(tmp_path / "cache"), **arguments)
-        assert offline["scores"] == first["scores"]
-    missing = load("http://127.0.0.1:9", local_files_only=True)  # in the hub's own cache there is nothing
-    assert missing["error"] == "ModelNotFound"
-    assert "not in the cache, and local_files_only is set" in str(missing["message"])
+    assert scores(at("http://127.0.0.1:9", local_files_only=True)) == expected  # asked for
+    assert scores(at("http://127.0.0.1:9")) == expected  # forced by the silent hub
 
 
-def test_a_revision_is_fetched_by_name_and_a_commit_is_asked_for_once(hub: Hub, load: Load) -> None:
-    load(hub.url, backend="onnx", revision="v1")
+def test_what_is_not_in_the_cache_is_missing_if_only_the_cache_may_be_used(at: At) -> None:
+    with pytest.raises(ModelNotFound, match="not in the cache, and local_files_only is set"):
+        locate(at("http://127.0.0.1:9", local_files_only=True))
+
+
+def test_a_revision_is_fetched_by_name_and_a_commit_is_asked_for_once(hub: Hub, at: At) -> None:
+    assert scores(at(hub.url, revision="v1"))
     assert f"{TAGGED}/onnx/model.onnx" in hub.asked("GET")
     hub.requests.clear()
-    assert "scores" in load(hub.url, backend="onnx", revision=TAGGED)
+    assert scores(at(hub.url, revision=TAGGED))
     assert hub.asked("HEAD", "GET") == set()
+
+
+def test_the_hub_of_the_environment_and_its_own_cache_are_used_without_progress_bars(hub: Hub, load: Load) -> None:
+    assert "scores" in load(hub.url, backend="onnx")
+    assert "main/config.json" in hub.asked("GET")
 
 
 def test_torch_loads_the_same_repository(hub: Hub, load: Load, tiny_bert: str) -> None:
@@ -132,12 +148,12 @@ def test_weights_that_are_not_safetensors_are_loaded_and_nobody_is_asked_to_conv
     ids=["missing", "gated", "revision"],
 )
 def test_what_the_hub_refuses_is_said_with_ways_out(
-    hub: Hub, load: Load, arguments: dict[str, object], message: str
+    hub: Hub, at: At, arguments: dict[str, object], message: str
 ) -> None:
-    answer = load(hub.url, **arguments)
-    assert answer["error"] == "ModelNotFound"
-    assert message in str(answer["message"])
-    assert all(way in str(answer["message"]) for way in WAYS_OUT)
+    with pytest.raises(ModelNotFound, match=message) as caught:
+        locate(at(hub.url, **arguments))
+    assert type(caught.value) is ModelNotFound
+    assert all(way in str(caught.value) for way in WAYS_OUT)
 
 
 def test_without_a_network_the_error_comes_within_seconds_and_says_what_to_do(load: Load) -> None:
@@ -148,24 +164,23 @@ def test_without_a_network_the_error_comes_within_seconds_and_says_what_to_do(lo
     assert float(str(answer["seconds"])) < 20  # its own attempts would take half a minute, on an idle machine
 
 
-def test_a_file_that_the_hub_withholds_is_an_error_and_not_another_file(hub: Hub, load: Load) -> None:
+def test_a_file_that_the_hub_withholds_is_an_error_and_not_another_file(hub: Hub, at: At) -> None:
     answer = hub.answer
 
     def withhold(request: Request) -> Reply:
         return Reply.error(403, "no") if request.path.endswith("_int8.onnx") else answer(request)
 
     hub.answer = withhold  # type: ignore[method-assign]
-    got = load(hub.url, backend="onnx", dtype="int8")
-    assert got["error"] == "ModelNotFound"
-    assert "onnx/model_int8.onnx of tiny/reranker could not be fetched" in str(got["message"])
+    with pytest.raises(ModelNotFound, match=r"onnx/model_int8\.onnx of tiny/reranker could not be fetched"):
+        scores(at(hub.url, dtype="int8"))
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "a/b/c", "C:\\models\\x"])
 def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(name: str) -> None:
-    with pytest.raises(ModelNotFound, match=r"there is no folder .*load_reranker\('embedded'\)"):
-        locate(Settings(name))
+    with pytest.raises(ModelNotFound, match=r"is neither a folder nor a valid hub id.*load_reranker\('embedded'\)"):
+        locate(ModelSettings(name))
 
 
 def test_a_folder_without_a_config_holds_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match=r"holds no config\.json"):
-        locate(Settings(str(tmp_path)))
+    with pytest.raises(ModelNotFound, match=r"has no config\.json"):
+        locate(ModelSettings(str(tmp_path)))

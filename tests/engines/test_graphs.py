@@ -12,8 +12,8 @@ import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tiny_models import MakeModel
 
-from ksdk_rerank.engines import graphs
-from ksdk_rerank.engines.onnx_format import read_graph
+from ksdk_rerank.engines import onnx_files
+from ksdk_rerank.engines.onnx_graph import read_graph
 from ksdk_rerank.errors import ModelError, ModelNotFound, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -85,7 +85,7 @@ def test_so_is_the_only_int8_graph_on_every_processor(
     folder = make_model()
     quantize(folder, "model_Q.onnx")
     (folder / "onnx/model.onnx").unlink()
-    monkeypatch.setattr(graphs, "int8_kind", lambda: kind)
+    monkeypatch.setattr(onnx_files, "int8_kind", lambda: kind)
     assert CrossEncoderReranker(str(folder)).score(QUERY, TEXTS).raw == (
         CrossEncoderReranker(str(folder), dtype="int8").score(QUERY, TEXTS).raw
     )
@@ -93,9 +93,7 @@ def test_so_is_the_only_int8_graph_on_every_processor(
 
 def test_several_graphs_are_listed_with_the_argument_that_chooses(make_model: MakeModel) -> None:
     folder = move(make_model(), "model_O2.onnx", "onnx/model_O3.onnx")
-    with pytest.raises(
-        UnsupportedModel, match=r"offers model_O2\.onnx, onnx/model_O3\.onnx\. Choose one with onnx_file="
-    ):
+    with pytest.raises(UnsupportedModel, match=r"has model_O2\.onnx, onnx/model_O3\.onnx\. Choose one with onnx_file="):
         CrossEncoderReranker(str(folder)).rank(QUERY, TEXTS)
     for name in ("model_O2.onnx", "./onnx/model_O3.onnx"):
         assert CrossEncoderReranker(str(folder), onnx_file=name).engine == "onnx"
@@ -122,9 +120,9 @@ def test_the_type_asked_for_is_what_is_calculated_in_whatever_the_name_says(make
     for folder, dtype in right:
         assert CrossEncoderReranker(str(folder), dtype=dtype).rank(QUERY, TEXTS)
     for folder, dtype in wrong:
-        with pytest.raises(UnsupportedModel, match=rf"offers no .*suits dtype='{dtype}'.*it offers {name}"):
+        with pytest.raises(UnsupportedModel, match=rf"has no .*suits dtype='{dtype}'.*it has {name}"):
             CrossEncoderReranker(str(folder), dtype=dtype).rank(QUERY, TEXTS)
-        with pytest.raises(UnsupportedModel, match=rf"{name} calculates in (int8|floats), .*dtype='{dtype}'"):
+        with pytest.raises(UnsupportedModel, match=rf"{name} uses (int8|floating point), .*dtype='{dtype}'"):
             CrossEncoderReranker(str(folder), dtype=dtype, onnx_file=name).rank(QUERY, TEXTS)
 
 
@@ -144,7 +142,7 @@ def test_weights_in_float16_are_run_but_not_called_float32(make_model: MakeModel
     to_float16(folder, "model_fp16.onnx")
     (folder / "onnx/model.onnx").unlink()
     assert CrossEncoderReranker(str(folder)).rank(QUERY, TEXTS)
-    with pytest.raises(UnsupportedModel, match=r"model_fp16\.onnx holds float16"):
+    with pytest.raises(UnsupportedModel, match=r"model_fp16\.onnx uses float16"):
         CrossEncoderReranker(str(folder), dtype="float32", onnx_file="model_fp16.onnx").rank(QUERY, TEXTS)
 
 
@@ -153,7 +151,7 @@ def test_openvino_takes_floats_and_says_so_of_int8(make_model: MakeModel, monkey
     monkeypatch.undo()
     folder = make_model()
     quantize(folder, "model_Q.onnx")
-    with pytest.raises(UnsupportedModel, match=r"model_Q\.onnx calculates in int8, and backend='openvino'"):
+    with pytest.raises(UnsupportedModel, match=r"model_Q\.onnx uses int8, which backend='openvino'"):
         CrossEncoderReranker(str(folder), backend="openvino", onnx_file="model_Q.onnx").rank(QUERY, TEXTS)
     assert CrossEncoderReranker(str(folder), onnx_file="model_Q.onnx").engine == "onnx"
     move(folder, "model_O3.onnx")
@@ -161,23 +159,23 @@ def test_openvino_takes_floats_and_says_so_of_int8(make_model: MakeModel, monkey
 
 
 def test_a_file_that_is_not_there_is_an_error_that_lists_what_is(make_model: MakeModel) -> None:
-    with pytest.raises(ModelNotFound, match=r"has no file onnx/model_O3\.onnx: it offers onnx/model\.onnx"):
+    with pytest.raises(ModelNotFound, match=r"has no file onnx/model_O3\.onnx: it has onnx/model\.onnx"):
         CrossEncoderReranker(str(make_model()), onnx_file="onnx/model_O3.onnx").rank(QUERY, TEXTS)
 
 
 def test_without_a_tokenizer_it_is_the_tokenizer_that_is_missed(make_model: MakeModel) -> None:
     folder = make_model()
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(UnsupportedModel, match=r"offers no ONNX file with a tokenizer\.json"):
+    with pytest.raises(UnsupportedModel, match=r"has no ONNX file with a tokenizer\.json"):
         CrossEncoderReranker(str(folder)).rank(QUERY, TEXTS)
 
 
 @pytest.mark.parametrize(
     ("location", "error", "message"),
     [
-        ("../model.safetensors", ModelError, r"keeps its weights in \.\./model\.safetensors, outside of its folder"),
-        ("/etc/hostname", ModelError, r"keeps its weights in /etc/hostname, outside of its folder"),
-        ("deep/er.bin", ModelNotFound, r"keeps its weights in deep/er\.bin, which is missing"),
+        ("../model.safetensors", ModelError, r"stores its weights in \.\./model\.safetensors, outside its own folder"),
+        ("/etc/hostname", ModelError, r"stores its weights in /etc/hostname, outside its own folder"),
+        ("deep/er.bin", ModelNotFound, r"stores its weights in deep/er\.bin, which is missing"),
     ],
 )
 def test_weights_are_looked_for_in_the_graphs_folder_alone(

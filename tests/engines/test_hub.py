@@ -12,42 +12,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 from hub import COMMIT, Hub
 from huggingface_hub import constants
 
 from ksdk_rerank import CrossEncoderReranker, Fallback
 from ksdk_rerank.engines import hub as engines_hub
-from ksdk_rerank.engines.engine import Settings
-from ksdk_rerank.engines.files import locate
+from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import HubUnreachable, ModelNotFound, UnsupportedModel
 from ksdk_rerank.testing.local_server import Fault, LocalServer, Reply, Request
 
 PAGE = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep to this process, and do not wait between attempts."""
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-
-
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings for a model of the hub at an address, with an empty cache."""
-
-    def at(endpoint: str, model: str = "tiny/reranker", **settings: object) -> Settings:
-        template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        if hasattr(huggingface_hub, "close_session"):
-            huggingface_hub.close_session()
-        return Settings(model, cache_folder=str(tmp_path / "cache"), **settings)  # type: ignore[arg-type]
-
-    return at
 
 
 @pytest.fixture
@@ -76,7 +52,7 @@ def hub(tiny_bert: str, tmp_path: Path) -> Iterator[Hub]:
     ids=["500", "503", "429", "408", "407", "reset", "no reply", "portal", "redirects", "silence"],
 )
 def test_a_hub_that_gives_no_answer_of_its_own_is_unreachable(
-    hub: Hub, at: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, fault: Fault, message: str
+    hub: Hub, at: Callable[..., ModelSettings], monkeypatch: pytest.MonkeyPatch, fault: Fault, message: str
 ) -> None:
     monkeypatch.setattr(engines_hub, "_HUB_TIMEOUT", 0.5)
     settings = at(hub.url)
@@ -99,7 +75,7 @@ def test_a_hub_that_gives_no_answer_of_its_own_is_unreachable(
     ],
 )
 def test_what_a_hub_says_of_a_model_is_final(
-    hub: Hub, at: Callable[..., Settings], model: str, settings: dict[str, object], message: str
+    hub: Hub, at: Callable[..., ModelSettings], model: str, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ModelNotFound, match=message) as caught:
         locate(at(hub.url, model, **settings))
@@ -107,13 +83,15 @@ def test_what_a_hub_says_of_a_model_is_final(
 
 
 @pytest.mark.parametrize("status", [401, 403, 410, 451])
-def test_a_refusal_is_final(at: Callable[..., Settings], status: int) -> None:
+def test_a_refusal_is_final(at: Callable[..., ModelSettings], status: int) -> None:
     with LocalServer(lambda request: Reply.error(status, "no")) as server, pytest.raises(ModelNotFound) as caught:
         locate(at(server.url))
     assert type(caught.value) is ModelNotFound
 
 
-def test_a_fallback_moves_on_when_the_hub_is_unreachable(at: Callable[..., Settings], call: Callable[..., Any]) -> None:
+def test_a_fallback_moves_on_when_the_hub_is_unreachable(
+    at: Callable[..., ModelSettings], call: Callable[..., Any]
+) -> None:
     settings = at("http://127.0.0.1:9")
     reranker = CrossEncoderReranker(settings.model, cache_folder=settings.cache_folder)
     ranking = call(Fallback([reranker, "input-order"]).rank, "the key", ["key", "invoice"])
@@ -121,7 +99,7 @@ def test_a_fallback_moves_on_when_the_hub_is_unreachable(at: Callable[..., Setti
 
 
 def test_a_fallback_does_not_hide_a_model_that_there_is_not(
-    hub: Hub, at: Callable[..., Settings], call: Callable[..., Any]
+    hub: Hub, at: Callable[..., ModelSettings], call: Callable[..., Any]
 ) -> None:
     settings = at(hub.url, "tiny/missing")
     reranker = CrossEncoderReranker(settings.model, cache_folder=settings.cache_folder)
@@ -132,7 +110,7 @@ def test_a_fallback_does_not_hide_a_model_that_there_is_not(
 @pytest.mark.parametrize("name", ["tokenizer.json", "onnx/model.onnx"])
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault(cut_after=10)], ids=["503", "cut"])
 def test_a_later_file_that_does_not_arrive_is_unreachable_too(
-    hub: Hub, at: Callable[..., Settings], capfd: pytest.CaptureFixture[str], name: str, fault: Fault
+    hub: Hub, at: Callable[..., ModelSettings], capfd: pytest.CaptureFixture[str], name: str, fault: Fault
 ) -> None:
     files = locate(at(hub.url))
     hub.fault = fault
@@ -144,7 +122,7 @@ def test_a_later_file_that_does_not_arrive_is_unreachable_too(
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_what_is_missing_in_the_cache_is_unreachable_when_the_hub_is(
-    hub: Hub, at: Callable[..., Settings], backend: Any
+    hub: Hub, at: Callable[..., ModelSettings], backend: Any
 ) -> None:
     if backend == "torch" and find_spec("sentence_transformers") is None:
         pytest.skip("needs sentence-transformers")
@@ -155,7 +133,9 @@ def test_what_is_missing_in_the_cache_is_unreachable_when_the_hub_is(
         reranker.rank("the key", ["key"])
 
 
-def test_what_is_missing_because_only_the_cache_may_be_used_is_final(hub: Hub, at: Callable[..., Settings]) -> None:
+def test_what_is_missing_because_only_the_cache_may_be_used_is_final(
+    hub: Hub, at: Callable[..., ModelSettings]
+) -> None:
     locate(at(hub.url))
     settings = at(hub.url, local_files_only=True)
     reranker = CrossEncoderReranker(
@@ -165,7 +145,9 @@ def test_what_is_missing_because_only_the_cache_may_be_used_is_final(hub: Hub, a
         reranker.rank("the key", ["key"])
 
 
-def test_offline_mode_is_a_setting_and_so_final(at: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_a_setting_and_so_final(
+    at: Callable[..., ModelSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(
         ModelNotFound, match="not in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
@@ -175,18 +157,20 @@ def test_offline_mode_is_a_setting_and_so_final(at: Callable[..., Settings], mon
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault_of_the_hub(
-    hub: Hub, at: Callable[..., Settings], tmp_path: Path
+    hub: Hub, at: Callable[..., ModelSettings], tmp_path: Path
 ) -> None:
     settings = at(hub.url)
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(ModelNotFound, match="check the cache's folder") as caught:
+    with pytest.raises(ModelNotFound, match="check the cache folder") as caught:
         locate(settings)
     assert type(caught.value) is ModelNotFound
 
 
 @pytest.mark.parametrize("token", ["hf_s3cret", "hf_s3cret\n", "hf_s3cret\nmore", "hf_s3cret\u00e9"])
 @pytest.mark.parametrize("status", [401, 503])
-def test_a_token_is_in_no_message_and_in_no_traceback(at: Callable[..., Settings], token: str, status: int) -> None:
+def test_a_token_is_in_no_message_and_in_no_traceback(
+    at: Callable[..., ModelSettings], token: str, status: int
+) -> None:
     with LocalServer(lambda request: Reply.error(status, f"no {token.strip()!r}")) as server:
         with pytest.raises(ModelNotFound) as caught:
             locate(at(server.url, token=token))
@@ -252,12 +236,12 @@ def publish(hub: Hub, *names: str) -> None:
     graph.unlink()
 
 
-def reranker_of(settings: Settings, **arguments: object) -> CrossEncoderReranker:
+def reranker_of(settings: ModelSettings, **arguments: object) -> CrossEncoderReranker:
     return CrossEncoderReranker(settings.model, cache_folder=settings.cache_folder, backend="onnx", **arguments)  # type: ignore[arg-type]
 
 
 def test_the_only_graph_of_a_repository_is_taken_and_found_again_in_the_cache(
-    hub: Hub, at: Callable[..., Settings]
+    hub: Hub, at: Callable[..., ModelSettings]
 ) -> None:
     publish(hub, "onnx/model_O3.onnx")
     first = reranker_of(at(hub.url))
@@ -273,28 +257,30 @@ def test_the_only_graph_of_a_repository_is_taken_and_found_again_in_the_cache(
     assert hub.requests == []
 
 
-def test_several_graphs_of_a_repository_are_listed_and_none_is_fetched(hub: Hub, at: Callable[..., Settings]) -> None:
+def test_several_graphs_of_a_repository_are_listed_and_none_is_fetched(
+    hub: Hub, at: Callable[..., ModelSettings]
+) -> None:
     publish(hub, "onnx/model_O3.onnx", "model_O2.onnx")
-    with pytest.raises(
-        UnsupportedModel, match=r"offers model_O2\.onnx, onnx/model_O3\.onnx\. Choose one with onnx_file="
-    ):
+    with pytest.raises(UnsupportedModel, match=r"has model_O2\.onnx, onnx/model_O3\.onnx\. Choose one with onnx_file="):
         reranker_of(at(hub.url)).rank("the key", ["key"])
     assert not any(name.endswith((".onnx", ".onnx_data")) for name in hub.asked("GET"))
     assert reranker_of(at(hub.url), onnx_file="./onnx/model_O3.onnx").rank("the key", ["key"])
 
 
-def test_a_repository_without_the_file_that_was_named_lists_what_it_has(hub: Hub, at: Callable[..., Settings]) -> None:
-    with pytest.raises(ModelNotFound, match=r"has no file onnx/model_O9\.onnx: it offers onnx/model\.onnx"):
+def test_a_repository_without_the_file_that_was_named_lists_what_it_has(
+    hub: Hub, at: Callable[..., ModelSettings]
+) -> None:
+    with pytest.raises(ModelNotFound, match=r"has no file onnx/model_O9\.onnx: it has onnx/model\.onnx"):
         reranker_of(at(hub.url), onnx_file="onnx/model_O9.onnx").rank("the key", ["key"])
 
 
-def test_a_usual_name_of_another_type_is_not_fetched_in_vain(hub: Hub, at: Callable[..., Settings]) -> None:
-    with pytest.raises(UnsupportedModel, match="offers no int8 ONNX file"):
+def test_a_usual_name_of_another_type_is_not_fetched_in_vain(hub: Hub, at: Callable[..., ModelSettings]) -> None:
+    with pytest.raises(UnsupportedModel, match="has no int8 ONNX file"):
         reranker_of(at(hub.url), dtype="int8").rank("the key", ["key"])
     assert not any(name.endswith(".onnx") for name in hub.asked("GET"))
 
 
-def test_a_mirror_that_lists_no_files_is_asked_for_the_usual_ones(hub: Hub, at: Callable[..., Settings]) -> None:
+def test_a_mirror_that_lists_no_files_is_asked_for_the_usual_ones(hub: Hub, at: Callable[..., ModelSettings]) -> None:
     answer = hub.answer
 
     def without_listing(request: Request) -> Reply:
@@ -303,5 +289,5 @@ def test_a_mirror_that_lists_no_files_is_asked_for_the_usual_ones(hub: Hub, at: 
     hub.answer = without_listing  # type: ignore[method-assign]
     assert reranker_of(at(hub.url)).rank("the key", ["key"])
     publish(hub, "onnx/model_O3.onnx")
-    with pytest.raises(UnsupportedModel, match="offers no ONNX file"):
+    with pytest.raises(UnsupportedModel, match="has no ONNX file"):
         reranker_of(at(hub.url), revision="v1").rank("the key", ["key"])

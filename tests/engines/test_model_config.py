@@ -92,7 +92,11 @@ MODULES = "sentence_transformers.models."
     [
         ({}, [], r'config\.json of org/m names neither an architecture nor labels, .*add "num_labels": 1'),
         ({"num_labels": 2}, [], "org/m is a classifier with 2 labels"),
-        ({"architectures": ["BertForMaskedLM"]}, [], "names the architecture BertForMaskedLM, which gives no logit"),
+        (
+            {"architectures": ["BertForMaskedLM"]},
+            [],
+            "names the architecture BertForMaskedLM, which does not output a logit",
+        ),
         (
             {"architectures": ["ModernBertModel"]},
             ["Transformer", "Pooling", "Dense", "LayerNorm", "Dense"],
@@ -162,5 +166,5 @@ def test_an_encoder_without_a_head_gets_no_random_one(make_model: MakeModel) -> 
     folder = make_model(config={"architectures": None})
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes().replace(b'"classifier.', b'"nonesuch__.'))
-    with pytest.raises(UnsupportedModel, match="its weights hold no classification head"):
+    with pytest.raises(UnsupportedModel, match="its weights have no classification head"):
         CrossEncoderReranker(str(folder), backend="torch").rank("the key", ["key"])

@@ -13,9 +13,9 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 from tiny_models import MakeModel
 from tokenizers import Tokenizer
 
-from ksdk_rerank.engines import graphs, hardware
-from ksdk_rerank.engines.engine import Settings
-from ksdk_rerank.engines.files import locate
+from ksdk_rerank.engines import hardware, onnx_files
+from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -94,7 +94,7 @@ def test_an_embedding_model_is_refused(make_model: MakeModel) -> None:
 
 def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model: MakeModel) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
-    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit a pair"):
+    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit per pair"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
@@ -103,7 +103,7 @@ def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel) -> None:
     graph = onnx.load(folder / "onnx/model.onnx")
     graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
     onnx.save(graph, folder / "onnx/model.onnx")
-    with pytest.raises(UnsupportedModel, match=r"wants the inputs pixel_values.*backend=\"torch\""):
+    with pytest.raises(UnsupportedModel, match=r"needs the inputs pixel_values.*backend=\"torch\""):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
@@ -133,7 +133,7 @@ def test_weights_beside_the_graph_are_missed_when_they_are_not_there(make_model:
     path = folder / "onnx/model.onnx"
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
     (folder / "onnx/model.onnx_data").unlink()
-    with pytest.raises(ModelNotFound, match=r"keeps its weights in model\.onnx_data, which is missing"):
+    with pytest.raises(ModelNotFound, match=r"stores its weights in model\.onnx_data, which is missing"):
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
@@ -190,7 +190,7 @@ def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_the
     )
     reranker = CrossEncoderReranker(str(folder), backend="onnx", dtype="int8")
     together = reranker.score(QUERY, documents).raw
-    assert reranker._shared()._loaded().engine.budget > 1
+    assert reranker._runner()._loaded().engine.budget > 1
     alone = [reranker.score(QUERY, [document]).raw[0] for document in documents]
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
@@ -217,9 +217,9 @@ def offer(tmp_path: Path) -> Callable[..., str | None]:
             (tmp_path / name).touch()
         for name in names:
             write_graph(tmp_path / name, int8="int" in name)
-        monkeypatch.setattr(graphs, "int8_kind", lambda: kind)
-        wanted = Settings(str(tmp_path), **settings)  # type: ignore[arg-type]
-        return graphs.find_model(locate(wanted), wanted, backend)
+        monkeypatch.setattr(onnx_files, "int8_kind", lambda: kind)
+        wanted = ModelSettings(str(tmp_path), **settings)  # type: ignore[arg-type]
+        return onnx_files.find_model(locate(wanted), wanted, backend)
 
     return offer
 

@@ -13,7 +13,7 @@ import pytest
 from onnxruntime.quantization import quantize_dynamic
 from tiny_models import MakeModel
 
-from ksdk_rerank.engines import graphs, select
+from ksdk_rerank.engines import onnx_files, select
 from ksdk_rerank.engines.hardware import has_bfloat16
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
@@ -77,7 +77,7 @@ def test_without_being_asked_for_it_runs_only_what_has_no_int8_file_and_only_in_
     if int8_file is not None:
         quantize_dynamic(folder / "onnx/model.onnx", folder / f"onnx/{int8_file}.onnx")
     monkeypatch.setattr(select, "has_bfloat16", lambda: bfloat16)
-    monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
+    monkeypatch.setattr(onnx_files, "int8_kind", lambda: "vnni")
     assert CrossEncoderReranker(str(folder), **settings).engine == expected  # type: ignore[arg-type]
 
 
@@ -86,7 +86,7 @@ def test_without_onnxruntime_an_int8_file_asks_for_it(monkeypatch: pytest.Monkey
     folder = make_model()
     quantize_dynamic(folder / "onnx/model.onnx", folder / "onnx/model_int8.onnx")
     monkeypatch.setattr(select, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(graphs, "int8_kind", lambda: "vnni")
+    monkeypatch.setattr(onnx_files, "int8_kind", lambda: "vnni")
     missing = ("onnxruntime", "sentence_transformers")
     monkeypatch.setattr(select, "find_spec", lambda name: None if name in missing else find_spec(name))
     with pytest.raises(MissingExtra, match=r'pip install "ksdk-rerank\[local\]"'):
@@ -98,7 +98,7 @@ def test_batches_come_in_few_lengths_since_each_new_one_is_prepared_for_and_kept
     tiny_bert: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reranker = exact(tiny_bert)
-    engine = reranker._shared()._loaded().engine
+    engine = reranker._runner()._loaded().engine
     lengths, forward = set(), engine.forward
 
     def watched(batch: Any) -> np.ndarray:
@@ -160,14 +160,14 @@ def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel) -> None:
     graph = onnx.load(folder / "onnx/model.onnx")
     graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
     onnx.save(graph, folder / "onnx/model.onnx")
-    with pytest.raises(UnsupportedModel, match="wants the inputs pixel_values"):
+    with pytest.raises(UnsupportedModel, match="needs the inputs pixel_values"):
         exact(str(folder)).rank(QUERY, ["invoice"])
 
 
 @needs_openvino
 def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model: MakeModel) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
-    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit a pair"):
+    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit per pair"):
         exact(str(folder)).rank(QUERY, ["invoice"])
 
 

@@ -9,8 +9,7 @@ import pytest
 from tiny_models import MakeModel, bert_tokenizer
 from tokenizers import AddedToken, Tokenizer, processors
 
-from ksdk_rerank.engines.encoding import PairEncoder
-from ksdk_rerank.engines.pairs import check_pair
+from ksdk_rerank.engines.encoding import PairEncoder, check_pair
 from ksdk_rerank.errors import UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -61,20 +60,20 @@ def test_a_pair_with_a_separator_passes(pair: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("pair", "kind", "reason"),
     [
-        ("<s> A <s> B", "llama", "opens each text with <s> and sets no separator"),
-        ("<s> A <s> B", "mistral", "opens each text with <s>"),
-        ("<bos> A <bos> B", "gemma2", "opens each text with <bos>"),
-        ("<|begin_of_text|> A <|begin_of_text|> B", "llama_bidirec", r"opens each text with <\|begin_of_text\|>"),
-        ("</s> A </s> B", "opt", "opens each text with </s>"),
-        ("<bos> A <bos> B", None, "opens each text with <bos>"),
-        ("<bos> A <bos> B <eos>", "bert", "opens each text with <bos>"),
-        ("<s> A </s> <s> B </s>", "llama", "ends each text with </s> and sets no separator"),
+        ("<s> A <s> B", "llama", "starts each text with <s> and puts no separator"),
+        ("<s> A <s> B", "mistral", "starts each text with <s>"),
+        ("<bos> A <bos> B", "gemma2", "starts each text with <bos>"),
+        ("<|begin_of_text|> A <|begin_of_text|> B", "llama_bidirec", r"starts each text with <\|begin_of_text\|>"),
+        ("</s> A </s> B", "opt", "starts each text with </s>"),
+        ("<bos> A <bos> B", None, "starts each text with <bos>"),
+        ("<bos> A <bos> B <eos>", "bert", "starts each text with <bos>"),
+        ("<s> A </s> <s> B </s>", "llama", "ends each text with </s> and puts no separator"),
         ("A <|endoftext|> B <|endoftext|>", "qwen3", r"ends each text with <\|endoftext\|>"),
     ],
 )
 def test_a_language_models_pair_is_refused_with_the_reason(pair: str, kind: str | None, reason: str) -> None:
     config = {} if kind is None else {"model_type": kind}
-    with pytest.raises(UnsupportedModel, match=rf"tokenizer of m {reason}.*language models.*cross-encoder of the BERT"):
+    with pytest.raises(UnsupportedModel, match=rf"tokenizer of m {reason}.*language models.*BERT-style cross-encoder"):
         check_pair(tokenizer_of(pair), config, {}, "m")
 
 
@@ -95,5 +94,5 @@ def test_such_a_model_is_refused_by_every_engine(make_model: MakeModel, backend:
     pytest.importorskip({"onnx": "onnxruntime", "torch": "sentence_transformers"}.get(backend, backend))
     folder: Path = make_model()
     tokenizer_of("<s> A <s> B").save(str(folder / "tokenizer.json"))
-    with pytest.raises(UnsupportedModel, match=r"opens each text with <s> and sets no separator"):
+    with pytest.raises(UnsupportedModel, match=r"starts each text with <s> and puts no separator"):
         CrossEncoderReranker(str(folder), backend=backend, device="cpu").rank("key", ["invoice"])

@@ -27,7 +27,7 @@ QUERY = "how do i rotate an api key"
 def occupy(reranker: CrossEncoderReranker) -> threading.Event:
     """Keep all threads of its model from working until the event is set."""
     go_on, held = threading.Event(), threading.Semaphore(0)
-    worker = reranker._shared().worker
+    worker = reranker._runner().worker
 
     def hold() -> None:
         held.release()
@@ -42,7 +42,7 @@ def occupy(reranker: CrossEncoderReranker) -> threading.Event:
 
 def loaded() -> list[object]:
     """The models in memory."""
-    return [one._model for one in pool._models.values() if one._model is not None]
+    return [one._model for one in pool._runners.values() if one._model is not None]
 
 
 def test_sixteen_threads_get_what_one_thread_gets(tiny_bert: str, documents: list[str]) -> None:
@@ -120,7 +120,7 @@ def test_close_lets_the_weights_go_once_nobody_uses_them(tiny_bert: str) -> None
     second.close()
     gc.collect()
     assert engine() is None
-    assert pool._models == {}
+    assert pool._runners == {}
 
 
 def test_a_closed_reranker_loads_again_when_used(tiny_bert: str) -> None:
@@ -133,10 +133,10 @@ def test_a_closed_reranker_loads_again_when_used(tiny_bert: str) -> None:
 async def test_aclose_and_the_context_managers_release_too(tiny_bert: str) -> None:
     async with CrossEncoderReranker(tiny_bert) as reranker:
         await reranker.arank(QUERY, ["key"])
-    assert pool._models == {}
+    assert pool._runners == {}
     with CrossEncoderReranker(tiny_bert) as reranker:
         reranker.rank(QUERY, ["key"])
-    assert pool._models == {}
+    assert pool._runners == {}
 
 
 def test_close_waits_for_calls_that_are_under_way(tiny_bert: str) -> None:
@@ -144,7 +144,7 @@ def test_close_waits_for_calls_that_are_under_way(tiny_bert: str) -> None:
     go_on = occupy(reranker)
     with ThreadPoolExecutor(2) as threads:
         ranking = threads.submit(reranker.rank, QUERY, ["key"])
-        while len(reranker._shared().worker._crew._waiting) < 1:  # type: ignore[union-attr]
+        while len(reranker._runner().worker._crew._waiting) < 1:  # type: ignore[union-attr]
             pass
         closing = threads.submit(reranker.close)
         go_on.set()

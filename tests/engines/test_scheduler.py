@@ -6,19 +6,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_models import bert_tokenizer
 
+from ksdk_rerank.base import Scores
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.engines import scheduler as module
 from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.encoding import PairEncoder
 from ksdk_rerank.engines.engine import Engine
 from ksdk_rerank.engines.scheduler import Scheduler
-from ksdk_rerank.engines.scoring import Model
+from ksdk_rerank.engines.scoring import Job, Model
 from ksdk_rerank.errors import InferenceFailed, Overloaded
 
 
@@ -46,10 +48,18 @@ class Slow(Engine):
         return logits
 
 
+def model_of(engine: Slow) -> Model:
+    return Model(engine, PairEncoder(engine.tokenizer, 64, "slow"), name="slow", max_length=64, pad_id=0)
+
+
 class Bench(SimpleNamespace):
     engine: Slow
     scheduler: Scheduler
     worker: Worker
+    model: Model
+
+    def join(self, query: str, documents: list[str], max_waiting: int | None = None) -> Future[Scores]:
+        return self.scheduler.join(Job(lambda: self.model, query, documents), max_waiting)
 
     def next_batch(self) -> list[int]:
         """The lengths of the batch that begins next."""
@@ -60,8 +70,7 @@ class Bench(SimpleNamespace):
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     engine, worker = Slow(), Worker("test")
-    model = Model(engine, name="slow", max_length=64, pad_id=0)
-    yield Bench(engine=engine, scheduler=Scheduler(worker, lambda: model), worker=worker)
+    yield Bench(engine=engine, scheduler=Scheduler(worker), worker=worker, model=model_of(engine))
     for _ in range(99):
         engine.permits.release()
     worker.drain()
@@ -77,9 +86,9 @@ SMALL = [words(20), words(19)]  # one batch
 
 
 def test_a_small_call_overtakes_a_huge_one_which_still_gets_every_other_batch(bench: Bench) -> None:
-    huge = bench.scheduler.join("key", HUGE)
+    huge = bench.join("key", HUGE)
     assert bench.next_batch() == [40]
-    small = [bench.scheduler.join("key", SMALL) for _ in range(2)]
+    small = [bench.join("key", SMALL) for _ in range(2)]
     order = [[40]]
     while not huge.done():
         bench.engine.permits.release()
@@ -95,9 +104,9 @@ def test_a_small_call_overtakes_a_huge_one_which_still_gets_every_other_batch(be
 
 
 def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
-    first = bench.scheduler.join("key", [words(30)])
+    first = bench.join("key", [words(30)])
     assert bench.next_batch() == [30]
-    calls = [bench.scheduler.join("key", [words(length)]) for length in (10, 9, 8, 20)]
+    calls = [bench.join("key", [words(length)]) for length in (10, 9, 8, 20)]
     bench.engine.permits.release()
     shared = bench.next_batch()
     assert len(shared) > 1
@@ -111,7 +120,7 @@ def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
 
 def test_an_engine_with_a_budget_of_one_gets_every_pair_alone(bench: Bench) -> None:
     bench.engine.budget = 1
-    calls = [bench.scheduler.join("key", [words(length)]) for length in (10, 10, 10)]
+    calls = [bench.join("key", [words(length)]) for length in (10, 10, 10)]
     for _ in calls:
         bench.engine.permits.release()
     assert [call.result(10).raw for call in calls] == [[10.0]] * 3
@@ -119,10 +128,10 @@ def test_an_engine_with_a_budget_of_one_gets_every_pair_alone(bench: Bench) -> N
 
 
 def test_a_cancelled_call_leaves_between_two_batches(bench: Bench) -> None:
-    huge = bench.scheduler.join("key", HUGE)
+    huge = bench.join("key", HUGE)
     assert bench.next_batch() == [40]
     assert huge.cancel()
-    after = bench.scheduler.join("key", SMALL)
+    after = bench.join("key", SMALL)
     bench.engine.permits.release()
     assert bench.next_batch() == [20, 19]
     bench.engine.permits.release()
@@ -133,15 +142,15 @@ def test_a_cancelled_call_leaves_between_two_batches(bench: Bench) -> None:
 
 
 def test_calls_beyond_those_that_may_wait_are_refused_at_once(bench: Bench) -> None:
-    running = bench.scheduler.join("key", HUGE, max_waiting=1)
+    running = bench.join("key", HUGE, max_waiting=1)
     assert bench.next_batch() == [40]
-    waiting = bench.scheduler.join("key", SMALL, max_waiting=1)
-    with pytest.raises(Overloaded, match=r"2 calls are under way, of which 1 can run .* max_waiting=1 .*Fallback"):
-        bench.scheduler.join("key", SMALL, max_waiting=1)
-    patient = bench.scheduler.join("key", SMALL)  # no bound of its own
+    waiting = bench.join("key", SMALL, max_waiting=1)
+    with pytest.raises(Overloaded, match=r"2 calls are in progress, 1 can run .* max_waiting=1 .*Fallback"):
+        bench.join("key", SMALL, max_waiting=1)
+    patient = bench.join("key", SMALL)  # no bound of its own
     assert waiting.cancel()
     assert patient.cancel()
-    after = bench.scheduler.join("key", SMALL, max_waiting=1)  # who left does not wait
+    after = bench.join("key", SMALL, max_waiting=1)  # who left does not wait
     for _ in range(9):
         bench.engine.permits.release()
     assert running.result(10).raw[0] == 40.0
@@ -150,19 +159,19 @@ def test_calls_beyond_those_that_may_wait_are_refused_at_once(bench: Bench) -> N
 
 def test_with_nobody_to_wait_one_call_after_another_is_taken(bench: Bench) -> None:
     for _ in range(3):
-        call = bench.scheduler.join("key", SMALL, max_waiting=0)
+        call = bench.join("key", SMALL, max_waiting=0)
         with pytest.raises(Overloaded):
-            bench.scheduler.join("key", SMALL, max_waiting=0)
+            bench.join("key", SMALL, max_waiting=0)
         bench.engine.permits.release()
         assert call.result(10).raw == [20.0, 19.0]
 
 
 def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None:
-    running = bench.scheduler.join("key", [words(40)])
+    running = bench.join("key", [words(40)])
     assert bench.next_batch() == [40]
-    long = bench.scheduler.join("key", ["key " * 250_000])
-    many = bench.scheduler.join("key", ["key " * 200 + str(number) for number in range(30)])
-    assert bench.scheduler._calls[1].waiting() < bench.scheduler._calls[2].waiting()
+    long = bench.join("key", ["key " * 250_000])
+    many = bench.join("key", ["key " * 200 + str(number) for number in range(30)])
+    assert bench.scheduler._jobs[1].tokens_left < bench.scheduler._jobs[2].tokens_left
     for call in (long, many):
         call.cancel()
     bench.engine.permits.release()
@@ -173,14 +182,12 @@ def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None
     ("document", "tokens"), [("key " * 100, 100), ("열" * 400, 400), ("กุญแจ" * 80, 400), ("钥" * 4_000, 512)]
 )
 def test_a_calls_size_is_estimated_by_script(document: str, tokens: int) -> None:
-    scheduler = Scheduler(Worker("unused"), lambda: pytest.fail("no model is needed"))
-    scheduler._worker.submit = lambda work: None  # type: ignore[assignment, method-assign]
-    scheduler.join("a query", [document])
-    assert scheduler._calls[0].waiting() == tokens
+    job = Job(lambda: pytest.fail("no model is needed"), "a query", [document])
+    assert job.tokens_left == tokens
 
 
 def test_a_failing_engine_is_the_error_of_that_call_alone_in_the_engines_words(bench: Bench) -> None:
-    failing = bench.scheduler.join("key", HUGE)
+    failing = bench.join("key", HUGE)
     assert bench.next_batch() == [40]
     bench.engine.error = RuntimeError("out of memory")
     bench.engine.permits.release()
@@ -189,12 +196,12 @@ def test_a_failing_engine_is_the_error_of_that_call_alone_in_the_engines_words(b
     assert caught.value.__cause__ is bench.engine.error
     bench.engine.error = None
     bench.engine.permits.release()
-    assert bench.scheduler.join("key", SMALL).result(10).raw == [20.0, 19.0]
+    assert bench.join("key", SMALL).result(10).raw == [20.0, 19.0]
     assert bench.engine.batches == [[40], [20, 19]]
 
 
 def test_a_query_that_is_too_long_is_cut_and_the_call_says_so(bench: Bench) -> None:
-    short, long = bench.scheduler.join("key", SMALL), bench.scheduler.join(words(80), SMALL)
+    short, long = bench.join("key", SMALL), bench.join(words(80), SMALL)
     for _ in range(3):
         bench.engine.permits.release()
     assert (short.result(10).raw, short.result(10).query_truncated) == ([20.0, 19.0], False)
@@ -203,36 +210,35 @@ def test_a_query_that_is_too_long_is_cut_and_the_call_says_so(bench: Bench) -> N
 
 def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
     engine, worker = Slow(streams=2), Worker("test", threads=4)
-    model = Model(engine, name="slow", max_length=64, pad_id=0)
-    scheduler = Scheduler(worker, lambda: model)
-    calls = [scheduler.join("key", HUGE) for _ in range(3)]
+    model, scheduler = model_of(engine), Scheduler(worker)
+    calls = [scheduler.join(Job(lambda: model, "key", HUGE)) for _ in range(3)]
     assert all(engine.begun.acquire(timeout=10) for _ in range(2))
     assert not engine.begun.acquire(timeout=0.1)
     for _ in range(99):
         engine.permits.release()
     assert [call.result(10).raw for call in calls] == [[40.0, 39.0, 38.0, 37.0, 36.0, 35.0]] * 3
     worker.drain()
-    assert scheduler._calls == []
+    assert scheduler._jobs == []
     assert scheduler._running == 0
 
 
 def test_draining_waits_for_calls_that_wait(bench: Bench) -> None:
-    huge = bench.scheduler.join("key", HUGE)
+    huge = bench.join("key", HUGE)
     for _ in HUGE:
         bench.engine.permits.release()
     bench.worker.drain()
     assert huge.done()
 
 
-def test_a_fault_in_the_line_itself_is_an_error_of_the_calls_and_no_wait_for_ever(
+def test_a_bug_in_the_scheduler_fails_the_calls_rather_than_hang_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(module, "_batch", broken)
+    monkeypatch.setattr(module, "ForwardPass", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        bench.scheduler.join("key", SMALL).result(5)
+        bench.join("key", SMALL).result(5)
 
 
 def test_a_missing_extra_is_the_callers_error_where_not_even_numpy_is_there() -> None:

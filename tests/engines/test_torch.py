@@ -64,14 +64,14 @@ def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model: MakeMode
 
     folder = make_model(config={"dtype": "bfloat16", "torch_dtype": "bfloat16"})
     CrossEncoderReranker(str(folder), backend="torch", device="cpu").rank(QUERY, ["invoice"])
-    (one,) = pool._models.values()
+    (one,) = pool._runners.values()
     assert one._loaded().engine._model.dtype == torch.float32  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])  # torch's "meta" stands in for a GPU: it has shapes and no numbers
 def test_batches_are_larger_off_the_processor(tiny_bert: str, device: str) -> None:
     reranker = CrossEncoderReranker(tiny_bert, backend="torch", device=device)
-    assert reranker._shared()._loaded().engine.budget == {"cpu": 512, "meta": 16_384}[device]
+    assert reranker._runner()._loaded().engine.budget == {"cpu": 512, "meta": 16_384}[device]
 
 
 def test_a_slow_tokenizer_is_refused_by_name(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,9 @@ def test_a_device_that_is_not_there_is_an_error_with_advice(tiny_bert: str) -> N
 def test_weights_that_cannot_be_read_are_an_error_that_names_the_model(make_model: MakeModel) -> None:
     folder = make_model()
     (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ModelError, match=rf"{folder}/model\.safetensors is no safetensors file.*fetch the model again"):
+    with pytest.raises(
+        ModelError, match=rf"{folder}/model\.safetensors is not a safetensors file.*fetch the model again"
+    ):
         CrossEncoderReranker(str(folder), backend="torch").rank(QUERY, ["invoice"])
 
 

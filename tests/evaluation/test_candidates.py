@@ -33,7 +33,8 @@ def test_a_search_is_repeated_only_for_another_account_or_limit(
 def test_a_server_without_keys_needs_none_and_the_first_hit_of_an_id_stays() -> None:
     hits = [{"id": "1", "content": "first"}, {"id": "2", "content": "second"}, {"id": "1", "content": "again"}]
     with LocalServer(lambda request: Reply.json({"hits": hits})) as server:
-        for key, store in ((None, {}), ("sk_another_account", {}), (None, None)):
+        cases: list[tuple[str | None, dict[str, str] | None]] = [(None, {}), ("sk_another_account", {}), (None, None)]
+        for key, store in cases:
             with KnowledgeSDKClient(key, base_url=server.url) as client:
                 found = candidates_for({"q": "key"}, client, 5, store=store)["q"]
                 assert [hit.text for hit in found] == ["first", "second"]

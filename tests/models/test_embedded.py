@@ -93,5 +93,5 @@ def test_it_goes_by_its_name() -> None:
 
 @pytest.mark.parametrize("settings", [{"backend": "torch"}, {"dtype": "float16"}])
 def test_settings_that_ask_for_torch_are_refused_by_name(settings: dict[str, str]) -> None:
-    with pytest.raises(UnsupportedModel, match='"embedded" is for the engines "onnx" and "openvino"'):
+    with pytest.raises(UnsupportedModel, match='"embedded" needs the "onnx" or "openvino" engine'):
         CrossEncoderReranker("embedded", **settings).rank("key", ["invoice"])  # type: ignore[arg-type]

@@ -149,7 +149,7 @@ def test_a_service_s_documented_limit_splits_a_call_unless_another_is_given() ->
         _limits = Limits(documents=2)
 
     def answer(request: Request) -> Reply:
-        texts = request.json()["documents"]  # type: ignore[index, call-overload]
+        texts = request.json()["documents"]  # type: ignore[index]
         return Reply.json({"results": [{"index": index, "relevance_score": 0.5} for index, _ in enumerate(texts)]})
 
     for most, expected in ((None, [1, 2, 2]), (4, [1, 4])):

@@ -67,7 +67,7 @@ AUTHENTICATIONS: dict[str, Callable[[ApiKey], Authentication]] = {
 }
 
 
-@pytest.fixture(params=AUTHENTICATIONS.values(), ids=AUTHENTICATIONS)
+@pytest.fixture(params=AUTHENTICATIONS.values(), ids=list(AUTHENTICATIONS))
 def auth(request: pytest.FixtureRequest) -> Authentication:
     made: Authentication = request.param(key())
     return made

@@ -1,4 +1,4 @@
-"""Reads an ONNX file's operators and weight files, without the `onnx` package and without loading the weights.
+"""An ONNX graph's contents, inputs and output. Reads them without the `onnx` package or loading the weights.
 
 Follows https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (2026-11-26) and protobuf's encoding
 (https://protobuf.dev/programming-guides/encoding, 2026-11-26). But: it interprets only the fields needed here.
@@ -9,14 +9,21 @@ Worked example: bytes `0a 03 61 62 63` are a key, 0x0a = field 1 << 3 | wire typ
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ksdk_rerank.engines.reading import check_start, damaged
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["GraphFile", "read_graph"]
+from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.files import check_start, damaged
+from ksdk_rerank.errors import UnsupportedModel
+
+__all__ = ["Graph", "checked_inputs", "checked_logits", "feed", "read_graph", "takes_one"]
+
+_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 _FLOAT16 = 10
 _DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
@@ -25,7 +32,7 @@ _DYNAMIC_FUSED = {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"}
 
 
 @dataclass(slots=True)
-class GraphFile:
+class Graph:
     """The operators and weights of an ONNX graph.
 
     Attributes:
@@ -51,28 +58,33 @@ class GraphFile:
             return "static"
         return "weights" if self.operators & {"DequantizeLinear", "MatMulNBits"} else "none"
 
+    @property
+    def int8(self) -> bool:
+        """Whether the graph calculates in int8."""
+        return self.quantization in ("dynamic", "static")
 
-def read_graph(path: Path) -> GraphFile:
+
+def read_graph(path: Path) -> Graph:
     """Read the graph in an ONNX file.
 
     Raises:
         ModelError: the file cannot be read, is truncated or holds no ONNX graph.
     """
     check_start(path)
-    found = GraphFile()
+    found = Graph()
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             for number, start, end in _fields(content, 0, len(content)):
                 if number == 7:  # ModelProto.graph
                     _read_graph(content, start, end, found)
     except (IndexError, ValueError, RecursionError, OSError) as error:
-        raise damaged(path, "is not an ONNX graph, or only a part of one", "fetch or export the model again") from error
+        raise damaged(path, "is not an ONNX graph, or is incomplete", "fetch or export the model again") from error
     if not found.operators:
-        raise damaged(path, "is not an ONNX graph, or an empty one", "fetch or export the model again")
+        raise damaged(path, "is not an ONNX graph, or is empty", "fetch or export the model again")
     return found
 
 
-def _read_graph(content: mmap.mmap, start: int, end: int, found: GraphFile) -> None:
+def _read_graph(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
     for number, begin, stop in _fields(content, start, end):
         if number == 1:  # GraphProto.node
             _read_node(content, begin, stop, found)
@@ -80,7 +92,7 @@ def _read_graph(content: mmap.mmap, start: int, end: int, found: GraphFile) -> N
             _read_tensor(content, begin, stop, found)
 
 
-def _read_node(content: mmap.mmap, start: int, end: int, found: GraphFile) -> None:
+def _read_node(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
     for number, begin, stop in _fields(content, start, end):
         if number == 4:  # NodeProto.op_type
             found.operators.add(content[begin:stop].decode())
@@ -92,7 +104,7 @@ def _read_node(content: mmap.mmap, start: int, end: int, found: GraphFile) -> No
                     _read_graph(content, first, last, found)
 
 
-def _read_tensor(content: mmap.mmap, start: int, end: int, found: GraphFile) -> None:
+def _read_tensor(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
     external = {}
     for number, begin, stop in _fields(content, start, end):
         if number == 2 and (begin, stop) == (_FLOAT16, -1):  # TensorProto.data_type
@@ -141,3 +153,59 @@ def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("a number has more than 10 bytes")
+
+
+def checked_inputs(names: Iterable[str], path: Path) -> list[str]:
+    """Return `names`, the graph's inputs.
+
+    Raises:
+        UnsupportedModel: one of them is not a cross-encoder input by Hugging Face's names.
+    """
+    names = list(names)
+    unknown = set(names) - _INPUTS
+    if unknown:
+        raise UnsupportedModel(
+            f"{path} needs the inputs {', '.join(sorted(unknown))}, which BERT-style cross-encoders do not have; pass"
+            ' backend="torch"'
+        )
+    return names
+
+
+def takes_one(shapes: Mapping[str, Sequence[object]], path: Path) -> bool:
+    """Whether a graph takes exactly one pair per batch, judged by its input shapes. A positive integer is a fixed size.
+
+    Raises:
+        UnsupportedModel: the graph takes another fixed number of pairs, or a fixed number of tokens.
+    """
+    fixed = {name: [isinstance(size, int) and size > 0 for size in shape] for name, shape in shapes.items()}
+    if not any(map(any, fixed.values())):
+        return False
+    if all(shapes[name][0] == 1 for name, sizes in fixed.items() if sizes[:1] == [True]) and not any(
+        any(sizes[1:]) for sizes in fixed.values()
+    ):
+        return True
+    name, shape = next((name, shape) for name, shape in shapes.items() if any(fixed[name]))
+    raise UnsupportedModel(
+        f"{path} has a fixed shape ({name}: {' x '.join(map(str, shape))}), but batches vary in size and length;"
+        ' export the model with dynamic axes for both, or pass backend="torch"'
+    )
+
+
+def feed(batch: Batch, names: Iterable[str]) -> dict[str, NDArray[np.int64]]:
+    """The arrays of `batch`, keyed by the graph's input names."""
+    arrays = {"input_ids": batch.ids, "attention_mask": batch.mask, "token_type_ids": batch.types}
+    return {name: arrays[name] for name in names}
+
+
+def checked_logits(logits: NDArray[np.floating], batch: Batch) -> NDArray[np.floating]:
+    """Return a graph's output as float32, one logit per pair.
+
+    Raises:
+        UnsupportedModel: the graph did not return exactly one logit per pair.
+    """
+    if logits.size != len(batch.ids):
+        raise UnsupportedModel(
+            f"the ONNX graph's first output has the shape {logits.shape} for {len(batch.ids)} pairs, not one logit per"
+            " pair; use a cross-encoder with one logit"
+        )
+    return np.array(logits, np.float32).reshape(-1)  # a copy: an engine may reuse its array for the next results
