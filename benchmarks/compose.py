@@ -4,65 +4,56 @@
 
 `FOLDER` holds the unpacked collections `scifact` and `squad-dev` in BEIR's layout. The questions are ones that defaults
 may be tuned on: SciFact's train split, with BM25's 100 best documents as candidates, and SQuAD's dev questions with
-their 50 fixed candidates. Names are those that `ksdk_rerank.load_reranker` accepts.
+their 50 fixed candidates. Questions without a relevant candidate are left out. Names are those that
+`ksdk_rerank.load_reranker` accepts.
 
-- keep: how often the first stage ranks a judged document among its top `keep`, the upper limit for any second stage.
-  With `--second`, also MRR@10 and seconds per query of each cascade.
-- k: MRR@10 for the fusion of the first stage, the candidates' own order and every `--second`.
-- window: MRR@10 for each `--second` over windows of SciFact's abstracts. This needs a `--second`, because
-  `LexicalReranker` reads documents of any length. Few abstracts are longer than a model's window; `long_documents.py`
-  measures documents that are.
+- keep: `Success@keep` is how often an order has a relevant document among its first `keep`. For the first stage, it is
+  the upper limit for any second stage. With `--second`, each cascade is measured as well.
+- k: the fusion of the first stage, the candidates' own order and every `--second`.
+- window: each `--second` over windows of SciFact's abstracts. This needs a `--second`, because `LexicalReranker` reads
+  documents of any length. Few abstracts are longer than a model's window; `long_documents.py` measures documents that
+  are.
 
-Needs `pip install bm25s`.
+Needs `pip install "ksdk-rerank[evaluate]" bm25s`.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import bm25s
+from workload import table
 
-from ksdk_rerank import InputOrder, Reranker, load_reranker
-from ksdk_rerank.compose.cascade import Cascade
-from ksdk_rerank.compose.fusion import Fusion
-from ksdk_rerank.compose.long_documents import LongDocuments
+from ksdk_rerank import Cascade, Fusion, InputOrder, LongDocuments, Reranker, load_reranker
+from ksdk_rerank.evaluation import (
+    Collection,
+    EvaluatedReranker,
+    evaluate,
+    read_beir,
+    read_corpus,
+    read_qrels,
+    read_queries,
+)
+from ksdk_rerank.knowledgesdk.search_results import titled_text
 
 KEEPS = (5, 10, 20, 30, 50)
 KS = (0, 1, 10, 30, 60, 100, 1000)
 WINDOWS = ((None, None), (256, 128), (256, 256), (128, 64), (128, 128), (64, 32))
 
 
-@dataclass(frozen=True)
-class Question:
-    """A query, its candidates in first-stage order, and which of them are judged relevant."""
-
-    query: str
-    candidates: list[str]
-    relevant: set[int]
+def squad_dev(folder: Path) -> Collection:
+    return read_beir(folder, folder / "run.bm25.sample1000.top50.trec.gz")
 
 
-def squad_dev(folder: Path) -> list[Question]:
-    with gzip.open(folder / "run.bm25.sample1000.top50.trec.gz", "rt") as file:
-        run = defaultdict(list)
-        for line in file:
-            query, _, document, *_ = line.split()
-            run[query].append(document)
-    return list(_questions(folder, "queries.jsonl", "qrels.tsv", run))
-
-
-def scifact_train(folder: Path) -> list[Question]:
-    corpus = [(one["_id"], _text(one)) for one in jsonl(folder / "corpus.jsonl")]
-    queries = [(one["_id"], one["text"]) for one in jsonl(folder / "queries.train.jsonl")]
-    best = best_by_bm25([text for _, text in corpus], [text for _, text in queries], 100)
-    run = {query: [corpus[place][0] for place in places] for (query, _), places in zip(queries, best, strict=True)}
-    return list(_questions(folder, "queries.train.jsonl", "qrels.train.tsv", run))
+def scifact_train(folder: Path) -> Collection:
+    corpus = list(read_corpus(folder / "corpus.jsonl").values())
+    queries = read_queries(folder / "queries.train.jsonl")
+    best = best_by_bm25([titled_text(hit) for hit in corpus], list(queries.values()), 100)
+    candidates = {query: tuple(corpus[place] for place in places) for query, places in zip(queries, best, strict=True)}
+    return Collection(queries, candidates, read_qrels(folder / "qrels.train.tsv"))
 
 
 def best_by_bm25(documents: Sequence[str], queries: Sequence[str], k: int) -> list[list[int]]:
@@ -73,74 +64,56 @@ def best_by_bm25(documents: Sequence[str], queries: Sequence[str], k: int) -> li
     return [[int(place) for place in places] for places in found.documents]
 
 
-def _questions(folder: Path, queries: str, judgements: str, run: dict[str, list[str]]) -> Iterator[Question]:
-    texts = {one["_id"]: _text(one) for one in jsonl(folder / "corpus.jsonl")}
-    relevant = defaultdict(set)
-    for line in (folder / judgements).read_text().splitlines()[1:]:
-        query, document, grade = line.split("\t")
-        if int(grade) > 0:
-            relevant[query].add(document)
-    for one in jsonl(folder / queries):
-        shown = run.get(one["_id"], [])
-        places = {place for place, document in enumerate(shown) if document in relevant[one["_id"]]}
-        if places:  # no reranker can find what is not among the candidates
-            yield Question(one["text"], [texts[document] for document in shown], places)
+def sampled(collection: Collection, count: int) -> Collection:
+    """About `count` of the questions that have a relevant candidate, evenly spaced."""
+    queries = {
+        query: text
+        for query, text in collection.queries.items()
+        if any(collection.judgements.get(query, {}).get(hit.id, 0) > 0 for hit in collection.candidates.get(query, ()))
+    }
+    ids = list(queries)[:: max(1, len(queries) // count)]
+    return Collection(
+        {query: queries[query] for query in ids},
+        {query: collection.candidates[query] for query in ids},
+        {query: collection.judgements[query] for query in ids},
+    )
 
 
-def jsonl(path: Path) -> Iterator[dict[str, str]]:
-    with path.open() as file:
-        yield from map(json.loads, file)
-
-
-def _text(one: dict[str, str]) -> str:
-    return f"{one.get('title') or ''} {one['text']}".strip()
-
-
-def measured(reranker: Reranker, questions: Sequence[Question]) -> str:
-    """MRR@10 and seconds per query, as text."""
-    started = time.perf_counter()
-    total = 0.0
-    for question in questions:
-        indices = reranker.rank(question.query, question.candidates, top_n=10).indices
-        total += next((1 / rank for rank, index in enumerate(indices, 1) if index in question.relevant), 0.0)
-    seconds = (time.perf_counter() - started) / len(questions)
-    return f"MRR@10 {total / len(questions):.4f}, {seconds:.3f} s a query, {reranker.name}"
-
-
-def kept(reranker: Reranker, questions: Sequence[Question]) -> str:
-    """For each of `KEEPS`, the share of questions with a relevant document in the top `keep`, as text."""
-    orders = [reranker.rank(question.query, question.candidates).indices for question in questions]
-    pairs = list(zip(questions, orders, strict=True))
-    counts = {keep: sum(bool(question.relevant & set(order[:keep])) for question, order in pairs) for keep in KEEPS}
-    return "  ".join(f"{keep}: {count / len(questions):.3f}" for keep, count in counts.items())
-
-
-def report(name: str, questions: Sequence[Question], first: Reranker, seconds: Sequence[Reranker]) -> None:
-    print(f"\n{name}: {len(questions)} questions whose document is among {len(questions[0].candidates)} candidates")
-    for stage in (InputOrder(), first):
-        print(f"  has it among the best of {stage.name:12} {kept(stage, questions)}")
-        print(f"  alone          {measured(stage, questions)}")
+def report(name: str, collection: Collection, first: Reranker, seconds: Sequence[Reranker]) -> None:
+    contenders: dict[str, Reranker] = {first.name: first}
     for second in seconds:
         for keep in (*KEEPS, 1000):
-            print(f"  Cascade keep={keep:<5} {measured(Cascade(first, second, keep=keep), questions)}")
+            contenders[f"Cascade keep={keep}, {second.name}"] = Cascade(first, second, keep=keep)
         for window, stride in WINDOWS if name.startswith("scifact") else ():
             windows = LongDocuments(Cascade(first, second, keep=50), window=window, stride=stride)
-            print(f"  LongDocuments {window=} {stride=} {measured(windows, questions)}")
+            contenders[f"LongDocuments {window=} {stride=}, {second.name}"] = windows
     for k in KS:
-        print(f"  Fusion k={k:<5} {measured(Fusion([InputOrder(), first, *seconds], k=k), questions)}")
+        contenders[f"Fusion k={k}"] = Fusion([InputOrder(), first, *seconds], k=k)
+    metrics = ["MRR@10", *(f"Success@{keep}" for keep in KEEPS)]
+    fields = collection.queries, collection.candidates, collection.judgements
+    evaluation = evaluate(contenders, *fields, metrics, resamples=1)
+    print(f"\n{name}: {len(collection.queries)} questions")
+    rows = [
+        [row.name, *(f"{each.value:.4f}" for each in row.metrics.values()), _seconds_per_query(row)]
+        for row in (evaluation.first_stage, *evaluation.rerankers)
+    ]
+    table([["order", *metrics, "s per query"], *rows])
+
+
+def _seconds_per_query(row: EvaluatedReranker) -> float:
+    return fmean(each.seconds for each in row.queries.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with scifact/ and squad-dev/")
-    parser.add_argument("--first", default="lexical", help="the cheap stage")
-    parser.add_argument("--second", nargs="*", default=[], help="dear stages")
-    parser.add_argument("--queries", type=int, default=300, help="questions of each collection, every n-th")
+    parser.add_argument("--first", default="lexical", help="the cheap first stage")
+    parser.add_argument("--second", nargs="*", default=[], metavar="NAME", help="expensive second stages")
+    parser.add_argument("--queries", type=int, default=300, help="approximate number of questions per collection")
     arguments = parser.parse_args()
     for name, read in (("scifact train", scifact_train), ("squad-dev", squad_dev)):
-        questions = read(arguments.data / name.split()[0])
-        questions = questions[:: max(1, len(questions) // arguments.queries)]
-        report(name, questions, load_reranker(arguments.first), [load_reranker(one) for one in arguments.second])
+        collection = sampled(read(arguments.data / name.split()[0]), arguments.queries)
+        report(name, collection, load_reranker(arguments.first), [load_reranker(one) for one in arguments.second])
 
 
 if __name__ == "__main__":

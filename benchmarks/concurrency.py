@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 
-from workload import QUERY, in_fresh_environment, model_folder, table, texts, write
+from workload import QUERY, in_fresh_environment, longest_block, model_folder, table, texts, write
 
 from ksdk_rerank import CrossEncoderReranker
 
@@ -47,31 +47,24 @@ async def watched(ask: Ask, run: Callable[[Iterable[Awaitable[None]]], Awaitable
     The last is measured by the clock and by the loop thread's processor time.
     """
     waits: list[float] = []
-    blocked = [0.0, 0.0]
 
     async def one(number: int) -> None:
         begun = time.perf_counter()
         await ask(number)
         waits.append(time.perf_counter() - begun)
 
-    async def watch() -> None:
-        while True:
-            clock, processor = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(0.001)
-            late = time.perf_counter() - clock - 0.001
-            blocked[:] = max(blocked[0], late), max(blocked[1], time.thread_time() - processor)
-
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(longest_block())
     await asyncio.sleep(0)
     begun = time.perf_counter()
     await run(one(number) for number in range(CALLS))
     total = time.perf_counter() - begun
     watching.cancel()
+    clock, processor = await watching
     return {
         "all_s": total,
         "median_wait_s": statistics.median(waits),
-        "loop_blocked_ms": 1000 * blocked[0],
-        "loop_blocked_processor_ms": 1000 * blocked[1],
+        "loop_blocked_ms": 1000 * clock,
+        "loop_blocked_processor_ms": 1000 * processor,
     }
 
 
@@ -94,8 +87,8 @@ async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
 def main() -> int:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--with-peers", action="store_true", help="install LangChain into a temporary environment")
+    parser.add_argument("--rounds", type=int, default=5, help="timed runs of each kind")
     options = parser.parse_args()
     if options.with_peers:
         return in_fresh_environment(PEERS)

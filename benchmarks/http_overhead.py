@@ -1,6 +1,6 @@
 """What a rerank over HTTP costs beyond the bare request, and how long concurrent calls block the event loop.
 
-    python benchmarks/http_overhead.py [--calls 400] [--results benchmarks/results/http_overhead.json]
+    python benchmarks/http_overhead.py [--calls 400]
 
 A local server in its own process reads each request and answers in the format of Jina and Cohere. There are two parts:
 
@@ -20,17 +20,15 @@ import gc
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from datetime import date
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import httpx
+from workload import longest_block, machine, write
 
-from ksdk_rerank import CohereReranker, JinaReranker, __version__
+from ksdk_rerank import CohereReranker, JinaReranker
 from ksdk_rerank.errors import MissingExtra
 
 DOCUMENTS = [f"{index} " + "word " * 199 + "end" for index in range(50)]
@@ -42,8 +40,8 @@ CONCURRENT = 200
 def main() -> None:
     """Measure, print a table, and save the figures."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--calls", type=int, default=400, help="calls of each kind")
-    arguments.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "http_overhead.json")
+    arguments.add_argument("--calls", type=int, default=400, help="timed calls of each kind")
+    arguments.add_argument("--output", default="http_overhead", help="JSON file in results/, without .json")
     options = arguments.parse_args()
     load = round(os.getloadavg()[0], 2)
     server, url = started_server(0.0)
@@ -55,11 +53,7 @@ def main() -> None:
         server.terminate()
         slow_server.terminate()
     figures = {
-        "date": date.today().isoformat(),
-        "machine": machine(),
         "load_before": load,  # average of the last minute; above about 0.5, other processes affect the figures
-        "ksdk_rerank": __version__,
-        "httpx": httpx.__version__,
         "calls": options.calls,
         "median_ms": {name: round(seconds * 1000, 3) for name, seconds in medians.items()},
         "concurrent": [
@@ -73,8 +67,7 @@ def main() -> None:
             for total, waited, worked in rounds
         ],
     }
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(figures, indent=2) + "\n")
+    write(options.output, figures)
     report(figures, medians, rounds)
 
 
@@ -134,22 +127,9 @@ async def concurrency(url: str) -> list[tuple[float, float, float]]:
     return rounds
 
 
-async def longest_block() -> tuple[float, float]:
-    """Until cancelled, track the worst delay of a one-millisecond sleep, by the clock and by processor time."""
-    waited = worked = 0.0
-    try:
-        while True:
-            clock, processor = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(0.001)
-            waited = max(waited, time.perf_counter() - clock - 0.001)
-            worked = max(worked, time.thread_time() - processor)
-    except asyncio.CancelledError:
-        return waited, worked
-
-
 def report(figures: dict[str, object], medians: dict[str, float], rounds: list[tuple[float, float, float]]) -> None:
     """Print the results."""
-    print(f"{figures['machine']}, {figures['date']}, load {figures['load_before']} before")
+    print(f"{machine()}, load {figures['load_before']} before")
     print(f"\n50 documents of 1,000 characters, median of {figures['calls']}:")
     for name, median in medians.items():
         print(f"  {name:15} {median * 1000:7.2f} ms  {(median - medians['httpx']) * 1000:+7.2f} ms over bare httpx")
@@ -157,15 +137,6 @@ def report(figures: dict[str, object], medians: dict[str, float], rounds: list[t
     for total, waited, worked in rounds:
         blocked = f"{waited * 1000:5.1f} ms, {worked * 1000:5.1f} ms of it at work"
         print(f"  {total:6.3f} s for all, loop blocked for at most {blocked}")
-
-
-def machine() -> str:
-    """Processor, cores and Python, without the machine's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = models[0] if models else platform.processor() or platform.machine()
-    return f"{processor}, {multiprocessing.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def started_server(latency: float) -> tuple[multiprocessing.process.BaseProcess, str]:

@@ -5,25 +5,24 @@
 
 Both models in `FOLDER` score the same pairs with onnxruntime. The English documents are sections of
 `examples/knowledge_base`; documents in other scripts combine the sentences below. Kendall's tau is computed over each
-query's documents, without ties: 1 is the same order, -1 the reverse.
+query's documents: 1 is the same order, -1 the reverse.
 """
 
 # ruff: noqa: RUF001 - other scripts are the point
 
 from __future__ import annotations
 
-import platform
-import sys
+import argparse
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+from workload import ROOT, kendall, machine
 
 from ksdk_rerank import CrossEncoderReranker
 from ksdk_rerank.engines.hardware import int8_kind
 
-KNOWLEDGE_BASE = Path(__file__).parent.parent / "examples" / "knowledge_base"
 DOCUMENTS = 40
 ENGLISH = (
     "how do I rotate an API key",
@@ -107,16 +106,19 @@ OTHERS = {
 }
 
 
-def main(folder: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with both models")
+    folder = parser.parse_args().folder
     exact = CrossEncoderReranker(folder, backend="onnx", dtype="float32")
     int8 = CrossEncoderReranker(folder, backend="onnx", dtype="int8")
-    print(f"{date.today()}, {processor()}, int8 as for {int8_kind()!r}")
+    print(f"{date.today()}, {machine()}, int8 as for {int8_kind()!r}")
     print(f"{'':12} {'pairs':>5} {'logits':>14} {'max |diff|':>10} {'mean':>5} {'tau, worst':>10} {'mean':>5}")
     for script, queries, documents in collections():
         expected = np.array([exact.score(query, documents).raw for query in queries])
         got = np.array([int8.score(query, documents).raw for query in queries])
         moved = np.abs(got - expected)
-        taus = [tau(a, b) for a, b in zip(expected, got, strict=True)]
+        taus = [kendall(a, b) for a, b in zip(expected, got, strict=True)]
         print(
             f"{script:12} {moved.size:5} {expected.min():6.2f} to{expected.max():5.2f} {moved.max():10.2f}"
             f" {moved.mean():5.2f} {min(taus):10.2f} {np.mean(taus):5.2f}"
@@ -125,7 +127,7 @@ def main(folder: str) -> None:
 
 def collections() -> list[tuple[str, Sequence[str], list[str]]]:
     """For each script: its name, queries and documents."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(KNOWLEDGE_BASE.glob("*.md"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples" / "knowledge_base").glob("*.md"))]
     sections = [section.strip() for text in texts for section in text.split("\n## ")[1:]]
     english = sections[:: max(1, len(sections) // DOCUMENTS)][:DOCUMENTS]
     others = [(script, queries, _combined(sentences)) for script, (queries, sentences) in OTHERS.items()]
@@ -138,21 +140,5 @@ def _combined(sentences: Sequence[str]) -> list[str]:
     return [*sentences, *pairs]
 
 
-def tau(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's tau: (pairs in the same order - pairs in the opposite order) / all pairs."""
-    upper = np.triu_indices(len(a), 1)
-    same = np.sign(np.subtract.outer(a, a)[upper]) * np.sign(np.subtract.outer(b, b)[upper])
-    return float(same.mean())
-
-
-def processor() -> str:
-    """The processor's name from /proc/cpuinfo, or its architecture on other systems."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workload import QUERY, in_fresh_environment, model_folder, table, take_turns, texts, write
+from workload import QUERY, SyncReranker, in_fresh_environment, kendall, model_folder, table, take_turns, texts, write
 
-from ksdk_rerank import CrossEncoderReranker, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank import CrossEncoderReranker, ScoreKind, Scores
 from ksdk_rerank.engines.batching import Batch
 
 PEERS = ["langchain-classic", "langchain-community", "llama-index-core", "sentence-transformers>=5", "flashrank"]
@@ -183,7 +183,7 @@ def copy(folder: str, home: Path, file: str, name: str) -> None:
             shutil.copyfile(Path(folder, each), home / each)
 
 
-class Instant(ScoringReranker):
+class Instant(SyncReranker):
     """A reranker that takes almost no time, which isolates the adapters' overhead."""
 
     score_kind = ScoreKind.LOGIT
@@ -191,9 +191,6 @@ class Instant(ScoringReranker):
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
         return Scores([float(len(document) % 17) for document in documents])
-
-    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        return self.score(query, documents)
 
 
 def adapters(documents: list[str]) -> dict[str, float]:
@@ -220,13 +217,6 @@ def adapters(documents: list[str]) -> dict[str, float]:
     return {name: round(1000 * (took["processor_s"] - taken["core"]["processor_s"]), 2) for name, took in taken.items()}
 
 
-def kendall(first: Sequence[float], second: Sequence[float]) -> float:
-    """Kendall's tau: (pairs in the same order - pairs in the opposite order) / all pairs."""
-    pairs = list(itertools.combinations(range(len(first)), 2))
-    signs = [(first[a] - first[b]) * (second[a] - second[b]) for a, b in pairs]
-    return round(sum((sign > 0) - (sign < 0) for sign in signs) / len(pairs), 4)
-
-
 def budgets(folder: str, rounds: int) -> None:
     calls: dict[str, Callable[[], object]] = {}
     known = OURS | EMBEDDED
@@ -248,10 +238,12 @@ def budgets(folder: str, rounds: int) -> None:
 def main() -> int:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with-peers", action="store_true", help="in an environment made for it")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--budgets", action="store_true", help="compare token budgets instead")
-    parser.add_argument("--output", default="latency", help="the file in results/, without .json")
+    parser.add_argument(
+        "--with-peers", action="store_true", help="install the other libraries into a temporary environment"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="timed calls of each kind")
+    parser.add_argument("--budgets", action="store_true", help="compare values for the token budget instead")
+    parser.add_argument("--output", default="latency", help="JSON file in results/, without .json")
     options = parser.parse_args()
     if options.with_peers:
         return in_fresh_environment(PEERS)
@@ -270,7 +262,7 @@ def main() -> int:
     for name, took in sorted(taken.items(), key=lambda item: item[1]["median_s"]):
         rows[name] = {**took, **counted[name]}
         if name not in EMBEDDED:
-            rows[name]["kendall_tau"] = kendall(scores[name], exact)
+            rows[name]["kendall_tau"] = round(kendall(scores[name], exact), 4)
         if name in OURS:
             rows[name]["max_difference"] = round(max(abs(a - b) for a, b in zip(scores[name], exact, strict=True)), 6)
     added = adapters(documents)

@@ -15,28 +15,26 @@ windows already read, so it has no time of its own. The questions' authors saw t
 here. The point is to compare ways of reading documents.
 
 The 95 % interval of each difference in MRR@10 comes from a paired bootstrap over questions: 10,000 draws, seed 0.
-Needs `pip install bm25s numpy`.
+Needs `pip install "ksdk-rerank[evaluate]" bm25s`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date
 from pathlib import Path
 from statistics import fmean, median
 
-from compose import best_by_bm25, jsonl
-from workload import RESULTS, command, table
+from compose import best_by_bm25
+from quality import Difference, difference, label, signed
+from workload import table, write
 
-from ksdk_rerank import Cached, InputOrder, Reranker, load_reranker
+from ksdk_rerank import Cached, InputOrder, Reranker, SearchHit, load_reranker
 from ksdk_rerank.compose.long_documents import CountsTokens, LongDocuments
-from ksdk_rerank.evaluation.bootstrap import intervals
+from ksdk_rerank.evaluation import read_corpus, read_qrels, read_queries
 
 CHARACTERS = 6_000  # about 1,350 BERT tokens
 CANDIDATES = 10
@@ -59,7 +57,7 @@ class Question:
 
 
 @dataclass
-class Answers:
+class Measured:
     """One setting's results for the questions, in their order."""
 
     reciprocal_ranks: list[float] = field(default_factory=list)
@@ -88,8 +86,8 @@ class Line:
     p_at_1: float
     mrr_behind: float | None
     mrr_within: float | None
-    over_truncation: tuple[float, float, float]  # difference and its interval
-    over_default: tuple[float, float, float]
+    over_truncation: Difference
+    over_default: Difference
     seconds: float | None
     truncated: int
 
@@ -98,36 +96,35 @@ def read(folder: Path) -> list[Question]:
     """The questions whose document is among BM25's best."""
     documents: list[str] = []
     found: dict[str, tuple[int, str]] = {}  # by paragraph: its document, and that document's text up to its end
-    articles: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for paragraph in jsonl(folder / "corpus.jsonl"):
-        articles[paragraph["title"]].append(paragraph)
+    articles: dict[str, list[SearchHit]] = defaultdict(list)
+    for paragraph in read_corpus(folder / "corpus.jsonl").values():
+        articles[paragraph.title or ""].append(paragraph)
     for title, paragraphs in articles.items():
         for part in _parts(paragraphs):
             start = title
             for paragraph in part:
-                start += "\n\n" + paragraph["text"]
-                found[paragraph["_id"]] = (len(documents), start)
+                start += "\n\n" + paragraph.text
+                found[paragraph.id] = (len(documents), start)
             documents.append(start)
-    lines = (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    own = {query: found[paragraph] for query, paragraph, _ in (line.split("\t") for line in lines)}
-    queries = [(one["_id"], one["text"]) for one in jsonl(folder / "queries.jsonl")]
-    best = best_by_bm25(documents, [text for _, text in queries], CANDIDATES)
+    own = {query: found[next(iter(grades))] for query, grades in read_qrels(folder / "qrels.tsv").items()}
+    queries = read_queries(folder / "queries.jsonl")
+    best = best_by_bm25(documents, list(queries.values()), CANDIDATES)
     return [
         Question(text, [documents[place] for place in places], places.index(own[query][0]), own[query][1])
-        for (query, text), places in zip(queries, best, strict=True)
+        for (query, text), places in zip(queries.items(), best, strict=True)
         if own[query][0] in places
     ]
 
 
-def _parts(paragraphs: Sequence[dict[str, str]]) -> list[list[dict[str, str]]]:
+def _parts(paragraphs: Sequence[SearchHit]) -> list[list[SearchHit]]:
     """Split an article's paragraphs into parts of about equal length, without a short one at the end."""
-    length = sum(len(paragraph["text"]) for paragraph in paragraphs)
+    length = sum(len(paragraph.text) for paragraph in paragraphs)
     count = max(1, round(length / CHARACTERS))
-    parts: dict[int, list[dict[str, str]]] = defaultdict(list)
+    parts: dict[int, list[SearchHit]] = defaultdict(list)
     before = 0
     for paragraph in paragraphs:
         parts[before * count // length].append(paragraph)
-        before += len(paragraph["text"])
+        before += len(paragraph.text)
     return list(parts.values())
 
 
@@ -139,15 +136,14 @@ def measure(name: str, questions: Sequence[Question]) -> list[Line]:
         remembered = Cached(second)  # one cache per window: only the mean reuses scores
         settings["max", window, stride] = LongDocuments(remembered, window=window, stride=stride)
         settings["mean", window, stride] = LongDocuments(remembered, window=window, stride=stride, pool="mean")
-    answers = {setting: Answers() for setting in settings}
+    measured = {setting: Measured() for setting in settings}
     for number, question in enumerate(questions, 1):
         for setting, reranker in settings.items():
-            answers[setting].add(reranker, question)
+            measured[setting].add(reranker, question)
         if number % 20 == 0:
             print(f"{number} of {len(questions)} questions", flush=True)
     behind = _behind(second, questions)
-    label = Path(name).name if Path(name).is_dir() else name  # keeps local paths out of the results
-    return [_line(label, setting, answers, behind) for setting in settings]
+    return [_line(label(name), setting, measured, behind) for setting in settings]
 
 
 def _behind(reranker: Reranker, questions: Sequence[Question]) -> list[bool] | None:
@@ -159,31 +155,24 @@ def _behind(reranker: Reranker, questions: Sequence[Question]) -> list[bool] | N
     return [count > room for count, room in zip(tokens, rooms, strict=True)]
 
 
-def _line(label: str, setting: Setting, answers: dict[Setting, Answers], behind: list[bool] | None) -> Line:
-    own = answers[setting]
+def _line(name: str, setting: Setting, measured: dict[Setting, Measured], behind: list[bool] | None) -> Line:
+    own = measured[setting]
 
-    def over(other: Setting) -> tuple[float, float, float]:
-        pairs = zip(own.reciprocal_ranks, answers[other].reciprocal_ranks, strict=True)
-        difference = [a - b for a, b in pairs]
-        [interval] = intervals([difference], confidence=0.95, resamples=10_000, seed=0)
-        low, high = interval or (-1.0, 1.0)  # a single question has no interval
-        return round(fmean(difference), 4), round(low, 4), round(high, 4)
-
-    def mean_where(wanted: bool) -> float | None:
+    def mean_if(wanted: bool) -> float | None:
         values = [value for value, is_ in zip(own.reciprocal_ranks, behind or [], strict=False) if is_ == wanted]
         return round(fmean(values), 4) if values else None
 
     return Line(
-        label,
+        name,
         len(own.reciprocal_ranks),
         None if behind is None else sum(behind),
         *setting,
         mrr=round(fmean(own.reciprocal_ranks), 4),
         p_at_1=round(fmean(value == 1 for value in own.reciprocal_ranks), 4),
-        mrr_behind=mean_where(True),
-        mrr_within=mean_where(False),
-        over_truncation=over(TRUNCATION),
-        over_default=over(DEFAULT),
+        mrr_behind=mean_if(True),
+        mrr_within=mean_if(False),
+        over_truncation=difference(own.reciprocal_ranks, measured[TRUNCATION].reciprocal_ranks),
+        over_default=difference(own.reciprocal_ranks, measured[DEFAULT].reciprocal_ranks),
         seconds=None if setting[0] == "mean" else round(fmean(own.seconds), 3),
         truncated=own.truncated,
     )
@@ -197,7 +186,7 @@ def show(lines: Sequence[Line]) -> None:
 
 def _cell(value: object) -> object:
     if isinstance(value, tuple):
-        return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*value)
+        return signed(value)
     return "-" if value is None else value
 
 
@@ -205,29 +194,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with squad-dev/")
     parser.add_argument("--second", nargs="+", default=["embedded"], metavar="NAME", help="rerankers with a window")
-    parser.add_argument("--queries", type=int, default=200, help="about so many questions, every n-th")
-    parser.add_argument("--machine", default="", help="in words, for the results' file")
-    parser.add_argument("--output", type=Path, default=RESULTS / "compose-long.json", help="where the JSON goes")
+    parser.add_argument("--queries", type=int, default=200, help="approximate number of questions")
+    parser.add_argument("--machine", default="", help="description of the machine for the results")
+    parser.add_argument("--output", default="compose-long", help="JSON file in results/, without .json")
     arguments = parser.parse_args()
     every = read(arguments.data / "squad-dev")
     questions = every[:: max(1, len(every) // arguments.queries)]
     characters = round(median(len(text) for question in questions for text in question.candidates))
-    print(f"{len(questions)} of {len(every)} questions; documents of {characters:,} characters in the median")
+    print(f"{len(questions)} of {len(every)} questions; documents have {characters:,} characters (median)")
     lines: list[Line] = []
     for name in arguments.second:
         found = measure(name, questions)
         show(found)
         lines += found
-    content = {
-        "command": command("--data", "--machine", "--output"),
-        "date": str(date.today()),
-        "machine": arguments.machine or f"{platform.system()} {platform.machine()}",
+    figures = {
         "candidates": CANDIDATES,
         "median_characters_a_candidate": characters,
         "lines": [asdict(line) for line in lines],
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, figures, machine_in_words=arguments.machine)
 
 
 if __name__ == "__main__":

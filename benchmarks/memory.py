@@ -1,7 +1,7 @@
-"""Peak memory for 1,000 documents of 512 tokens and for 50: this shows what a token budget per batch saves.
+"""Peak memory for 1,000 documents of 512 tokens and for 50, which shows what a token budget per batch saves.
 
-Then for 100 calls with 20 documents of varying lengths. Some engines prepare for each new input shape, and what they
-keep must not grow without limit.
+A third case is 100 calls with 20 documents of varying lengths. Some engines prepare for each new input shape, and what
+they keep must not grow without limit.
 
     python benchmarks/memory.py [--many 1000] [--backends onnx,openvino]
 
@@ -26,7 +26,7 @@ NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "sentence_trans
 
 
 def one(backend: str, count: int, calls: int) -> None:
-    """Rank `count` new documents in each of `calls` calls; print megabytes after loading, half way and at the peak."""
+    """Rank `count` new documents in each of `calls` calls; print megabytes after loading, halfway and at the peak."""
     spread = 5 if calls == 1 else 250
     asked = [texts(count, words=450 - spread, spread=spread, seed=number) for number in range(calls)]
     reranker = CrossEncoderReranker(model_folder(), backend=backend)  # type: ignore[arg-type]
@@ -45,8 +45,8 @@ def _peak() -> int:
 def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--many", type=int, default=1000)
-    parser.add_argument("--backends", default="onnx,openvino")
+    parser.add_argument("--many", type=int, default=1000, help="documents in the large call")
+    parser.add_argument("--backends", default="onnx,openvino", help="comma-separated; skipped if not installed")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -60,7 +60,7 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             times = "" if calls == 1 else f"{calls} times "
             rows[f"{backend}, {times}{count} documents"] = json.loads(done.stdout)
-    table([["", "loaded MB", "half way MB", "peak MB"], *([name, *row.values()] for name, row in rows.items())])
+    table([["", "loaded MB", "halfway MB", "peak MB"], *([name, *row.values()] for name, row in rows.items())])
     write("memory", {"tokens_a_document": 512, "cases": rows})
 
 

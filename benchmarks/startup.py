@@ -62,8 +62,8 @@ def installed(extra: str | None) -> dict[str, float]:
 def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--install", action="store_true", help="measure what each extra takes on disk")
-    parser.add_argument("--extras", default="local,openvino,torch")
+    parser.add_argument("--install", action="store_true", help="also measure the disk space of each extra")
+    parser.add_argument("--extras", default="local,openvino,torch", help="comma-separated, for --install")
     options = parser.parse_args()
     folder = model_folder()
     seconds = {"import ksdk_rerank": median(IMPORT)}

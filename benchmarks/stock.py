@@ -1,4 +1,4 @@
-"""Stock rerankers of LangChain, LlamaIndex, fastembed and FlashRank, run on our models' weights.
+"""Rerankers of LangChain, LlamaIndex, fastembed and FlashRank, run on our models' weights.
 
 Each reads a copy of `onnx/model.onnx`, the float32 graph, and keeps its own defaults for maximum length, truncation and
 batch size. Only `top_n` is overridden, so that no document is dropped.
@@ -17,17 +17,34 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from workload import SyncReranker
+
 import ksdk_rerank
+from ksdk_rerank import Reranker, ScoreKind, Scores
 
 Ranker = Callable[[str, Sequence[str]], list[int]]
 """Takes a query and its documents; returns the documents' indices, best first."""
-Load = Callable[[], Ranker]
-Wrappers = Mapping[str, Mapping[str, Load]]
-"""For each of our rerankers' names, the functions that load the stock wrappers, by wrapper."""
+Wrappers = Mapping[str, Mapping[str, Reranker]]
+"""For each of our rerankers' names, other libraries' rerankers with the same weights, by library."""
+
+
+class Stock(SyncReranker):
+    """Another library's reranker, which is loaded on first use."""
+
+    score_kind = ScoreKind.LOGIT
+    name = "stock"
+
+    def __init__(self, load: Callable[[], Ranker]) -> None:
+        self._load = cache(load)
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        order = self._load()(query, documents)
+        assert sorted(order) == list(range(len(documents))), "a document is missing or repeated"
+        return Scores([-float(order.index(index)) for index in range(len(documents))])
 
 
 def wrappers(names: Sequence[str], scratch: Path) -> Wrappers:
-    """The installed wrappers, for each name whose weights they can read. Prints what is missing for the rest."""
+    """The installed libraries' rerankers, for each name whose weights they can read. Prints what is missing."""
     installed: dict[str, Callable[[Path, Path], Ranker]] = {}
     for wrapper, (load, packages) in WRAPPERS.items():
         missing = [package for package in packages.split() if not _installed(package)]
@@ -35,14 +52,14 @@ def wrappers(names: Sequence[str], scratch: Path) -> Wrappers:
             print(f"{wrapper}: skipped; pip install {' '.join(missing)}")
         else:
             installed[wrapper] = load
-    found: dict[str, dict[str, Load]] = {}
+    found: dict[str, dict[str, Reranker]] = {}
     for name in names:
         source = Path(ksdk_rerank.__file__).parent / "models" / "embedded" if name == "embedded" else Path(name)
         if (source / "onnx" / "model.onnx").is_file():
             home = scratch / str(len(found))
-            found[name] = {wrapper: cache(partial(load, source, home)) for wrapper, load in installed.items()}
+            found[name] = {wrapper: Stock(partial(load, source, home)) for wrapper, load in installed.items()}
         else:
-            print(f"{source.name}: no onnx/model.onnx for others to read, so no stock wrappers")
+            print(f"{source.name}: no onnx/model.onnx for other libraries to read, so they are left out")
     return found
 
 

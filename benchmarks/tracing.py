@@ -2,8 +2,8 @@
 
     python benchmarks/tracing.py        (needs opentelemetry-sdk)
 
-The reranker is `InputOrder` over 50 documents. It does no ranking, so only this library's own work is timed. All cases,
-and one with no tracing code, are timed in turn over many rounds. The figures are medians in microseconds per call.
+The reranker is `InputOrder` over 50 documents. It does no ranking, so only this library's own work is timed. The cases,
+and one without any tracing code, take turns over many rounds. The figures are medians in microseconds per call.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def rank() -> None:
 
 def main() -> None:
     """Time the three cases, and the same call without any tracing code."""
-    traced, tracer = vars(base)["traced"], _tracing._tracer
+    traced, tracer = _tracing.traced, _tracing._tracer
     provider = TracerProvider(shutdown_on_exit=False)
     variants: dict[str, Callable[[], object]] = {
         "no tracing code": lambda: setattr(base, "traced", lambda *_: nullcontext(_tracing._nothing)),
-        "OpenTelemetry is not there": lambda: setattr(_tracing, "_tracer", lambda: None),
-        "its API alone": lambda: setattr(_tracing, "_tracer", lambda: trace.NoOpTracer()),
-        "its SDK, no exporter": lambda: setattr(_tracing, "_tracer", lambda: provider.get_tracer("benchmark")),
+        "without OpenTelemetry": lambda: setattr(_tracing, "_tracer", lambda: None),
+        "with its API alone": lambda: setattr(_tracing, "_tracer", lambda: trace.NoOpTracer()),
+        "with its SDK, no exporter": lambda: setattr(_tracing, "_tracer", lambda: provider.get_tracer("benchmark")),
     }
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(ROUNDS):
@@ -46,7 +46,7 @@ def main() -> None:
     bare = statistics.median(times["no tracing code"])
     for name, measured in times.items():
         median = statistics.median(measured)
-        print(f"{name:<28} {median:7.1f} us a call   {median - bare:+6.1f}")
+        print(f"{name:<28} {median:7.1f} us per call   {median - bare:+6.1f}")
 
 
 if __name__ == "__main__":

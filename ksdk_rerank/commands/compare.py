@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     """Reject wrong options, metrics and reranker names before the first call."""
-    from ksdk_rerank.evaluation.compare import contenders_among
+    from ksdk_rerank.evaluation.contenders import labelled, loaded
     from ksdk_rerank.evaluation.metrics import measure_for
 
     if options.beir is not None and options.run_file is None:
@@ -110,7 +110,8 @@ def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
         raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
     measure_for(options.metric or _METRICS, [])
-    contenders_among(names)
+    with loaded(labelled(names)):  # an unknown name is an error
+        pass
 
 
 def _material(options: argparse.Namespace, store: Store, update: Progress | None) -> Material:

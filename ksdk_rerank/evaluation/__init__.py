@@ -6,18 +6,18 @@ result = evaluate(["lexical"], queries, candidates, judgements)
 print(result.table())
 """
 
-from ksdk_rerank.evaluation.compare import Progress, evaluate
+from ksdk_rerank.evaluation.contenders import Progress
+from ksdk_rerank.evaluation.evaluate import Evaluation, evaluate
 from ksdk_rerank.evaluation.formats import Collection, read_beir, read_corpus, read_qrels, read_queries, read_run
-from ksdk_rerank.evaluation.qrels import Answers, Grades, answers_to
-from ksdk_rerank.evaluation.questions import Questions, read_questions
-from ksdk_rerank.evaluation.records import (
+from ksdk_rerank.evaluation.measurements import (
     Comparison,
     EvaluatedQuery,
     EvaluatedReranker,
-    Evaluation,
     Latency,
     RankedQuery,
 )
+from ksdk_rerank.evaluation.qrels import Answers, Grades, answers_to
+from ksdk_rerank.evaluation.questions import Questions, read_questions
 from ksdk_rerank.evaluation.store import DiskStore
 
 __all__ = [

@@ -1,4 +1,8 @@
-"""Readers for standard collection formats: TREC qrels and runs, and BEIR folders."""
+"""Readers for standard collection formats: TREC qrels and runs, and BEIR folders.
+
+`ir-measures` reads qrels and runs, too. But: its errors name neither file nor line, it knows no headings, comments or
+quotation marks, and it accepts contradictory grades.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import TypeVar
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank.evaluation.ids import by_id, id_of
-from ksdk_rerank.evaluation.lines import Line, lines_of, shortened
+from ksdk_rerank.evaluation.input_lines import Line, lines_of, shortened
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 __all__ = ["Collection", "read_beir", "read_corpus", "read_qrels", "read_queries", "read_run"]
@@ -68,7 +72,7 @@ def read_beir(
 def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     """Read judgements in TREC's or BEIR's format, as {query id: {document id: grade}}.
 
-    q1 0 d17 2                           TREC: query, iteration, document, grade, split at white space or tabs
+    q1 0 d17 2                           TREC: query, iteration, document, grade, separated by white space or tabs
     query-id<tab>corpus-id<tab>score     BEIR: this heading, then such lines
     q1<tab>d17<tab>2
 
@@ -83,7 +87,7 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
     judgements: dict[str, dict[str, int]] = {}
     first = True
     for line in lines_of(path):
-        if line.says_nothing:
+        if line.is_blank_or_comment:
             continue
         columns = line.columns(3, 4)
         heading = first and columns[-1].lower() in _GRADE_HEADINGS
@@ -91,15 +95,15 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
         if heading:
             continue
         if len(columns) not in (3, 4):
-            raise line.wrong(f"there are {len(columns)} columns; write query, 0, document, grade (or BEIR's three)")
+            raise line.wrong(f"write query, 0, document and grade (or BEIR's 3 columns), got {len(columns)} columns")
         query, document, grade = id_of(columns[0]), id_of(columns[-2]), line.grade(columns[-1])
         if not (query and document):
-            raise line.wrong(f"the {'document' if query else 'query'} has no id; add it")
+            raise line.wrong(f"the {'document' if query else 'query'} id is empty; add it")
         known = judgements.setdefault(query, {})
         if known.setdefault(document, grade) != grade:
-            raise line.wrong(f"{document!r} has another grade for {query!r} above, {known[document]}; keep one")
+            raise line.wrong(f"{document!r} already has the grade {known[document]} for {query!r}; keep one of the two")
     if not judgements:
-        raise ValueError(f"{path}: there is no judgement; write lines such as: q1 0 d17 1")
+        raise ValueError(f"{path}: no judgements found; write lines such as: q1 0 d17 1")
     return judgements
 
 
@@ -134,7 +138,7 @@ def _read(
         if only is not None and id not in only:
             continue
         if id in found:
-            raise line.wrong(f"the id {id!r} is there twice; keep one")
+            raise line.wrong(f"the id {id!r} is already in use; keep one of the two")
         found[id] = made(line, id)
     if unreadable is not None and only is not None and any(id not in found for id in only):
         raise unreadable
@@ -148,7 +152,7 @@ def _query(line: Line, id: str) -> str:
 def _hit(line: Line, id: str) -> SearchHit:
     title, text, url = (line.fields.get(name) for name in ("title", "text", "url"))
     if not isinstance(text, str):  # blank is fine: public collections contain empty documents
-        raise line.wrong(f"'text' is {shortened(text)}, not a text; correct it")
+        raise line.wrong(f"'text' must be a string, got {shortened(text)}")
     return SearchHit(
         id, text, title if isinstance(title, str) and title else None, url if isinstance(url, str) else None
     )
@@ -189,33 +193,35 @@ def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_
     found: dict[str, dict[str, _Place]] = {}
     system: tuple[str, int] | None = None
     for line in lines_of(path):
-        if line.says_nothing:
+        if line.is_blank_or_comment:
             continue
         columns = line.columns(6)
         if len(columns) != 6:
-            raise line.wrong(f"there are {len(columns)} columns; write query, Q0, document, rank, score, tag")
+            raise line.wrong(f"write query, Q0, document, rank, score and tag, got {len(columns)} columns")
         query, _, document, rank, score, tag = columns
         query, document = id_of(query), id_of(document)
         if not (query and document):
-            raise line.wrong(f"the {'document' if query else 'query'} has no id; add it")
+            raise line.wrong(f"the {'document' if query else 'query'} id is empty; add it")
         system = system or (tag, line.number)
         if tag != system[0]:
             raise line.wrong(
-                f"the run of a second system begins here, {tag!r} after {system[0]!r} in line {system[1]};"
-                " keep one system in a file"
+                f"a second system's run starts here: {tag!r}, after {system[0]!r} in line {system[1]};"
+                " put each system in its own file"
             )
         try:
             value = float(score)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise line.wrong(f"the score is {shortened(score)}, not a finite number; correct it")
+            raise line.wrong(f"the score must be a finite number, got {shortened(score)}")
         places = found.setdefault(query, {})
         if document in places:
-            raise line.wrong(f"{document!r} is there twice for {query!r}, first in line {places[document].line.number}")
+            raise line.wrong(
+                f"{document!r} is already in line {places[document].line.number} for {query!r}; keep one of the two"
+            )
         places[document] = _Place(line, document, line.integer(rank, "the rank"), value)
     if not found:
-        raise ValueError(f"{path}: there is no candidate; write lines such as: q1 Q0 d17 1 12.5 bm25")
+        raise ValueError(f"{path}: no candidates found; write lines such as: q1 Q0 d17 1 12.5 bm25")
     return {
         query: sorted(places.values(), key=lambda place: (-place.score, place.rank))[:limit]
         for query, places in found.items()
@@ -228,12 +234,12 @@ def _candidates(
     candidates = {}
     for query, places in ranked.items():
         if queries is not None and query not in queries:
-            raise places[0].line.wrong(f"the query {query!r} is not among the queries; check that both belong together")
+            raise places[0].line.wrong(f"the query {query!r} is not among the queries; use the queries of this run")
         hits = []
         for place in places:
             if place.document not in corpus:
                 raise place.line.wrong(
-                    f"the document {place.document!r} is not in the corpus; check that both belong together"
+                    f"the document {place.document!r} is not in the corpus; use the corpus of this run"
                 )
             known = corpus[place.document]
             hits.append(SearchHit(known.id, known.text, known.title, known.source, place.score, known.metadata))
@@ -246,4 +252,4 @@ def _existing(folder: Path, *names: str) -> Path:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.exists():
                 return path
-    raise FileNotFoundError(f"{folder} has no {' or '.join(names)}; BEIR's layout is needed")
+    raise FileNotFoundError(f"{folder} has no {' or '.join(names)}; name a folder in BEIR's layout")

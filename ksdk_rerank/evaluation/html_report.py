@@ -8,14 +8,12 @@ import html
 import json
 from collections import Counter
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ksdk_rerank._fingerprint import LIBRARY
+from ksdk_rerank.evaluation.measurements import Comparison, EvaluatedReranker, Measurements
 from ksdk_rerank.evaluation.tables import plain, summary
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
-
-if TYPE_CHECKING:
-    from ksdk_rerank.evaluation.records import Comparison, EvaluatedReranker, Evaluation
 
 __all__ = ["as_html"]
 
@@ -25,7 +23,7 @@ _MOST_DETAILED = 300  # questions shown with their candidates; the page has the 
 _IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
-def as_html(evaluation: Evaluation, title: str) -> str:
+def as_html(evaluation: Measurements, title: str) -> str:
     """Render the page. Outside data is escaped or embedded as JSON, and is displayed as text only.
 
     The page's Content-Security-Policy allows its own script and style by hash. So nothing else runs or loads, even if
@@ -57,7 +55,7 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _data(evaluation: Evaluation) -> dict[str, Any]:
+def _data(evaluation: Measurements) -> dict[str, Any]:
     documents: dict[tuple[str, str | None, str | None, str], int] = {}
     detailed = _most_telling(evaluation)
     queries = []
@@ -96,7 +94,7 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _most_telling(evaluation: Evaluation) -> set[str]:
+def _most_telling(evaluation: Measurements) -> set[str]:
     """The questions shown with their candidates: all, or those whose leading metric changes most."""
 
     def gap(id: str) -> float:

@@ -31,13 +31,13 @@ def by_id(given: Mapping[object, T] | Mapping[str, T], what: str) -> dict[str, T
     for key, value in given.items():
         id = id_of(key)
         if id in found and found[id] != value:
-            raise ValueError(f"{what}: the id {id!r} is there twice, as text and as another type; keep one")
+            raise ValueError(f"{what}: the id {id!r} appears twice, as text and as another type; keep one")
         found[id] = value
     return found
 
 
 def grade_of(value: object) -> int:
-    """Convert a whole number of any type, or its text, to an integer grade. `ValueError` states what is wrong."""
+    """Convert a whole number of any type, or its text, to an integer grade. `ValueError` states what it must be."""
     try:
         if isinstance(value, str):
             if not value.isascii() or "_" in value:
@@ -49,9 +49,9 @@ def grade_of(value: object) -> int:
             raise ValueError
         whole = _whole(value)
     except OverflowError:
-        raise ValueError("beyond 32 bits") from None
+        raise ValueError("must fit in 32 bits") from None
     except (TypeError, ValueError, ArithmeticError, InvalidOperation):
-        raise ValueError("not an integer") from None
+        raise ValueError("must be an integer") from None
     return whole
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ksdk_rerank.evaluation.records import EvaluatedReranker, Evaluation
+from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
 
 __all__ = ["as_json"]
 
 
-def as_json(evaluation: Evaluation) -> str:
+def as_json(evaluation: Measurements) -> str:
     """All numbers and orders as one JSON object, with ids for documents."""
     candidates = {query.id: [hit.id for hit in query.candidates] for query in evaluation.queries}
     return json.dumps(

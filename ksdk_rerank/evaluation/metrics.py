@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ksdk_rerank.errors import MissingExtra
-from ksdk_rerank.evaluation.measures import parsed
+from ksdk_rerank.evaluation.metric_names import parsed
 
 if TYPE_CHECKING:
-    from ksdk_rerank.evaluation.qrels import Judged
+    from ksdk_rerank.evaluation.qrels import QueryJudgements
 
 __all__ = ["Measure", "measure_for"]
 
@@ -34,7 +34,7 @@ _TINY_GRADES: _Grades = {"0": {"a": 2, "b": 0, "c": 1}, "1": {"d": 1}, "2": {"e"
 _TINY_RUN: _Grades = {"0": {"a": 0, "x": -1, "b": -2}, "1": {"x": 0}, "2": {"e": 0, "x": -1}, "3": {}}
 
 
-def measure_for(metrics: Sequence[str], judgements: Sequence[Judged]) -> Measure:
+def measure_for(metrics: Sequence[str], judgements: Sequence[QueryJudgements]) -> Measure:
     """A function that computes `metrics` for orders of candidates, one order for each of `judgements`.
 
     `metrics` are `ir-measures` names, such as `"nDCG@10"`, `"MRR@10"` (the mean of its `RR@10`), `"P@1"`, `"R@5"`,
@@ -86,7 +86,7 @@ def _evaluator(name: str, measure: Any, qrels: _Grades, ir_measures: Any) -> Any
         highest = max((grade for of in qrels.values() for grade in of.values()), default=0)
         if highest > _HIGHEST_OF_GDEVAL:
             raise ValueError(
-                f"the metric {name} takes grades up to {_HIGHEST_OF_GDEVAL}, and one of yours is {highest};"
+                f"the metric {name} accepts grades up to {_HIGHEST_OF_GDEVAL}, but one of yours is {highest};"
                 " use another metric, such as nDCG@10"
             )
     try:
@@ -127,7 +127,7 @@ def _values(name: str, evaluator: Any, run: Mapping[str, Mapping[str, int]]) -> 
 
 def _impossible(name: str, error: Exception) -> ValueError:
     said = " ".join(str(error).split())
-    return ValueError(f"the metric {name} cannot be calculated here ({type(error).__name__}: {said:.300})")
+    return ValueError(f"the metric {name} cannot be computed here ({type(error).__name__}: {said:.300})")
 
 
 def _measures(metrics: Sequence[str], ir_measures: Any) -> dict[str, Any]:
@@ -140,6 +140,6 @@ def _measures(metrics: Sequence[str], ir_measures: Any) -> dict[str, Any]:
     for name in metrics:
         measure = parsed(name, ir_measures)
         if twin := next((other for other, known in measures.items() if known == measure), None):
-            raise ValueError(f"the metrics {twin} and {name} are the same; leave one out")
+            raise ValueError(f"the metrics {twin} and {name} are the same; remove one")
         measures[name] = measure
     return measures

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from ksdk_rerank.evaluation.ids import by_id, grade_of, id_of
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
-__all__ = ["Answers", "Grades", "Judged", "answers_to", "judgements_by_id"]
+__all__ = ["Answers", "Grades", "Judgements", "QueryJudgements", "answers_to", "judgements_by_id"]
 
 Grades = Mapping[str, Mapping[str, int]]
 """How relevant documents are, as {query id: {document id: grade}}. A grade above 0 is relevant, and higher is better.
@@ -24,7 +24,7 @@ _BESIDE = r"[/#?&=.]"  # separates the parts of an address
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-class Judged:
+class QueryJudgements:
     """The judgements for one query, with the ids that metrics are computed on.
 
     An answer counts once, for the first candidate in an order that matches it. Further sections of the same page keep
@@ -74,11 +74,11 @@ class Judged:
         return counted
 
 
-JudgedById = dict[str, Mapping[str, int] | Sequence[str]]
-"""The judgements for each query id: grades by document, or answers."""
+Judgements = dict[str, Mapping[str, int] | Sequence[str]]
+"""The judgements of each query, by its id: grades by document, or answers."""
 
 
-def judgements_by_id(judgements: Grades | Answers) -> JudgedById:
+def judgements_by_id(judgements: Grades | Answers) -> Judgements:
     """`judgements` with all ids as text and all grades as integers. `ValueError` names an invalid one."""
     given: Mapping[str, Mapping[str, int] | Sequence[str]] = {**judgements}
     return {query: _of_one(query, judged) for query, judged in by_id(given, "judgements").items()}
@@ -95,8 +95,8 @@ def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> Mapping[st
             grades[document] = grade_of(grade)
         except ValueError as error:
             raise ValueError(
-                f"judgements[{query!r}]: the grade of {document!r} is {grade!r:.80}, {error};"
-                " write whole numbers, 0 for what is not relevant"
+                f"judgements[{query!r}]: the grade of {document!r} {error}, got {grade!r:.80};"
+                " write 0 for a document that is not relevant"
             ) from None
     return by_id(grades, f"judgements[{query!r}]")
 

@@ -1,4 +1,4 @@
-"""Your own questions and the answers they should find: a file you can write in ten minutes."""
+"""Reads a file of your own questions and the answers they should find."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ksdk_rerank.evaluation.ids import id_of
-from ksdk_rerank.evaluation.lines import Line, is_text, lines_of, shortened
+from ksdk_rerank.evaluation.input_lines import Line, is_text, lines_of, shortened
 
 __all__ = ["Questions", "read_questions"]
 
@@ -46,11 +46,11 @@ def read_questions(path: str | os.PathLike[str]) -> Questions:
         fields = line.fields
         id = line.id_in("id", "_id") if {"id", "_id"} & fields.keys() else f"line {line.number}"
         if id in queries:
-            raise line.wrong(f"the id {id!r} is there twice; give each question one of its own")
+            raise line.wrong(f"the id {id!r} is already in use; give each question its own")
         queries[id] = line.text_in("question", "query", "text")
         answers[id] = _answers(line, fields)
     if not queries:
-        raise ValueError(f'{path}: there is no question; write lines such as {{"question": "...", "answers": ["..."]}}')
+        raise ValueError(f'{path}: no questions found; write lines such as {{"question": "...", "answers": ["..."]}}')
     return Questions(queries, answers)
 
 
@@ -59,11 +59,10 @@ def _answers(line: Line, fields: Mapping[str, object]) -> tuple[str, ...]:
     if _is_id(given):
         given = [given]
     if not isinstance(given, list):
-        raise line.wrong("there is no 'answers', a list of ids, pages or parts of addresses; add it")
+        raise line.wrong("'answers' must be a list of ids, pages or parts of addresses")
     for answer in given:
         if not _is_id(answer):
-            what = shortened(answer)
-            raise line.wrong(f"the answer {what} is not a text; write an id, a page or a part of its address")
+            raise line.wrong(f"an answer must be an id, a page or part of an address, got {shortened(answer)}")
     return tuple(dict.fromkeys(id_of(answer) for answer in given))
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ksdk_rerank._text.columns import one_line, table
 from ksdk_rerank._text.snippets import shortened
-
-if TYPE_CHECKING:
-    from ksdk_rerank.evaluation.records import EvaluatedReranker, Evaluation
+from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
 
 __all__ = ["plain", "summary"]
 
 _LONGEST_REASON = 300
 
 
-def plain(evaluation: Evaluation, *, width: int | None = None) -> str:
+def plain(evaluation: Measurements, *, width: int | None = None) -> str:
     """The whole table as text: a summary line, the rows, and notes on failures, usage and skipped queries.
 
     To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
@@ -32,7 +28,7 @@ def plain(evaluation: Evaluation, *, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def summary(evaluation: Evaluation) -> str:
+def summary(evaluation: Measurements) -> str:
     """One line on what was measured: queries, candidates and the metric of the differences."""
     queries, deepest = len(evaluation.queries), max(len(query.candidates) for query in evaluation.queries)
     return (
@@ -42,7 +38,7 @@ def summary(evaluation: Evaluation) -> str:
     )
 
 
-def _cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+def _cells(evaluation: Measurements) -> tuple[list[str], list[list[str]]]:
     """The table's heading, and one row for the first stage and for each reranker."""
     heading = [
         "reranker",
@@ -58,7 +54,7 @@ def _cells(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     return heading, rows
 
 
-def _numbers(evaluation: Evaluation, row: EvaluatedReranker) -> list[str]:
+def _numbers(evaluation: Measurements, row: EvaluatedReranker) -> list[str]:
     values = [f"{row.metrics[m].value:.3f}" if m in row.metrics else "-" for m in evaluation.metrics]
     if row is evaluation.first_stage:
         return [*values, *[""] * 6]
@@ -76,7 +72,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
 
 
-def _notes(evaluation: Evaluation) -> list[str]:
+def _notes(evaluation: Measurements) -> list[str]:
     """Notes for what the rows do not show: failures, usage, truncated documents and skipped queries."""
     said = []
     for row in evaluation.rerankers:

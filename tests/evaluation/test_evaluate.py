@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("ir_measures")
 
-from ksdk_rerank import LexicalReranker, Reranker, SearchHit
+from ksdk_rerank import LexicalReranker, Reranker, SearchHit, load_reranker
 from ksdk_rerank.compose.fallback import Fallback
 from ksdk_rerank.errors import (
     InferenceFailed,
@@ -25,7 +25,7 @@ from ksdk_rerank.errors import (
     Unauthorized,
     UnsupportedModel,
 )
-from ksdk_rerank.evaluation import Evaluation, Latency, evaluate
+from ksdk_rerank.evaluation import Evaluation, Latency, contenders, evaluate
 from ksdk_rerank.evaluation.bootstrap import intervals
 
 Factory = Callable[[str, Callable[[str, Sequence[str]], Sequence[float]]], Any]
@@ -174,19 +174,19 @@ def test_a_query_without_candidates_scores_0_and_is_not_asked(scripted: Factory)
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"judgements": {}}, "no query has anything relevant"),
-        ({"judgements": {"q1": {"b": 0}}}, "no query has anything relevant"),
-        ({"candidates": {}}, "no judged query has a candidate"),
-        ({"judgements": {**GRADES, "q9": {"a": 1}}}, "judgements: the query 'q9' is not among the queries; check"),
+        ({"judgements": {}}, "no query has a relevant document"),
+        ({"judgements": {"q1": {"b": 0}}}, "no query has a relevant document"),
+        ({"candidates": {}}, "no judged query has candidates"),
+        ({"judgements": {**GRADES, "q9": {"a": 1}}}, "judgements: the query 'q9' is not among the queries; use"),
         ({"candidates": {**CANDIDATES, "q8": [], "q9": []}}, r"candidates: the query 'q8' is not .* \(and 1 more\)"),
-        ({"candidates": {"q1": [SearchHit("a", "t")] * 2}}, "'q1' has the candidate 'a' twice; leave one out"),
+        ({"candidates": {"q1": [SearchHit("a", "t")] * 2}}, "'q1' has the candidate 'a' twice; remove one"),
         ({"queries": {**QUERIES, "q3": " "}}, "the query 'q3' is blank"),
-        ({"metrics": ["nDCG@ten"]}, "no metric is called 'nDCG@ten'.* such as nDCG@10"),
-        ({"metrics": ["P"]}, "no metric is called 'P'"),
+        ({"metrics": ["nDCG@ten"]}, "unknown metric 'nDCG@ten'.* such as nDCG@10"),
+        ({"metrics": ["P"]}, "the metric P needs a value for cutoff"),
         ({"metrics": []}, "metrics is empty"),
         ({"metrics": ["MRR@10", "RR@10"]}, "MRR@10 and RR@10 are the same"),
         ({"rerankers": []}, "no reranker to evaluate"),
-        ({"rerankers": ["lexical", "lexical"]}, "lexical is given twice; leave one out"),
+        ({"rerankers": ["lexical", "lexical"]}, "lexical is listed twice; remove one"),
         ({"rerankers": ["nope"]}, "no reranker is called 'nope'"),
         ({"confidence": 95}, "confidence must be between 0 and 1"),
         ({"resamples": 0}, "resamples must be at least 1"),
@@ -295,6 +295,32 @@ def test_what_we_load_is_closed_and_what_is_given_is_left_open(
     monkeypatch.setattr(Reranker, "close", lambda self: closed.append(self.name))
     evaluate([scripted("given", reverse), "lexical"], QUERIES, CANDIDATES, GRADES)
     assert closed == ["lexical"]
+
+
+@pytest.mark.parametrize(
+    ("names", "changed"),
+    [
+        (["lexical", "nope"], {}),
+        (["lexical", "input-order"], {"candidates": {}}),
+        (["lexical", "input-order"], {"metrics": ["nope"]}),
+        (["lexical", "input-order"], {"progress": lambda *_: sys.exit("interrupted")}),
+    ],
+)
+def test_what_we_load_is_closed_whatever_fails(
+    names: list[str], changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Reranker] = []
+    closed: list[Reranker] = []
+
+    def load(name: str) -> Reranker:
+        loaded.append(load_reranker(name))
+        return loaded[-1]
+
+    monkeypatch.setattr(contenders, "load_reranker", load)
+    monkeypatch.setattr(Reranker, "close", lambda self: closed.append(self))
+    with pytest.raises((ValueError, SystemExit)):
+        evaluate(**{"rerankers": names, "queries": QUERIES, "candidates": CANDIDATES, "judgements": GRADES, **changed})
+    assert sorted(map(id, closed)) == sorted(map(id, loaded))
 
 
 def test_times_leave_the_first_call_out() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from ksdk_rerank import SearchHit
 from ksdk_rerank.commands.main import main
 from ksdk_rerank.evaluation import answers_to, evaluate, read_beir, read_corpus, read_qrels, read_questions, read_run
-from ksdk_rerank.evaluation.qrels import Judged
+from ksdk_rerank.evaluation.qrels import QueryJudgements
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
 assert NFC != NFD
@@ -47,21 +47,21 @@ QRELS: dict[str, bytes] = {
 }
 
 WRONG_QRELS = {
-    b"q1 0 d1 2\nq1 0 d1 1\n": r":2: 'd1' has another grade for 'q1' above, 2; keep one",
-    b"q1 0 d1 1.5\n": r":1: the grade is '1\.5', not an integer; correct it",
-    b"q1 0 d1 2147483648\n": r":1: the grade is '2147483648', beyond 32 bits; correct it",
-    b"q1 0 d1 1e999999999999\n": r":1: the grade is '1e999999999999', ",
-    b"q1 0 d1 nan\n": r":1: the grade is 'nan', not an integer",
-    b"q1 0 d1 1_0\n": r":1: the grade is '1_0', not an integer",
+    b"q1 0 d1 2\nq1 0 d1 1\n": r":2: 'd1' already has the grade 2 for 'q1'; keep one",
+    b"q1 0 d1 1.5\n": r":1: the grade must be an integer, got '1\.5'",
+    b"q1 0 d1 2147483648\n": r":1: the grade must fit in 32 bits, got '2147483648'",
+    b"q1 0 d1 1e999999999999\n": r":1: the grade must .*, got '1e999999999999'",
+    b"q1 0 d1 nan\n": r":1: the grade must be an integer, got 'nan'",
+    b"q1 0 d1 1_0\n": r":1: the grade must be an integer, got '1_0'",
     b"q1\td1\t\n": r":1: ",
     b"q1\t\t1\n": r":1: ",
-    b'q1\t""\t1\n': r":1: the document has no id; add it",
-    b"q1,d1,1\n": r":1: there are 1 columns; write query, 0, document, grade",
-    b"q1 0 d1 1\nq1 0 caf\xe9 1\n": r":2: this is not UTF-8 \(.*\); save it as UTF-8",
-    "q1 0 d1 1\n".encode("utf-16-le"): r":1: this is not UTF-8 text \(it has null characters\); save it as UTF-8",
-    "q1 0 d1 1\n".encode("utf-16")[:-1]: r":1: this is not utf-16-le",
-    b"# nothing\n\n": r": there is no judgement; write lines such as",
-    b"": r": there is no judgement; write lines such as",
+    b'q1\t""\t1\n': r":1: the document id is empty; add it",
+    b"q1,d1,1\n": r":1: write query, 0, document and grade .*, got 1 columns",
+    b"q1 0 d1 1\nq1 0 caf\xe9 1\n": r":2: not valid UTF-8 \(.*\); save the file as UTF-8",
+    "q1 0 d1 1\n".encode("utf-16-le"): r":1: not UTF-8 text \(it contains null characters\); save the file as UTF-8",
+    "q1 0 d1 1\n".encode("utf-16")[:-1]: r":1: not valid utf-16-le",
+    b"# nothing\n\n": r": no judgements found; write lines such as",
+    b"": r": no judgements found; write lines such as",
 }
 
 
@@ -82,7 +82,7 @@ def test_judgements_that_cannot_be_read_are_reported_with_file_and_line(
 
 def test_ids_between_tabs_may_have_spaces_and_quotation_marks(tmp_path: Path) -> None:
     (tmp_path / "qrels.tsv").write_text('a b\tdocs/my page.md\t1\n"say ""hi"""\t"x\ty"\n"q"\t"half\t1\n', "utf-8")
-    with pytest.raises(ValueError, match=r"tsv:2: the grade is 'y\"', not an integer"):
+    with pytest.raises(ValueError, match=r"tsv:2: the grade must be an integer, got 'y\"'"):
         read_qrels(tmp_path / "qrels.tsv")
     (tmp_path / "qrels.tsv").write_text('a b\tdocs/my page.md\t1\n"say ""hi"""\t"x"\t1\n"q"\t"half\t1\n', "utf-8")
     assert read_qrels(tmp_path / "qrels.tsv") == {
@@ -113,12 +113,12 @@ def test_runs_are_the_same_however_they_are_written(content: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q1 Q0 b 2 1.0 dense", "the run of a second system begins here, 'dense' after 'bm25' in line 1; keep one"),
-        ("q2 Q0 a 1 1.0 dense", "the run of a second system begins here"),
-        ("q1 Q0 a 2 1.0 bm25", "'a' is there twice for 'q1', first in line 1"),
-        ("q1 Q0 b 2 inf bm25", "the score is 'inf', not a finite number"),
-        ("q1 Q0 b 2 1,5 bm25", "the score is '1,5', not a finite number"),
-        ("q1 Q0 b 1.5 1.0 bm25", "the rank is '1.5', not an integer"),
+        ("q1 Q0 b 2 1.0 dense", "a second system's run starts here: 'dense', after 'bm25' in line 1; put each"),
+        ("q2 Q0 a 1 1.0 dense", "a second system's run starts here"),
+        ("q1 Q0 a 2 1.0 bm25", "'a' is already in line 1 for 'q1'; keep one"),
+        ("q1 Q0 b 2 inf bm25", "the score must be a finite number, got 'inf'"),
+        ("q1 Q0 b 2 1,5 bm25", "the score must be a finite number, got '1,5'"),
+        ("q1 Q0 b 1.5 1.0 bm25", "the rank must be an integer, got '1.5'"),
     ],
 )
 def test_a_run_that_is_not_one_is_reported(line: str, message: str, tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_one_id_of_two_types_is_one_or_an_error() -> None:
     same: Any = {"q": {7: 1, "7": 1}}
     assert evaluate(["input-order"], {"q": "q"}, hits, same, ["P@1"]).first_stage.metrics["P@1"].value == 1.0
     for changed, message in (
-        ({"judgements": {"q": {7: 1, "7": 2}}}, r"judgements\['q'\]: the id '7' is there twice"),
-        ({"queries": {"q": "a", 1: "b", "1": "c"}}, "queries: the id '1' is there twice"),
+        ({"judgements": {"q": {7: 1, "7": 2}}}, r"judgements\['q'\]: the id '7' appears twice"),
+        ({"queries": {"q": "a", 1: "b", "1": "c"}}, "queries: the id '1' appears twice"),
         ({"candidates": {"q": [SearchHit("7", "a"), SearchHit(7, "b")]}}, "has the candidate '7' twice"),  # type: ignore[arg-type]
     ):
         given: Any = {"queries": {"q": "q"}, "candidates": hits, "judgements": {"q": {"7": 1}}, **changed}
@@ -179,7 +179,7 @@ def test_judgements_of_which_none_is_a_candidate_say_so_with_examples_of_both() 
     ):
         with pytest.raises(ValueError, match="no judged document is among the candidates") as caught:
             evaluate(["lexical"], {"q": "q"}, hits, judgements)
-        assert f"judged are 'doc-1', 'doc-2', and candidates are {candidates}; check" in str(caught.value)
+        assert f"the judgements name 'doc-1', 'doc-2', and the candidates are {candidates}; make" in str(caught.value)
     found = evaluate(["lexical"], {"q": "q"}, hits, {"q": {"doc-1": 1, "ki_1": 0}}, ["P@1"])
     assert found.first_stage.metrics["P@1"].value == 0.0  # the ids are of one kind, but what is relevant was not found
 
@@ -189,7 +189,7 @@ def test_the_command_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     arguments = ["compare", "--questions", str(tmp_path / "q.jsonl"), "--docs", "examples/knowledge_base"]
     assert main([*arguments, "--reranker", "lexical", "--cache", str(tmp_path / "cache")]) == 1
     error = capsys.readouterr().err
-    assert "judged are 'no-such-page', '17', and candidates are '" in error
+    assert "the judgements name 'no-such-page', '17', and the candidates are '" in error
     assert error.count("\n") == 1
 
 
@@ -209,7 +209,7 @@ def test_a_page_that_a_question_names_twice_counts_once(answers: list[str]) -> N
         SearchHit("d0", "t", source="other.md"),
         SearchHit("d1", "t", source="https://x.com/billing/seats.md#refunds"),
     ]
-    judged = Judged(hits, answers)
+    judged = QueryJudgements(hits, answers)
     pages = 2 if NFC in answers else 1
     assert len(judged.qrels) == pages
     assert judged.grades() == (0, 1)
@@ -219,13 +219,13 @@ def test_a_page_that_a_question_names_twice_counts_once(answers: list[str]) -> N
 
 def test_pages_of_one_name_in_two_folders_are_two() -> None:
     hits = [SearchHit("1", "t", source="a/seats.md"), SearchHit("2", "t", source="b/seats.md")]
-    judged = Judged(hits, ["a/seats", "b/seats"])
+    judged = QueryJudgements(hits, ["a/seats", "b/seats"])
     assert judged.run([0, 1]) == ["a/seats", "b/seats"]
 
 
 def test_many_answers_to_one_question_are_no_burden() -> None:
     answers = [f"page-{n}" for n in range(20_000)]
-    assert len(Judged([SearchHit("1", "t", source="page-7.md")], answers).qrels) == 20_000
+    assert len(QueryJudgements([SearchHit("1", "t", source="page-7.md")], answers).qrels) == 20_000
 
 
 def test_questions_may_name_ids_that_are_numbers(tmp_path: Path) -> None:
@@ -253,25 +253,25 @@ def test_whole_numbers_of_any_type_are_grades(grade: Any) -> None:
 @pytest.mark.parametrize(
     ("grade", "what"),
     [
-        (1.5, "not an integer"),
-        (float("nan"), "not an integer"),
-        (float("inf"), "not an integer"),
-        (Decimal("0.5"), "not an integer"),
-        (Fraction(1, 2), "not an integer"),
-        ("high", "not an integer"),
-        (None, "not an integer"),
-        ([1], "not an integer"),
-        (1j, "not an integer"),
-        (2**31, "beyond 32 bits"),
-        (-(2**31) - 1, "beyond 32 bits"),
-        (10**400, "beyond 32 bits"),
-        (1e300, "beyond 32 bits"),
-        (Decimal("1e999999"), "beyond 32 bits"),
+        (1.5, "must be an integer"),
+        (float("nan"), "must be an integer"),
+        (float("inf"), "must be an integer"),
+        (Decimal("0.5"), "must be an integer"),
+        (Fraction(1, 2), "must be an integer"),
+        ("high", "must be an integer"),
+        (None, "must be an integer"),
+        ([1], "must be an integer"),
+        (1j, "must be an integer"),
+        (2**31, "must fit in 32 bits"),
+        (-(2**31) - 1, "must fit in 32 bits"),
+        (10**400, "must fit in 32 bits"),
+        (1e300, "must fit in 32 bits"),
+        (Decimal("1e999999"), "must fit in 32 bits"),
     ],
 )
 def test_other_grades_are_named_with_their_query(grade: Any, what: str) -> None:
     hits = {"q": [SearchHit("a", "t")]}
-    with pytest.raises(ValueError, match=rf"judgements\['q'\]: the grade of 'a' is .*, {what}; write whole numbers"):
+    with pytest.raises(ValueError, match=rf"judgements\['q'\]: the grade of 'a' {what}, got .*; write 0 for"):
         evaluate(["input-order"], {"q": "q"}, hits, {"q": {"a": grade}})
 
 
@@ -330,7 +330,7 @@ def test_a_line_that_is_no_text_matters_only_if_it_is_needed(tmp_path: Path) -> 
         file.write(b'{"_id": "x", "text": "caf\xe9"}\n')
     assert read_beir(tmp_path, tmp_path / "run.trec").candidates["q1"]
     (tmp_path / "run.trec").write_text("q1 Q0 x 1 1.0 t\n")
-    with pytest.raises(ValueError, match=r"corpus\.jsonl:2: this is not UTF-8"):
+    with pytest.raises(ValueError, match=r"corpus\.jsonl:2: not valid UTF-8"):
         read_beir(tmp_path, tmp_path / "run.trec")
 
 
@@ -338,8 +338,8 @@ def test_a_line_that_is_no_text_matters_only_if_it_is_needed(tmp_path: Path) -> 
     ("name", "lines", "message"),
     [
         ("run", "q1 Q0 x 2 0.5 t\n", r"run\.trec:2: the document 'x' is not in the corpus"),
-        ("queries", '{"_id": "q1", "text": "b"}\n', r"queries\.jsonl:2: the id 'q1' is there twice"),
-        ("corpus", '{"_id": "d1", "text": "b"}\n', r"corpus\.jsonl:2: the id 'd1' is there twice"),
+        ("queries", '{"_id": "q1", "text": "b"}\n', r"queries\.jsonl:2: the id 'q1' is already in use"),
+        ("corpus", '{"_id": "d1", "text": "b"}\n', r"corpus\.jsonl:2: the id 'd1' is already in use"),
     ],
 )
 def test_a_record_that_is_needed_must_be_sound(name: str, lines: str, message: str, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_record_that_is_needed_must_be_sound(name: str, lines: str, message: s
 
 def test_a_broken_line_is_blamed_if_something_is_missing(tmp_path: Path) -> None:
     beir(tmp_path, run="q1 Q0 x 2 0.5 t\n", corpus='{"_id": "x", "te')
-    with pytest.raises(ValueError, match=r"corpus\.jsonl:2: this is not JSON"):
+    with pytest.raises(ValueError, match=r"corpus\.jsonl:2: not valid JSON"):
         read_beir(tmp_path, tmp_path / "run.trec")
     assert read_beir(tmp_path, tmp_path / "run.trec", limit=1).candidates["q1"]  # x is cut off before it is looked up
 
@@ -358,5 +358,5 @@ def test_a_broken_line_is_blamed_if_something_is_missing(tmp_path: Path) -> None
 def test_a_file_that_never_ends_a_line_is_refused(read: Callable[[Path], object]) -> None:
     if not Path("/dev/zero").exists():
         pytest.skip("there is no /dev/zero")
-    with pytest.raises(ValueError, match="/dev/zero:1: this line never ends; name a file of lines"):
+    with pytest.raises(ValueError, match="/dev/zero:1: the line is longer than 64 MB; name a text file"):
         read(Path("/dev/zero"))

@@ -28,7 +28,7 @@ from ksdk_rerank.evaluation import (
     read_run,
 )
 from ksdk_rerank.evaluation.candidates import _decoded as hits_of
-from ksdk_rerank.evaluation.qrels import Judged
+from ksdk_rerank.evaluation.qrels import QueryJudgements
 
 CORPUS = {"d1": SearchHit("d1", "one"), "d2": SearchHit("d2", "two")}
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -53,7 +53,7 @@ contents = (
     | st.binary(max_size=200)
     | rows.map("\n".join).map(lambda text: text.encode("utf-16"))
 )
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=75)
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
@@ -97,7 +97,7 @@ def test_a_folder_is_read_or_the_file_is_named(
 def test_any_texts_may_be_ids_sources_and_answers(id: str, answers: list[str], source: str | None) -> None:
     hit = SearchHit(id, "text", source=source)
     assert {*answers_to(hit, answers)} <= {*answers}
-    judged = Judged([hit], answers)
+    judged = QueryJudgements([hit], answers)
     assert len(judged.grades()) == 1
     assert {*judged.missed()} <= {*answers}
 
@@ -148,7 +148,7 @@ LINES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "corpus": (read_corpus, '{{"_id": "{n}", "text": "q{n}"}}\n'),
     "broken lines": (partial(read_corpus, only=()), '{{"_id": "{n}", \n'),
     "run": (
-        lambda path: read_run(path, {f"d{n}": SearchHit(f"d{n}", "t") for n in range(40_000)}),
+        partial(read_run, corpus=dict.fromkeys((f"d{n}" for n in range(40_000)), CORPUS["d1"])),
         "q Q0 d{n} 1 1.0 t\n",
     ),
     "comments and blank lines": (read_qrels, "# {n}\n\n"),

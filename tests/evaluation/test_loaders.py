@@ -48,21 +48,21 @@ def test_the_sample_questions_are_read() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "this is not JSON .*write one JSON object a line"),
-        ("[" * 100_000, "this is not JSON"),
-        ('"text"', "this is not a JSON object"),
-        ('{"answers": []}', "there is no 'question' or 'query' or 'text'; add it"),
-        ('{"question": " ", "answers": []}', "'question' is ' ', not a text"),
-        ('{"question": ["q"], "answers": []}', r"'question' is \['q'\], not a text"),
-        ('{"question": "q"}', "there is no 'answers'"),
-        ('{"question": "q", "answers": {"a": 1}}', "there is no 'answers', a list"),
-        ('{"question": "q", "answers": ["a", 3.5]}', "the answer 3.5 is not a text"),
-        ('{"question": "q", "answers": ["a", true]}', "the answer True is not a text"),
-        ('{"question": "q", "answers": [""]}', "the answer '' is not a text"),
-        ('{"id": "a", "question": "q", "answers": []}', "the id 'a' is there twice"),
-        ('{"id": true, "question": "q", "answers": []}', "'id' is True, not a text"),
-        (r'{"question": "caf\ud83d", "answers": []}', r"'question' is 'caf\\ud83d', not a text"),
-        (r'{"question": "q", "answers": ["caf\ud83d"]}', r"the answer 'caf\\ud83d' is not a text"),
+        ("{", "not valid JSON .*write one JSON object per line"),
+        ("[" * 100_000, "not valid JSON"),
+        ('"text"', "expected a JSON object, got"),
+        ('{"answers": []}', "'question' or 'query' or 'text' is missing; add it"),
+        ('{"question": " ", "answers": []}', "'question' must be text, got ' '"),
+        ('{"question": ["q"], "answers": []}', r"'question' must be text, got \['q'\]"),
+        ('{"question": "q"}', "'answers' must be a list"),
+        ('{"question": "q", "answers": {"a": 1}}', "'answers' must be a list"),
+        ('{"question": "q", "answers": ["a", 3.5]}', "an answer must be .*, got 3.5"),
+        ('{"question": "q", "answers": ["a", true]}', "an answer must be .*, got True"),
+        ('{"question": "q", "answers": [""]}', "an answer must be .*, got ''"),
+        ('{"id": "a", "question": "q", "answers": []}', "the id 'a' is already in use"),
+        ('{"id": true, "question": "q", "answers": []}', "'id' must be text, got True"),
+        (r'{"question": "caf\ud83d", "answers": []}', r"'question' must be text, got 'caf\\ud83d'"),
+        (r'{"question": "q", "answers": ["caf\ud83d"]}', r"an answer must be .*, got 'caf\\ud83d'"),
     ],
 )
 def test_a_malformed_question_is_reported_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -75,14 +75,14 @@ def test_a_malformed_question_is_reported_with_file_and_line(tmp_path: Path, lin
 def test_bytes_that_are_not_utf_8_are_reported_with_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_bytes(b'{"question": "q", "answers": ["x"]}\n{"question": "caf\xe9", "answers": []}\n')
-    with pytest.raises(ValueError, match=r"questions\.jsonl:2: this is not UTF-8 .*; save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"questions\.jsonl:2: not valid UTF-8 .*; save the file as UTF-8"):
         read_questions(path)
 
 
 @pytest.mark.parametrize("read", [read_questions, read_qrels])
 def test_a_file_without_lines_is_an_error(tmp_path: Path, read: Callable[[Path], object]) -> None:
     (tmp_path / "empty").write_text("\n\n")
-    with pytest.raises(ValueError, match=r"empty: there is no .*; write lines such as"):
+    with pytest.raises(ValueError, match=r"empty: no .* found; write lines such as"):
         read(tmp_path / "empty")
 
 
@@ -99,11 +99,11 @@ def test_qrels_are_read_from_both_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q1 0 d1", "the grade is 'd1', not an integer"),
-        ("q1 d1", "there are 2 columns"),
-        ("q1 0 d1 2 x", "there are 5 columns"),
-        ("q1 0 d9 two", "the grade is 'two', not an integer"),
-        ("q1 0 d1 2", "'d1' has another grade for 'q1' above, 1; keep one"),
+        ("q1 0 d1", "the grade must be an integer, got 'd1'"),
+        ("q1 d1", "write .*, got 2 columns"),
+        ("q1 0 d1 2 x", "write .*, got 5 columns"),
+        ("q1 0 d9 two", "the grade must be an integer, got 'two'"),
+        ("q1 0 d1 2", "'d1' already has the grade 1 for 'q1'; keep one"),
     ],
 )
 def test_a_malformed_judgement_is_reported_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -129,11 +129,11 @@ def test_a_run_is_ordered_by_score_and_then_by_rank(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q1 Q0 d2 2 1.0", "there are 5 columns; write query, Q0"),
-        ("q1 Q0 d2 2 high tag", "the score is 'high', not a finite number"),
-        ("q1 Q0 d2 2 nan tag", "the score is 'nan', not a finite number"),
-        ("q1 Q0 d2 second 1.0 tag", "the rank is 'second', not an integer"),
-        ("q1 Q0 d1 2 1.0 tag", "'d1' is there twice for 'q1', first in line 1"),
+        ("q1 Q0 d2 2 1.0", "write query, Q0, .*, got 5 columns"),
+        ("q1 Q0 d2 2 high tag", "the score must be a finite number, got 'high'"),
+        ("q1 Q0 d2 2 nan tag", "the score must be a finite number, got 'nan'"),
+        ("q1 Q0 d2 second 1.0 tag", "the rank must be an integer, got 'second'"),
+        ("q1 Q0 d1 2 1.0 tag", "'d1' is already in line 1 for 'q1'"),
         ("q1 Q0 d9 2 1.0 tag", "the document 'd9' is not in the corpus"),
         ("q9 Q0 d1 2 1.0 tag", "the query 'q9' is not among the queries"),
     ],
@@ -172,9 +172,9 @@ def test_a_beir_folder_is_read_with_the_candidates_of_a_run(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": "t"}', "there is no '_id' or 'id'"),
-        ('{"_id": "d1", "text": "t"}', "the id 'd1' is there twice"),
-        ('{"_id": "d9", "text": null}', "'text' is None, not a text"),
+        ('{"text": "t"}', "'_id' or 'id' is missing"),
+        ('{"_id": "d1", "text": "t"}', "the id 'd1' is already in use"),
+        ('{"_id": "d9", "text": null}', "'text' must be a string, got None"),
     ],
 )
 def test_a_malformed_document_is_reported_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -185,24 +185,24 @@ def test_a_malformed_document_is_reported_with_file_and_line(tmp_path: Path, lin
 
 def test_a_query_twice_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, queries_jsonl='{"_id": "q", "text": "a"}\n{"_id": "q", "text": "b"}\n')
-    with pytest.raises(ValueError, match=r"queries\.jsonl:2: the id 'q' is there twice"):
+    with pytest.raises(ValueError, match=r"queries\.jsonl:2: the id 'q' is already in use"):
         read_queries(tmp_path / "queries.jsonl")
 
 
 def test_a_cut_archive_is_reported(tmp_path: Path) -> None:
     whole = gzip.compress(b"q1 0 d1 1\n" * 1000)
     (tmp_path / "qrels.gz").write_bytes(whole[:-12])
-    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: this cannot be unpacked \(.*\); fetch it again"):
+    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: the file cannot be decompressed \(.*\); download it again"):
         read_qrels(tmp_path / "qrels.gz")
 
 
 @pytest.mark.parametrize("content", [b"q1 0 d1 1\n", gzip.compress(b"q1 0 d1 1\n")[:10] + b"\xff" * 20])
 def test_what_is_no_archive_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "qrels.gz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: this cannot be unpacked \(.*\); fetch it again"):
+    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: the file cannot be decompressed \(.*\); download it again"):
         read_qrels(tmp_path / "qrels.gz")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"has no qrels\.tsv or qrels/test\.tsv; BEIR's layout is needed"):
+    with pytest.raises(FileNotFoundError, match=r"has no qrels\.tsv or qrels/test\.tsv; name a folder"):
         read_beir(tmp_path, tmp_path / "run.trec")

@@ -19,7 +19,7 @@ from ksdk_rerank import SearchHit
 from ksdk_rerank.commands.main import main
 from ksdk_rerank.evaluation import evaluate
 from ksdk_rerank.evaluation.metrics import measure_for
-from ksdk_rerank.evaluation.qrels import Judged
+from ksdk_rerank.evaluation.qrels import QueryJudgements
 
 GOOD = [
     *("nDCG@10", "nDCG", "nDCG(judged_only=True)@5", "nDCG(gains={0: 1, 1: 5})@5", "MRR@10", "MRR", "RR(rel=2)@5"),
@@ -53,22 +53,22 @@ GOOD = [
 ]
 
 BAD = {
-    "P@0": "cutoff must be a whole number from 1 to 1,000,000, got 0; use one of https://ir-measur.es, such as P@10",
+    "P@0": "cutoff must be a whole number from 1 to 1,000,000, got 0; use a name from https",
     "nDCG@0": "such as nDCG@10",
     "R@0": "such as R@10",
     "AP@0": "such as AP@10",
     "RR@0": "such as RR@10",
     "Success@0": "such as Success@10",
     "Judged@0": "such as Judged@10",
-    "P@-1": "no metric is called 'P@-1'",
+    "P@-1": "unknown metric 'P@-1'",
     "P@1.5": "cutoff must be a whole number",
     "P@True": "cutoff must be a whole number",
     "P@'1'": "cutoff must be a whole number",
     "P@99999999999999999999": "cutoff must be a whole number",
     "P@1000001": "cutoff must be a whole number",
-    "P": "no metric is called 'P', it needs cutoff as well",
-    "P@None": "it needs cutoff as well",
-    "IPrec": "it needs recall as well; use one of https://ir-measur.es, such as IPrec@0.5",
+    "P": "the metric P needs a value for cutoff",
+    "P@None": "needs a value for cutoff",
+    "IPrec": "needs a value for recall; use a name from https://ir-measur.es, such as IPrec@0.5",
     "P(rel=0)@5": "rel must be a whole number from 1",
     "P(rel=99999999999)@5": "rel must be a whole number",
     "Bpref(rel=0)": "rel must be a whole number",
@@ -86,11 +86,11 @@ BAD = {
     "nDCG(gains={1: 2147483648})@5": "gains must be whole numbers",
     "nDCG(gains={'a': 1, 1: 2})@5": "gains must be whole numbers",
     "nDCG(gains=3)@5": "gains must be whole numbers",
-    "NumRel(rel=2)": "cannot be calculated here; use one of",
-    "RR(judged_only=True)@5": "cannot be calculated here; use one of",
-    "ERR": "cannot be calculated here",
-    "RBP": "cannot be calculated here",
-    "nDGC@10": "no metric is called 'nDGC@10'; use one of https://ir-measur.es, such as nDCG@10",
+    "NumRel(rel=2)": "cannot be computed here; use a name from",
+    "RR(judged_only=True)@5": "cannot be computed here; use a name from",
+    "ERR": "cannot be computed here",
+    "RBP": "cannot be computed here",
+    "nDGC@10": "unknown metric 'nDGC@10'; use a name from https://ir-measur.es, such as nDCG@10",
     "ndcg@10": "such as nDCG@10",
     "ndcg_cut_10": "such as nDCG@10",
     "precision@3": "such as Precision@10",
@@ -98,18 +98,18 @@ BAD = {
     "map": "such as MAP@10",
     "mrr@10": "such as MRR@10",
     "hit@5": "such as nDCG@10, MRR@10, P@1, R@5",
-    "": "no metric is called ''",
-    " P@1": "no metric is called ' P@1'",
-    "P@1\n": "no metric is called 'P@1\\n'",
-    "P@5@5": "no metric is called",
-    "P(5)": "no metric is called",
-    "P(**{})@5": "no metric is called",
-    "P@1; P@2": "no metric is called",
-    "__import__('os')": "no metric is called",
-    "\0": "no metric is called",
-    "(" * 199: "no metric is called",
-    "-" * 100_000: "no metric is called '-----",
-    "x" * 5000: "no metric is called 'xxxx",
+    "": "unknown metric ''",
+    " P@1": "unknown metric ' P@1'",
+    "P@1\n": "unknown metric 'P@1\\n'",
+    "P@5@5": "unknown metric",
+    "P(5)": "unknown metric",
+    "P(**{})@5": "unknown metric",
+    "P@1; P@2": "unknown metric",
+    "__import__('os')": "unknown metric",
+    "\0": "unknown metric",
+    "(" * 199: "unknown metric",
+    "-" * 100_000: "unknown metric '-----",
+    "x" * 5000: "unknown metric 'xxxx",
 }
 
 _NEEDS_MORE = {"cwl_eval": "BPM(max_rel=1)@5", "pyndeval": "alpha_nDCG@5"}
@@ -118,7 +118,11 @@ _NEEDS_MORE = {"cwl_eval": "BPM(max_rel=1)@5", "pyndeval": "alpha_nDCG@5"}
 @pytest.mark.parametrize("name", GOOD)
 def test_the_metrics_that_can_be_calculated_are(name: str) -> None:
     hits = [SearchHit(id, "t") for id in "abc"]
-    judgements = [Judged(hits, {"a": 1, "b": 0, "x": 2}), Judged([], {"a": 1}), Judged(hits, {"c": 3})]
+    judgements = [
+        QueryJudgements(hits, {"a": 1, "b": 0, "x": 2}),
+        QueryJudgements([], {"a": 1}),
+        QueryJudgements(hits, {"c": 3}),
+    ]
     for values in measure_for([name], judgements)([(0, 1, 2), (), (2, 1, 0)]):
         assert list(values) == [name]
         assert 0 <= values[name] <= 3
@@ -160,11 +164,12 @@ _TRIES = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from ksdk_rerank import SearchHit
-from ksdk_rerank.evaluation.qrels import Judged
+from ksdk_rerank.evaluation.qrels import QueryJudgements
 from ksdk_rerank.evaluation.metrics import measure_for
 hits = [SearchHit(id, "t") for id in "abc"]
 judged = [
-    Judged(hits, grades) for grades in ({"a": 1, "b": 0, "x": 2147483647}, {"a": 1}, {"a": 0}, ["b"], {"c": 5000})
+    QueryJudgements(hits, grades)
+    for grades in ({"a": 1, "b": 0, "x": 2147483647}, {"a": 1}, {"a": 0}, ["b"], {"c": 5000})
 ]
 for name in json.load(sys.stdin):
     print(name, flush=True)  # the last one is to blame
@@ -221,5 +226,5 @@ def test_grades_that_a_metric_does_not_take_are_explained() -> None:
     result = evaluate(["input-order"], {"q": "q"}, hits, {"q": {"a": 4}}, ["ERR@10", "nDCG(dcg='exp-log2')@10"])
     assert result.first_stage.metrics["nDCG(dcg='exp-log2')@10"].value == 1.0
     for name in ("ERR@10", "nDCG(dcg='exp-log2')@10"):
-        with pytest.raises(ValueError, match="takes grades up to 4, and one of yours is 5; use another metric"):
+        with pytest.raises(ValueError, match="accepts grades up to 4, but one of yours is 5; use another metric"):
             evaluate(["input-order"], {"q": "q"}, hits, {"q": {"a": 5}}, [name])

@@ -6,7 +6,7 @@ import pytest
 
 from ksdk_rerank import SearchHit
 from ksdk_rerank.evaluation import answers_to
-from ksdk_rerank.evaluation.qrels import Judged
+from ksdk_rerank.evaluation.qrels import QueryJudgements
 
 HIT = SearchHit("ki_17", "text", source="https://docs.example.com/docs/keys/rotate-a-key.md?v=2#steps")
 
@@ -68,7 +68,7 @@ def test_a_hit_without_a_source_is_found_by_its_id_only() -> None:
 
 def test_an_answer_counts_once_at_its_first_section() -> None:
     hits = [SearchHit(str(n), "t", source=s) for n, s in enumerate(["b.md", "a.md#one", "a.md#two"])]
-    judged = Judged(hits, ["a", "c"])
+    judged = QueryJudgements(hits, ["a", "c"])
     assert judged.run([0, 2, 1]) == [None, "a", None]
     assert judged.grades() == (0, 1, 1)
     assert judged.missed() == ("c",)
@@ -76,7 +76,7 @@ def test_an_answer_counts_once_at_its_first_section() -> None:
 
 def test_grades_go_by_the_exact_id() -> None:
     hits = [SearchHit("1", "t", source="12.md"), SearchHit("12", "t", source="1.md")]
-    judged = Judged(hits, {"12": 3, "1": 0, "9": 1})
+    judged = QueryJudgements(hits, {"12": 3, "1": 0, "9": 1})
     assert judged.grades() == (0, 3)
     assert judged.missed() == ("9",)
     assert judged.run([0, 1]) == ["1", "12"]

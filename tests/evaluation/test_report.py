@@ -277,8 +277,6 @@ def test_a_report_where_nobody_answered_says_so(page: Any, tmp_path: Path) -> No
     hits = {"q": [SearchHit("a", "text")]}
     (tmp_path / "report.html").write_text(evaluate(["cohere:x"], {"q": "query"}, hits, {"q": ["a"]}).to_html())
     page.open(tmp_path / "report.html")
-    assert (
-        page.run("document.getElementById('verdict').textContent") == "No reranker gave an answer. The table says why."
-    )
+    assert page.run("document.getElementById('verdict').textContent") == "No reranker answered. The table shows why."
     assert "no Cohere API key" in page.run("document.getElementById('rows').textContent")
     assert page.problems == []

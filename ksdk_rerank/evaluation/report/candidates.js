@@ -10,13 +10,13 @@ function drawCandidates() {
   const metric = data.metrics[state.metric];
   const outcome = own ? `${metric} ${fixed(own[state.metric])}, first stage ${fixed(first[state.metric])}.` : `${row.name} did not answer this question.`;
   if (!query.detailed) {
-    byId("outcome").textContent = `${outcome} The candidates of this question are not on this page.`;
+    byId("outcome").textContent = `${outcome} This page leaves out this question's candidates.`;
     showDocument();
     return;
   }
   const missed = query.missed.length ? ` Not among the candidates: ${query.missed.join(", ")}.` : "";
   const relevant = query.grades.filter((grade) => grade > 0).length;
-  byId("outcome").textContent = `${outcome} ${plural(relevant, "candidate is", "candidates are")} relevant, in colour.${missed}`;
+  byId("outcome").textContent = `${outcome} ${plural(relevant, "candidate is", "candidates are")} relevant, shown in colour.${missed}`;
   const order = query.orders[state.reranker];
   if (!order) {
     showDocument();
@@ -32,7 +32,7 @@ function drawCandidates() {
       element("span", { class: "rank" }, String(rank + 1)), element("span", { class: "title" }, name || "(blank)"));
     if (side === "after") {
       button.append(element("span", { class: "score" }, score === null ? "" : score.toFixed(2)));
-      const moved = now === at ? "where it was" : `was ${at + 1}`;
+      const moved = now === at ? "unchanged" : `was ${at + 1}`;
       button.setAttribute("aria-label", `${rank + 1}, ${moved}: ${name}${kind ? ", relevant" : ""}`);
     } else {
       button.setAttribute("tabindex", "-1");

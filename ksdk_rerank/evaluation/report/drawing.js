@@ -1,4 +1,4 @@
-// What the pictures share: elements, numbers, scales. Text from outside goes through textContent only.
+// Shared by the charts: elements, numbers, scales. Text from outside goes through textContent only.
 const data = JSON.parse(document.getElementById("data").textContent);
 const [firstStage, ...rerankers] = data.rows;
 const byId = (id) => document.getElementById(id);
@@ -36,7 +36,7 @@ function duration(seconds) {
   return `${ms >= 9.95 ? ms.toFixed(0) : ms >= 0.095 ? ms.toFixed(1) : ms.toPrecision(1)} ms`;
 }
 
-// "gain" or "loss" where the whole interval lies on one side of zero, "flat" where chance may explain the difference.
+// "gain" or "loss" if the whole interval lies on one side of zero, "flat" if chance may explain the difference.
 function direction(compared) {
   if (!compared || !compared.interval) return "flat";
   return compared.interval[0] > 0 ? "gain" : compared.interval[1] < 0 ? "loss" : "flat";
@@ -56,7 +56,7 @@ function ticks(low, high, count) {
   return { found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
-// The part behind the last slash, where that still tells all names apart.
+// The part after the last slash, if it still tells all names apart.
 const shortNames = (() => {
   const last = data.rows.map((row) => row.name.slice(row.name.lastIndexOf("/") + 1) || row.name);
   return new Map(data.rows.map((row, at) => [row.name, last.indexOf(last[at]) === last.lastIndexOf(last[at]) ? last[at] : row.name]));

@@ -1,4 +1,4 @@
-// The first look: a verdict in words, quality against time, the table, and a bar for each metric.
+// The overview: a verdict in words, quality against time, the table, and a bar for each metric.
 function drawVerdict() {
   const metric = data.metrics[0];
   const measured = rerankers.filter((row) => row.metrics.length);
@@ -6,7 +6,7 @@ function drawVerdict() {
   told.replaceChildren();
   byId("summary").textContent = data.summary + ".";
   if (!measured.length) {
-    told.textContent = "No reranker gave an answer. The table says why.";
+    told.textContent = "No reranker answered. The table shows why.";
     return;
   }
   const gained = (row) => row.metrics[0].value - row.metrics[0].first;
@@ -15,14 +15,14 @@ function drawVerdict() {
   const compared = best.metrics[0];
   const name = element("strong", {}, best.name);
   const interval = compared.interval ? ` (${data.confidence} interval ${signed(compared.interval[0])} to ${signed(compared.interval[1])})` : "";
-  const time = best.p50 === null ? "" : ` It takes ${duration(best.p50)} a question.`;
+  const time = best.p50 === null ? "" : ` It takes ${duration(best.p50)} per question.`;
   const numbers = `${metric} ${fixed(compared.value)} instead of ${fixed(compared.first)}, a difference of ${signed(gained(best))}${interval}.`;
   if (clear.length) {
     told.append("Yes: ", name, ` orders these candidates better than the first stage: ${numbers}${time}`);
   } else if (measured.every((row) => direction(row.metrics[0]) === "loss")) {
-    told.append("No: every reranker does worse than the first stage. The least bad is ", name, `: ${numbers}`);
+    told.append("No: every reranker does worse than the first stage. The best of them is ", name, `: ${numbers}`);
   } else if (!compared.interval) {
-    told.append("One question says little. ", name, `: ${numbers}`);
+    told.append("One question is too few to tell. ", name, `: ${numbers}`);
   } else {
     told.append("Not clearly: on these questions, no reranker is shown to be better than the first stage. ", name, `${measured.length > 1 ? " comes out best" : ""}: ${numbers}`);
   }
@@ -33,7 +33,7 @@ function drawOverview() {
   place.replaceChildren();
   const points = rerankers.filter((row) => row.metrics.length && row.p50 !== null);
   byId("overview-note").textContent = points.length
-    ? `A point is a reranker: ${data.metrics[0]} upwards, time a question to the right (from the median to what 95 % stay within). The bar is the ${data.confidence} interval of its difference: where it does not touch the first stage's line, chance is an unlikely explanation.`
+    ? `Each point is a reranker. Higher means a better ${data.metrics[0]}; further right means slower, with a line from the median time to the 95th percentile. The vertical bar is the ${data.confidence} interval of the difference. If it does not touch the first stage's line, chance is an unlikely explanation.`
     : "";
   if (!points.length) return;
   const width = Math.max(280, place.clientWidth), height = Math.round(Math.min(400, Math.max(340, width * 0.45)));
@@ -68,10 +68,10 @@ function drawOverview() {
     }
   }
   shape(svg, "line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom });
-  shape(svg, "text", { x: box.right, y: height - 6, "text-anchor": "end" }, "time a question");
+  shape(svg, "text", { x: box.right, y: height - 6, "text-anchor": "end" }, "time per question");
   shape(svg, "line", { class: "first", x1: box.left, x2: box.right, y1: y(line), y2: y(line) });
 
-  const taken = []; // what labels must keep clear of: points, bars and other labels
+  const taken = []; // what labels must avoid: points, bars and other labels
   const drawn = [...points].sort((a, b) => b.metrics[0].value - a.metrics[0].value).map((row) => {
     const compared = row.metrics[0], kind = `s-${direction(compared)}`;
     const group = shape(svg, "g", { class: "reranker" });
@@ -109,7 +109,7 @@ function drawOverview() {
   }
 }
 
-// Where around a point a label of this size covers least of what is taken; beside the point if all else is equal.
+// The place around a point where a label of this size covers least; beside the point if all else is equal.
 function clearPlace(at, width, height, taken, box) {
   const places = [];
   for (const before of [false, true]) {
@@ -140,7 +140,7 @@ const bestOf = (places, cost) => places.map((place) => [cost(place), place]).red
 function drawRows() {
   const table = byId("rows");
   const lead = data.metrics[0];
-  const heads = ["Reranker", ...data.metrics, "Difference", `${data.confidence} interval`, "Better, worse, same", "Median time", "95 % within"];
+  const heads = ["Reranker", ...data.metrics, "Difference", `${data.confidence} interval`, "Better, worse, same", "Median time", "95th percentile"];
   const partly = rerankers.some((row) => row.metrics.length && row.answered < data.queries.length);
   if (partly) heads.push("Answered");
   const body = element("tbody");
@@ -162,7 +162,7 @@ function drawRows() {
     if (partly && row.metrics.length) cells.push(element("td", {}, row === firstStage ? "" : `${row.answered} of ${data.queries.length}`));
     body.append(element("tr", {}, ...cells));
   }
-  const caption = element("caption", {}, `Difference, interval and counts are of ${lead} against the first stage.`);
+  const caption = element("caption", {}, `Difference, interval and counts compare ${lead} with the first stage's.`);
   table.replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body);
   const notes = [];
   for (const row of rerankers) {
@@ -170,7 +170,7 @@ function drawRows() {
     if (row.fallbacks) notes.push(`${row.name}: ${plural(row.fallbacks, "question", "questions")} answered by a fallback.`);
     if (row.truncated) notes.push(`${row.name}: read only the start of ${plural(row.truncated, "document", "documents")}.`);
     if (row.usage.length) notes.push(`${row.name}: used ${row.usage.map(([unit, count]) => `${count.toLocaleString("en")} ${unit}`).join(", ")}.`);
-    if (row.first !== null && row.p95 !== null && row.first > 0.1 && row.first > 2 * row.p95) notes.push(`${row.name}: the first call took ${duration(row.first)}, which is not in the other times.`);
+    if (row.first !== null && row.p95 !== null && row.first > 0.1 && row.first > 2 * row.p95) notes.push(`${row.name}: the first call took ${duration(row.first)}, which the other times leave out.`);
   }
   for (const [reason, count] of data.leftOut) notes.push(`${plural(count, "question", "questions")} left out: ${reason}.`);
   byId("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));

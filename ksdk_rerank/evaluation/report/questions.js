@@ -1,4 +1,4 @@
-// Gains and losses: one bar a question, best first; a bar chooses its question.
+// Gains and losses: one bar per question, best first; a click on a bar chooses its question.
 const gainOf = (row) => (row.metrics.length ? row.metrics[0].value - row.metrics[0].first : -Infinity);
 const state = { reranker: rerankers.reduce((best, row, at) => (gainOf(row) > gainOf(rerankers[best]) ? at : best), 0), metric: 0, question: 0, document: null };
 let sorted = [];
@@ -22,10 +22,10 @@ function drawGains() {
   byId("pointed").textContent = "";
   const row = rerankers[state.reranker], compared = row.metrics[state.metric], metric = data.metrics[state.metric];
   if (!compared) {
-    byId("gains-note").textContent = `${row.name} gave no answer.`;
+    byId("gains-note").textContent = `${row.name} did not answer.`;
     return;
   }
-  byId("gains-note").textContent = `${row.name} against the first stage, ${metric}: one bar a question. Choose one with a click or the arrow keys.`;
+  byId("gains-note").textContent = `${row.name} against the first stage, ${metric}: one bar per question. Click one or use the arrow keys to choose it.`;
   const wide = Math.max(280, place.clientWidth), height = 220;
   const width = Math.max(wide, sorted.length * 3 + 60);
   const box = { left: 46, right: width - 8, top: 12, bottom: height - 22 };

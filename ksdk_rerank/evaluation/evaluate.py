@@ -1,10 +1,10 @@
-"""`evaluate` compares each reranker with the first stage, on the same candidates."""
+"""`evaluate` compares each reranker with the first stage, on the same candidates. It returns an `Evaluation`."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
@@ -12,28 +12,26 @@ from statistics import fmean
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
-from ksdk_rerank.errors import RerankError
 from ksdk_rerank.evaluation.bootstrap import intervals
+from ksdk_rerank.evaluation.contenders import Progress, labelled, loaded
+from ksdk_rerank.evaluation.html_report import as_html
 from ksdk_rerank.evaluation.ids import by_id, id_of
-from ksdk_rerank.evaluation.metrics import Measure, measure_for
-from ksdk_rerank.evaluation.qrels import Answers, Grades, Judged, JudgedById, judgements_by_id
-from ksdk_rerank.evaluation.records import (
+from ksdk_rerank.evaluation.json_report import as_json
+from ksdk_rerank.evaluation.measurements import (
     Comparison,
     EvaluatedQuery,
     EvaluatedReranker,
-    Evaluation,
     Latency,
+    Measurements,
     RankedQuery,
 )
-from ksdk_rerank.evaluation.run import Asked, Question, ask
-from ksdk_rerank.knowledgesdk.search_results import SearchHit
-from ksdk_rerank.loading import load_reranker
-from ksdk_rerank.results import Failure
+from ksdk_rerank.evaluation.metrics import Measure, measure_for
+from ksdk_rerank.evaluation.qrels import Answers, Grades, Judgements, QueryJudgements, judgements_by_id
+from ksdk_rerank.evaluation.run import Asked
+from ksdk_rerank.evaluation.tables import plain
+from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
 
-__all__ = ["Contender", "Progress", "contenders_among", "evaluate"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the reranker that is running, how many of its queries are done, and the total."""
+__all__ = ["Evaluation", "evaluate"]
 
 _MOST_EXAMPLES = 3  # ids from each side quoted in an error
 _EQUAL = 1e-9  # a smaller difference between two metric values is rounding: they are summed in different orders
@@ -66,7 +64,7 @@ def evaluate(
             once, at the first section that matches it. Queries with nothing relevant are skipped and listed in the
             result's `left_out`. Ids are compared as text, so 7 equals "7". Grades are whole numbers of any type.
         metrics: `ir-measures` names; tables and charts lead with the first one.
-        titles: whether rerankers see a candidate's title, on a line above its text.
+        titles: whether rerankers read a candidate's title, on a line above its text.
         store: a cache of rankings, such as a `DiskStore`. A cached ranking saves the call, and its time is that of the
             original call. If the store fails, you get a warning and the reranker is called.
         confidence: the level of the confidence intervals, between 0 and 1.
@@ -90,107 +88,90 @@ def evaluate(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
-    contenders = contenders_among(rerankers)
+    named = labelled(rerankers)
     store = FailOpenStore.around(store)
     queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
-    known_of = judgements_by_id(judgements)
-    _check(queries, candidates, known_of)
-    left_out = _left_out(queries, known_of)
+    known = judgements_by_id(judgements)
+    _check(queries, candidates, known)
+    left_out = _left_out(queries, known)
     ids = [query for query in queries if query not in left_out]
     if not ids:
-        raise ValueError("nothing can be measured: no query has anything relevant to it; check the judgements' ids")
+        raise ValueError("nothing to measure: no query has a relevant document; check the ids in the judgements")
     hits = {query: tuple(candidates.get(query, ())) for query in ids}
     if not any(hits.values()):
-        raise ValueError("nothing can be measured: no judged query has a candidate; check the candidates' query ids")
-    judged = [Judged(hits[query], known_of[query]) for query in ids]
-    if not any(known.has_a_candidate for known in judged):
+        raise ValueError("nothing to measure: no judged query has candidates; check the query ids of the candidates")
+    judged = [QueryJudgements(hits[query], known[query]) for query in ids]
+    if not any(each.has_a_candidate for each in judged):
         raise ValueError(
-            f"nothing can be measured: no judged document is among the candidates; judged are"
-            f" {_examples(id for known in judged for id in known.judged)}, and candidates are"
-            f" {_examples(name for known in judged for name in known.candidates)};"
-            " check that both name documents in the same way"
+            "nothing to measure: no judged document is among the candidates; the judgements name"
+            f" {_examples(name for each in judged for name in each.judged)}, and the candidates are"
+            f" {_examples(name for each in judged for name in each.candidates)};"
+            " make both use the same names"
         )
     table = _Table(ids, measure_for(metrics, judged), tuple(metrics), confidence, resamples, seed)
     first_stage = table.first_stage([hits[query] for query in ids])
-    questions = [(queries[query], [_text(hit, titles) for hit in hits[query]]) for query in ids]
+    questions = [(queries[query], [titled_text(hit) if titles else hit.text for hit in hits[query]]) for query in ids]
+    with loaded(named) as contenders:
+        rows = [table.row(each.label, each.asked(questions, store, progress), first_stage) for each in contenders]
     return Evaluation(
         metrics=tuple(metrics),
         queries=tuple(
-            EvaluatedQuery(query, queries[query], hits[query], known.grades(), known.missed())
-            for query, known in zip(ids, judged, strict=True)
+            EvaluatedQuery(query, queries[query], hits[query], each.grades(), each.missed())
+            for query, each in zip(ids, judged, strict=True)
         ),
         first_stage=first_stage,
-        rerankers=tuple(table.row(who.label, who.asked(questions, store, progress), first_stage) for who in contenders),
+        rerankers=tuple(rows),
         left_out=left_out,
         confidence=confidence,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """A reranker to evaluate, or the error that kept it from loading."""
+class Evaluation(Measurements):
+    """The first stage's order and each reranker's, measured on the same candidates.
 
-    label: str
-    reranker: Reranker | RerankError
-    ours: bool  # loaded here, so closed here
+    Attributes:
+        metrics: the metrics' names, in the order given; tables and charts lead with the first one.
+        queries: the queries that were measured, in the order given.
+        first_stage: the row for the candidates in their original order.
+        rerankers: one row per reranker, in the order given.
+        left_out: the queries that were skipped because nothing is known to be relevant to them, with the reason.
+        confidence: the level of the confidence intervals, such as 0.95.
+    """
 
-    def asked(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Asked:
-        """Run the reranker on all `questions`."""
-        if isinstance(self.reranker, RerankError):
-            failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
-            return Asked(failures={0: failure}, not_asked=len(questions) - 1)
-        done = 0
+    def table(self) -> str:
+        """The rows as a plain-text table for a fixed-width font."""
+        return plain(self)
 
-        def answered() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(self.label, done, len(questions))
+    def to_json(self) -> str:
+        """All numbers, and each query's order as document ids, in one JSON object. It contains no document texts.
 
-        try:
-            return ask(self.reranker, questions, store=store, answered=answered)
-        finally:
-            if self.ours:
-                self.reranker.close()
+        Keys are this class's attributes. Times are in seconds. The same input gives the same JSON, except for times.
+        """
+        return as_json(self)
 
+    def to_html(self, *, title: str = "Is reranking helping?") -> str:
+        """A report as one HTML page that works offline: charts, and how each candidate moved for each question.
 
-def contenders_among(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker]) -> list[Contender]:
-    """Load the rerankers and label them; `ValueError` if there are none, one is repeated, or a name is unknown."""
-    if isinstance(rerankers, str):
-        raise TypeError(f"rerankers must be a sequence or a mapping, got one name; write [{rerankers!r}]")
-    if isinstance(rerankers, Mapping):
-        named = list(rerankers.items())
-    else:
-        named = [(who if isinstance(who, str) else who.name, who) for who in rerankers]
-        seen = Counter(label for label, _ in named)
-        named = [(label if seen[label] == 1 or isinstance(who, str) else repr(who), who) for label, who in named]
-        if twice := [label for label, times in Counter(label for label, _ in named).items() if times > 1]:
-            raise ValueError(f"{twice[0]} is given twice; leave one out, or pass a mapping with labels of your own")
-    if not named:
-        raise ValueError('there is no reranker to evaluate; name at least one, such as "lexical"')
-    contenders = []
-    for label, who in named:
-        try:
-            contenders.append(Contender(label, load_reranker(who), ours=isinstance(who, str)))
-        except RerankError as error:  # a missing key or package; an unknown name is a ValueError
-            contenders.append(Contender(label, error, ours=False))
-    return contenders
+        The page contains the first 2,000 characters of each document, so share it only with people who may read those.
+        """
+        return as_html(self, title)
 
 
-def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: JudgedById) -> None:
+def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: Judgements) -> None:
     """Reject input that cannot be right, before the first call."""
     for query, text in queries.items():
         if not text.strip():
-            raise ValueError(f"the query {query!r} is blank; give it a text or leave it out")
+            raise ValueError(f"the query {query!r} is blank; add its text or remove it")
     for given, name in ((candidates, "candidates"), (judgements, "judgements")):
         if unknown := [query for query in given if query not in queries]:
             more = f" (and {len(unknown) - 1} more)" if unknown[1:] else ""
             raise ValueError(
-                f"{name}: the query {unknown[0]!r} is not among the queries{more}; check that both belong together"
+                f"{name}: the query {unknown[0]!r} is not among the queries{more}; use the {name} of these queries"
             )
     for query, hits in candidates.items():
         if repeated := [id for id, times in Counter(id_of(hit.id) for hit in hits).items() if times > 1]:
-            raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; leave one out")
+            raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; remove one")
 
 
 def _examples(ids: Iterable[str]) -> str:
@@ -200,7 +181,7 @@ def _examples(ids: Iterable[str]) -> str:
     return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
 
 
-def _left_out(queries: Mapping[str, str], judgements: JudgedById) -> dict[str, str]:
+def _left_out(queries: Mapping[str, str], judgements: Judgements) -> dict[str, str]:
     reasons = {}
     for query in queries:
         judged = judgements.get(query)
@@ -209,10 +190,6 @@ def _left_out(queries: Mapping[str, str], judgements: JudgedById) -> dict[str, s
         elif isinstance(judged, Mapping) and max(judged.values()) <= 0:
             reasons[query] = "nothing is relevant"
     return reasons
-
-
-def _text(hit: SearchHit, titles: bool) -> str:
-    return f"{hit.title}\n{hit.text}" if titles and hit.title else hit.text
 
 
 @dataclass(frozen=True, slots=True)

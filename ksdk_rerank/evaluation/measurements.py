@@ -1,4 +1,4 @@
-"""The result of `evaluate`: an `Evaluation` with one row for the first stage and one for each reranker."""
+"""What `evaluate` measures, as plain data: one row for the first stage and one for each reranker."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ksdk_rerank.evaluation.html_report import as_html
-from ksdk_rerank.evaluation.json_report import as_json
-from ksdk_rerank.evaluation.tables import plain
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 from ksdk_rerank.results import Failure
 
-__all__ = ["Comparison", "EvaluatedQuery", "EvaluatedReranker", "Evaluation", "Latency", "RankedQuery"]
+__all__ = ["Comparison", "EvaluatedQuery", "EvaluatedReranker", "Latency", "Measurements", "RankedQuery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +134,8 @@ class EvaluatedReranker:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The first stage's order and each reranker's, measured on the same candidates.
-
-    Attributes:
-        metrics: the metrics' names, in the order given; tables and charts lead with the first one.
-        queries: the queries that were measured, in the order given.
-        first_stage: the row for the candidates in their original order.
-        rerankers: one row per reranker, in the order given.
-        left_out: the queries that were skipped because nothing is known to be relevant to them, with the reason.
-        confidence: the level of the confidence intervals, such as 0.95.
-    """
+class Measurements:
+    """The attributes of an `Evaluation`, for its printers."""
 
     metrics: tuple[str, ...]
     queries: tuple[EvaluatedQuery, ...]
@@ -155,21 +143,3 @@ class Evaluation:
     rerankers: tuple[EvaluatedReranker, ...]
     left_out: Mapping[str, str]
     confidence: float
-
-    def table(self) -> str:
-        """The rows as a plain-text table for a fixed-width font."""
-        return plain(self)
-
-    def to_json(self) -> str:
-        """All numbers, and each query's order as document ids, in one JSON object. It contains no document texts.
-
-        Keys are this class's attributes. Times are in seconds. The same input gives the same JSON, except for times.
-        """
-        return as_json(self)
-
-    def to_html(self, *, title: str = "Is reranking helping?") -> str:
-        """A report as one HTML page that works offline: charts, and how each candidate moved for each question.
-
-        The page contains the first 2,000 characters of each document, so share it only with people who may read those.
-        """
-        return as_html(self, title)

@@ -1,4 +1,4 @@
-"""Reads the lines of input files and tracks their numbers, so that errors can give file and line."""
+"""Reads input files line by line, so that errors can name file and line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ksdk_rerank.evaluation.ids import grade_of, id_of
 
 __all__ = ["Line", "is_text", "lines_of", "shortened"]
 
-_LONGEST = 64_000_000  # bytes in a line; a longer one comes from a file without line ends, such as a device
+_LONGEST = 64_000_000  # bytes per line; a longer one comes from a file without line ends, such as a device
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
@@ -35,7 +35,7 @@ class Line:
         self._fields: dict[str, object] | None = None
 
     def wrong(self, what: str) -> ValueError:
-        """Build a `ValueError` that gives file, line and what is wrong."""
+        """A `ValueError` with file, line and what is wrong."""
         return ValueError(f"{self.file}:{self.number}: {what}")
 
     @property
@@ -46,9 +46,9 @@ class Line:
         try:
             text = self._raw.decode().strip("\r\n")
         except UnicodeDecodeError as error:
-            raise self.wrong(f"this is not UTF-8 ({error.reason}); save it as UTF-8") from error
+            raise self.wrong(f"not valid UTF-8 ({error.reason}); save the file as UTF-8") from error
         if "\0" in text:
-            raise self.wrong("this is not UTF-8 text (it has null characters); save it as UTF-8")
+            raise self.wrong("not UTF-8 text (it contains null characters); save the file as UTF-8")
         self._text = text
         return text
 
@@ -61,9 +61,9 @@ class Line:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise self.wrong(f"this is not JSON ({error}); write one JSON object a line") from error
+            raise self.wrong(f"not valid JSON ({error}); write one JSON object per line") from error
         if not isinstance(value, dict):
-            raise self.wrong(f"this is not a JSON object but {text[:40]!r}; write one JSON object a line")
+            raise self.wrong(f"expected a JSON object, got {text[:40]!r}; write one JSON object per line")
         self._fields = value
         return value
 
@@ -76,7 +76,7 @@ class Line:
         return columns if len(columns) in counts else self.text.split()
 
     @property
-    def says_nothing(self) -> bool:
+    def is_blank_or_comment(self) -> bool:
         """Whether the line is a comment (`# ...`) or blank."""
         text = self.text.strip()
         return not text or text.startswith("#")
@@ -89,12 +89,12 @@ class Line:
         """The text under the first of `names` that is present; it must not be blank."""
         name = next((name for name in names if name in self.fields), None)
         if name is None:
-            raise self.wrong(f"there is no {' or '.join(map(repr, names))}; add it")
+            raise self.wrong(f"{' or '.join(map(repr, names))} is missing; add it")
         value = self.fields[name]
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not is_text(value):
-            raise self.wrong(f"{name!r} is {shortened(value)}, not a text; correct it")
+            raise self.wrong(f"{name!r} must be text, got {shortened(value)}")
         return value
 
     def grade(self, text: str) -> int:
@@ -102,14 +102,14 @@ class Line:
         try:
             return grade_of(text)
         except ValueError as error:
-            raise self.wrong(f"the grade is {shortened(text)}, {error}; correct it") from None
+            raise self.wrong(f"the grade {error}, got {shortened(text)}") from None
 
     def integer(self, text: str, what: str) -> int:
         """Parse `text` as an integer, the form of trec_eval's ranks."""
         try:
             return int(text)
         except ValueError:
-            raise self.wrong(f"{what} is {shortened(text)}, not an integer; correct it") from None
+            raise self.wrong(f"{what} must be an integer, got {shortened(text)}") from None
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -134,14 +134,16 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
         try:
             for number, raw in enumerate(_raw_lines(source), start=1):
                 if len(raw) > _LONGEST:
-                    raise Line(str(path), number, b"").wrong("this line never ends; name a file of lines")
+                    raise Line(str(path), number, b"").wrong("the line is longer than 64 MB; name a text file")
                 if raw.strip():
                     yield Line(str(path), number, raw)
         except UnicodeDecodeError as error:
-            raise Line(str(path), 1, b"").wrong(f"this is not {error.encoding} ({error.reason})") from error
+            raise Line(str(path), 1, b"").wrong(
+                f"not valid {error.encoding} ({error.reason}); save the file as UTF-8"
+            ) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise Line(str(path), number + 1, b"").wrong(
-                f"this cannot be unpacked ({error}); fetch it again"
+                f"the file cannot be decompressed ({error}); download it again"
             ) from error
 
 

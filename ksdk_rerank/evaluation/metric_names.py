@@ -10,6 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 __all__ = ["parsed"]
@@ -21,7 +22,7 @@ _Check = tuple[Callable[[Any], bool], str]
 _COUNT: _Check = (lambda value: _is_integer(value) and 1 <= value <= _LARGEST, f"a whole number from 1 to {_LARGEST:,}")
 _LEVEL: _Check = (lambda value: _is_integer(value) and 0 <= value <= _LARGEST, f"a whole number from 0 to {_LARGEST:,}")
 _SHARE: _Check = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
-_AMOUNT: _Check = (lambda value: _is_number(value) and 0 < value <= _LARGEST, f"a number above 0, {_LARGEST:,} at most")
+_AMOUNT: _Check = (lambda value: _is_number(value) and 0 < value <= _LARGEST, f"a number above 0, at most {_LARGEST:,}")
 _FLAG: _Check = (lambda value: isinstance(value, bool), "True or False")
 _GAINS: _Check = (
     lambda value: isinstance(value, dict) and all(_LEVEL[0](each) for pair in value.items() for each in pair),
@@ -54,13 +55,13 @@ def parsed(name: str, ir_measures: Any) -> Any:
     if not isinstance(name, str):
         raise TypeError(f"metrics must be names, got {name!r:.80}; write {str(name)[:80]!r}")
     if len(name) > _LONGEST_NAME:
-        raise ValueError(f"no metric is called {name[:40]!r}...; use one of https://ir-measur.es, such as nDCG@10")
+        raise ValueError(f"unknown metric {name[:40]!r}...; use a name from https://ir-measur.es, such as nDCG@10")
     try:
         if not name.isprintable():
-            raise ValueError("it has control characters")
+            raise ValueError("control characters")
         measure = ir_measures.parse_measure(name)
     except Exception as error:  # Python's parser and theirs raise all sorts of errors for an invalid name
-        raise ValueError(f"no metric is called {name!r}; {_advice(name, ir_measures)}") from error
+        raise ValueError(f"unknown metric {name!r}; {_advice(name, ir_measures)}") from error
     for parameter, value in measure.params.items():
         if parameter not in measure.SUPPORTED_PARAMS or parameter not in _PARAMETERS:
             known = ", ".join(measure.SUPPORTED_PARAMS) or "none"
@@ -75,7 +76,7 @@ def parsed(name: str, ir_measures: Any) -> Any:
     measure = measure(**{key: float(value) for key, value in measure.params.items() if known[key].dtype is float})
     if missing := [key for key, info in known.items() if info.required and key not in measure.params]:
         needed = ", ".join(missing)
-        raise ValueError(f"no metric is called {name!r}, it needs {needed} as well; {_advice(name, ir_measures)}")
+        raise ValueError(f"the metric {name} needs a value for {needed}; {_advice(name, ir_measures)}")
     if not ir_measures.DefaultPipeline.supports(measure):
         raise ValueError(_unsupported(name, measure, ir_measures))
     return measure
@@ -85,20 +86,27 @@ def _unsupported(name: str, measure: Any, ir_measures: Any) -> str:
     """An error message: why no installed package can compute `measure`."""
     packages = [each.install_instructions() for each in ir_measures.DefaultPipeline.providers if each.supports(measure)]
     installing = f"it needs another package: {packages[0]}, or " if packages and packages[0] else ""
-    return f"the metric {name} cannot be calculated here; {installing}{_advice(name, ir_measures)}"
+    return f"the metric {name} cannot be computed here; {installing}{_advice(name, ir_measures)}"
 
 
 def _advice(name: str, ir_measures: Any) -> str:
     """Advice for an error message: the most similar names that are usable."""
     base = re.split(r"[@(._\s]", name.strip())[0].casefold()[:40]
+    usable = _usable(ir_measures)
+    names = [usable[each] for each in difflib.get_close_matches(base, usable, n=3)]
+    return f"use a name from https://ir-measur.es, such as {', '.join(names or ['nDCG@10', 'MRR@10', 'P@1', 'R@5'])}"
+
+
+@cache
+def _usable(ir_measures: Any) -> dict[str, str]:
+    """An example of each metric that can be computed here, by its name in lower case."""
     usable: dict[str, str] = {}
     for known, measure in ir_measures.measures.registry.items():
         needed = {key: info for key, info in measure.SUPPORTED_PARAMS.items() if info.required}
         at = measure.AT_PARAM if measure.AT_PARAM in measure.SUPPORTED_PARAMS else None
         if not needed.keys() - {at} and ir_measures.DefaultPipeline.supports(measure(**_EXAMPLES.get(at, {}))):
             usable.setdefault(known.casefold(), f"{known}@{next(iter(_EXAMPLES[at].values()))}" if at else known)
-    names = [usable[each] for each in difflib.get_close_matches(base, usable, n=3)]
-    return f"use one of https://ir-measur.es, such as {', '.join(names or ['nDCG@10', 'MRR@10', 'P@1', 'R@5'])}"
+    return usable
 
 
 def _is_integer(value: object) -> bool:
