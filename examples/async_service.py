@@ -8,7 +8,7 @@ from ksdk_rerank import KnowledgeSDKClient, load_reranker
 from ksdk_rerank.testing import KnowledgeSDKStandIn
 
 KNOWLEDGE_BASE = Path(__file__).parent / "knowledge_base"
-QUESTIONS = [json.loads(line) for line in (KNOWLEDGE_BASE / "questions.jsonl").read_text().splitlines()]
+QUESTIONS = [json.loads(line) for line in (KNOWLEDGE_BASE / "questions.jsonl").read_text().splitlines()[:12]]
 
 reranker = load_reranker("embedded")
 

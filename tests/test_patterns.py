@@ -1,4 +1,4 @@
-"""Regular expressions read text that others wrote, so none may go back over it again and again."""
+"""Regular expressions read other people's text, so none may take more than linear time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PIECES = [
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str], bool]]:
-    """Those that a module has as a constant, and whether it looks for them anywhere in a text."""
+    """Every module-level pattern, and whether its module searches a whole text for it."""
     for module in pkgutil.walk_packages(ksdk_rerank.__path__, "ksdk_rerank."):
         if module.name.endswith("__main__"):
             continue
         try:
             imported = importlib.import_module(module.name)
-        except ImportError:  # an extra is not installed
+        except ImportError:  # needs an extra that is not installed
             continue
         for name, value in vars(imported).items():
             if isinstance(value, re.Pattern) and isinstance(value.pattern, str):

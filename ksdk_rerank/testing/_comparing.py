@@ -13,10 +13,10 @@ __all__ = ["ForbiddenExecutor", "by_scores", "check_close", "check_complete", "c
 
 
 class ForbiddenExecutor(ThreadPoolExecutor):
-    """A default executor that fails any use of it: it belongs to the application, not to rerankers."""
+    """A default executor that fails when used: it belongs to the application, not to rerankers."""
 
     def submit(self, *args: object, **kwargs: object) -> NoReturn:
-        raise AssertionError("the event loop's default executor was used; applications need it for other things")
+        raise AssertionError("the event loop's default executor was used; it belongs to the application")
 
 
 def by_scores(ranking: Ranking) -> tuple[list[Ranked], list[Ranked]]:
@@ -31,9 +31,9 @@ def check_complete(ranking: Ranking, documents: Sequence[str]) -> None:
     assert all(type(index) is int for index in places), f"an index is not an int: {places}"
     assert sorted(places) == list(range(len(documents))), f"indices {sorted(places)} for {len(documents)} documents"
     for ranked in ranking:
-        assert ranked.document == documents[ranked.index], f"{ranked.index} came back with another text: {ranked}"
+        assert ranked.document == documents[ranked.index], f"index {ranked.index} has the wrong text: {ranked}"
     for copied, kept in ranking.duplicates.items():
-        assert kept in ranking.indices, f"documents[{copied}] is said to repeat {kept}, which was left out as well"
+        assert kept in ranking.indices, f"documents[{copied}] is listed as a duplicate of {kept}, which is missing"
 
 
 def check_same(one: Ranking, other: Ranking, tolerance: float) -> None:

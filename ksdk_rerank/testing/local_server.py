@@ -21,7 +21,7 @@ __all__ = ["Fault", "LocalServer", "Reply", "Request"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A received request. `path` is the raw target; header names are lower-case. `repr` hides headers, and so keys."""
+    """A received request. `path` is the raw target; header names are lower-case. `repr` hides headers and thus keys."""
 
     method: str
     path: str
@@ -55,9 +55,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What goes wrong with one request. Fields combine: `Fault(status=503, delay=0.2)` is a late 503."""
+    """What goes wrong with one request. Fields combine: `Fault(status=503, delay=0.2)` is a delayed 503."""
 
-    status: int | None = None  # 200 to 599; from 400, an absent `body` becomes the documented JSON error
+    status: int | None = None  # 200 to 599; from 400 on, a missing `body` becomes the documented JSON error
     headers: Mapping[str, str] = field(default_factory=dict)  # added to the reply's own, or replacing them
     body: object = None  # bytes are sent as is, other values as JSON; without `status` and `body`, the normal reply
     size: int | None = None  # repeat the body up to this many bytes: no length header, never all in memory
@@ -68,7 +68,7 @@ class Fault:
     reset: bool = False  # close with a TCP reset; before any reply unless `cut_after` is set
 
     def reply(self) -> Reply | None:
-        """The reply that replaces the normal one, not yet with `headers`; None keeps the normal reply."""
+        """The reply that replaces the normal one, still without `headers`; None keeps the normal reply."""
         if isinstance(self.body, bytes):
             return Reply(self.status or 200, body=self.body)
         if self.body is not None:
@@ -117,7 +117,7 @@ class LocalServer:
         elif times is None:
             plan = iter(fault)
         else:
-            raise ValueError(f"times={times} goes with one Fault: repeat the faults in the iterable instead")
+            raise ValueError(f"times={times} needs a single Fault: repeat the faults in the iterable instead")
         with self._lock:
             self._plans.insert(0, plan)
         try:
@@ -136,7 +136,7 @@ class LocalServer:
     def start(self) -> Self:
         """Listen on a free port. Raises `RuntimeError` if already running."""
         if self._server is not None:
-            raise RuntimeError(f"{type(self).__name__} already runs at {self.url}: call stop() first")
+            raise RuntimeError(f"{type(self).__name__} is already running at {self.url}: call stop() first")
         self._stopping = threading.Event()
         self._server = _Listener(("127.0.0.1", 0), partial(_Connection, self))
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -178,7 +178,7 @@ class LocalServer:
         return Reply(reply.status, headers, reply.body)
 
 
-class _Listener(ThreadingTCPServer):  # ThreadingHTTPServer would first look up the machine's host name
+class _Listener(ThreadingTCPServer):  # ThreadingHTTPServer would look up the machine's host name first
     daemon_threads = True
     request_queue_size = 128
 
@@ -196,7 +196,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def handle(self) -> None:
         self.local._open.add(self.connection)
-        with suppress(OSError, ValueError):  # the client hung up or sent nonsense, or stop() hung up
+        with suppress(OSError, ValueError):  # the client disconnected or sent garbage, or stop() was called
             super().handle()
         self.local._open.discard(self.connection)
 

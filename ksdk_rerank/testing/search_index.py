@@ -1,7 +1,7 @@
 """Full-text search over a folder of Markdown and text files: in-memory SQLite FTS5, ranked by BM25.
 
-The index holds the terms that `_text.words` makes, so a search matches the same words, in any script, as the rest of
-the package. FTS5 adds only English stemming.
+The index holds the terms from `_text.words`, so a search matches the same words, in any script, as the rest of the
+package. FTS5 only adds English stemming.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _MARKDOWN = {".md", ".markdown"}
 _SUFFIXES = {*_MARKDOWN, ".txt"}
 _LONGEST = 1500  # characters per chunk, unless a single paragraph is longer
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---$", re.DOTALL | re.MULTILINE)
-_LONGEST_HEADING = 1000  # characters; a longer line counts as text, or every title below would repeat it
+_LONGEST_HEADING = 1000  # characters; a longer line counts as text, since every title below would repeat it
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 _FENCE = re.compile(r"`{3,}+(?=[^`]*$)|~{3,}+")
@@ -58,12 +58,12 @@ class SearchIndex:
 
     def __init__(self, folder: Path) -> None:
         if not folder.exists():
-            raise FileNotFoundError(f"There is no folder {folder}: pass a folder of Markdown or text files")
+            raise FileNotFoundError(f"{folder} does not exist: pass a folder of Markdown or text files")
         if not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is a file: pass the folder it is in")
+            raise NotADirectoryError(f"{folder} is a file: pass the folder that contains it")
         self._chunks = [chunk for path, text in texts_below(folder, _SUFFIXES) for chunk in chunks_of(path, text)]
         if not self._chunks:
-            raise ValueError(f"{folder} has nothing to search: put a .md, .markdown or .txt file with text in")
+            raise ValueError(f"{folder} has no text to search: add a .md, .markdown or .txt file")
         self._lock = Lock()
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute(

@@ -15,15 +15,15 @@ Shape = Literal["hits", "results", "items", "list", "stored"]
 
 
 class KnowledgeSDKStandIn(LocalServer):
-    """Serves `POST /v1/search` on 127.0.0.1 the way KnowledgeSDK does, so that you can test chains offline.
+    """Serves `POST /v1/search` on 127.0.0.1 as KnowledgeSDK does, so that you can test chains offline.
 
     It searches the sections of the Markdown and text files in `folder` and scores them by BM25 (higher is better, no
     upper bound); there is no semantic search. Without a `limit` it returns at most 10. Give a client its `base_url` and
     `api_key`. Every fault of `LocalServer` works here too.
 
-    `shape` is the layout of the reply, on which the vendor's own clients disagree: "hits" (the Node and Python SDKs),
-    "results" (CLI), "items" and "list" (MCP server), "stored" (the stored item's fields, no score). You can change it
-    while the server runs.
+    `shape` is the layout of the reply; the vendor's own clients expect different ones: "hits" (the Node and Python
+    SDKs), "results" (CLI), "items" and "list" (MCP server), "stored" (the stored item's fields, no score). You can
+    change it while the server runs.
 
     `start()` and `with` read the folder. They raise `FileNotFoundError` or `NotADirectoryError` for a bad folder, and
     `ValueError` if it holds no text. An unknown `shape` raises `ValueError` in the constructor.
@@ -65,7 +65,7 @@ class KnowledgeSDKStandIn(LocalServer):
     def answer(self, request: Request) -> Reply:
         """Return the documented reply to one request, or the matching error."""
         if request.path.partition("?")[0] != "/v1/search":
-            return Reply.error(404, f"There is no {request.path}: the stand-in knows /v1/search")
+            return Reply.error(404, f"No such path: {request.path}; the stand-in serves /v1/search")
         if request.method != "POST":
             return Reply.error(405, f"{request.method} is not allowed: use POST", headers={"Allow": "POST"})
         if request.headers.get("x-api-key") != self.api_key:
@@ -80,7 +80,7 @@ class KnowledgeSDKStandIn(LocalServer):
             return Reply.error(400, "The body must be a JSON object")
         query, limit = body.get("query"), body.get("limit", 10)
         if not isinstance(query, str) or not query.strip():
-            return Reply.error(400, '"query" must be a string that is not empty')
+            return Reply.error(400, '"query" must be a non-empty string')
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             return Reply.error(400, '"limit" must be a positive integer')
         assert self._index is not None, "requests come between start() and stop()"

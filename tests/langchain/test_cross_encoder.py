@@ -122,13 +122,16 @@ class Tensor:
     def __array__(self) -> Any:
         return self.values
 
+    def __repr__(self) -> str:
+        return f"Tensor({self.values.tolist()})"
+
 
 @pytest.mark.parametrize(
     "scores",
     [
         [0.5, 2.0],
         (0.5, 2.0),
-        lambda: (score for score in (0.5, 2.0)),
+        pytest.param(lambda: (score for score in (0.5, 2.0)), id="a generator"),
         np.array([0.5, 2.0]),
         np.array([0.5, 2.0], dtype=np.float16),
         np.array([[0.5], [2.0]]),
@@ -186,7 +189,7 @@ def test_tensors_of_torch_are_scores_in_any_precision() -> None:
         [1.0, -math.inf],
         [1.0, 10**400],
         [1.0, 2j],
-        [1.0, object()],
+        pytest.param([1.0, object()], id="[1.0, object()]"),
         [1.0, [2.0, 3.0]],
         [[1.0, 2.0], [3.0, 4.0]],
         [[1.0], [2.0, 3.0]],
@@ -197,7 +200,7 @@ def test_tensors_of_torch_are_scores_in_any_precision() -> None:
         np.array([1.0, np.nan]),
         np.array(["a", "b"]),
         np.ma.masked_array([1.0, 2.0], mask=[False, True]),
-        object(),
+        pytest.param(object(), id="object()"),
     ],
     ids=repr,
 )

@@ -1,4 +1,4 @@
-"""Forty pairs of passages that a reader finds obvious, and which the embedded model puts in the right order."""
+"""The embedded model orders forty pairs of passages that are obvious to a reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ksdk_rerank import CrossEncoderReranker
 
 PAIRS = json.loads(Path(__file__).with_name("sanity_pairs.json").read_text(encoding="utf-8"))
 
-KNOWN_TO_FAIL = {  # MODEL_CARD.md says so, too
+KNOWN_TO_FAIL = {  # MODEL_CARD.md lists them, too
     "I love you",
     "birds that cannot fly",
     "What is the package httpx?",

@@ -250,9 +250,9 @@ def test_a_folder_that_is_missing_a_file_or_empty_is_an_error_with_advice(tmp_pa
     with pytest.raises(FileNotFoundError, match="pass a folder of Markdown"):
         SearchIndex(tmp_path / "missing")
     (tmp_path / "only.md").write_text("# Only a heading\n")
-    with pytest.raises(NotADirectoryError, match="pass the folder it is in"):
+    with pytest.raises(NotADirectoryError, match="pass the folder that contains it"):
         SearchIndex(tmp_path / "only.md")
-    with pytest.raises(ValueError, match=r"put a \.md, \.markdown or \.txt file"):
+    with pytest.raises(ValueError, match=r"add a \.md, \.markdown or \.txt file"):
         SearchIndex(tmp_path)
 
 

@@ -217,7 +217,7 @@ def test_the_folder_is_read_at_the_start(folder: Path) -> None:
 def test_a_folder_that_cannot_be_searched_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="pass a folder"):
         KnowledgeSDKStandIn(tmp_path / "missing").start()
-    with pytest.raises(ValueError, match=r"put a \.md"):
+    with pytest.raises(ValueError, match=r"add a \.md"):
         KnowledgeSDKStandIn(tmp_path).start()
 
 
