@@ -12,18 +12,27 @@ from __future__ import annotations
 
 import inspect
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Self
 
 from ksdk_rerank._request import RankRequest
 from ksdk_rerank._tracing import traced
-from ksdk_rerank.concurrency.closing import Closing
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["Reranker", "ScoreKind", "Scores", "ScoringReranker", "members_of", "outside_its_range", "with_members"]
+__all__ = [
+    "Closing",
+    "Reranker",
+    "ScoreKind",
+    "Scores",
+    "ScoringReranker",
+    "members_of",
+    "outside_its_range",
+    "with_members",
+]
 
 _ROUNDING = 0.001  # tolerance around a score's range: 16-bit models round 1 to about 1.0004
 
@@ -60,6 +69,30 @@ class Scores:
     usage: Mapping[str, float] = field(default_factory=dict)
     truncated: int = 0
     query_truncated: bool = False
+
+
+class Closing(ABC):
+    """Closes itself at the end of a `with` block (by `close`) or `async with` block (by `aclose`)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is held."""
+
+    async def aclose(self) -> None:
+        """Like `close`, and also closes what belongs to the running event loop."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
 
 class Reranker(Closing):

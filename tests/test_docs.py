@@ -106,7 +106,9 @@ def test_the_recipe_for_a_hosted_service_is_one_short_file_that_passes_its_test(
     found = [block.code for block in blocks(ROOT / "CONTRIBUTING.md") if "Acme" in block.code]
     leaf, test = found
     assert len(leaf.splitlines()) <= 35
-    beside_the_others = f"import ksdk_rerank.rerankers\n\nksdk_rerank.rerankers.__path__.append({str(pytester.path)!r})\n"
+    beside_the_others = (
+        f"import ksdk_rerank.rerankers\n\nksdk_rerank.rerankers.__path__.append({str(pytester.path)!r})\n"
+    )
     pytester.makeconftest(beside_the_others)
     pytester.makepyfile(acme=leaf, test_acme=test)
     outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120).parseoutcomes()

@@ -1,1 +1,1 @@
-"""Dedicated threads, locks that survive a fork, and a base class for whatever can be closed."""
+"""Dedicated threads, and locks that survive a fork."""
