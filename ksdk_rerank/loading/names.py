@@ -12,8 +12,7 @@ from typing import cast
 from ksdk_rerank._exports import exported
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.loading.configurations import from_config
-from ksdk_rerank.loading.registry import ALONE, OURS, WITH_MODEL, WITH_URL, Plugin, plugins
-from ksdk_rerank.models import EMBEDDED
+from ksdk_rerank.loading.registry import ALONE, EMBEDDED, OURS, WITH_MODEL, WITH_URL, Plugin, plugins
 
 __all__ = ["default_name", "load_reranker", "reranker_names"]
 

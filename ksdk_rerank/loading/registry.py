@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, cast
 from ksdk_rerank._exports import HOMES
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.errors import PluginError, RerankError
-from ksdk_rerank.models import EMBEDDED
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["ALONE", "OURS", "WITH_MODEL", "WITH_URL", "Plugin", "plugins"]
+__all__ = ["ALONE", "EMBEDDED", "OURS", "WITH_MODEL", "WITH_URL", "Plugin", "plugins"]
 
+EMBEDDED = "embedded"  # the folder in ksdk_rerank/models
 # Class names as the package exports them. Each class is imported when it is first needed.
 ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
 WITH_MODEL = {"cohere": "CohereReranker", "jina": "JinaReranker"}
