@@ -89,8 +89,8 @@ def test_a_query_that_is_cut_is_told_once_and_not_quoted(tiny_bert: str, caplog:
         encoder.encode(query, ["weather"])
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("ksdk_rerank", "WARNING")
-    assert "tiny reads 32 tokens" in record.getMessage()
-    assert "first 16" in record.getMessage()
+    assert record.getMessage().startswith("tiny: a query was truncated to 16 tokens")
+    assert "the model's 32" in record.getMessage()
     assert "rotate" not in record.getMessage()
 
 
@@ -130,7 +130,7 @@ def test_a_tokenizer_that_separates_nothing_is_refused(tiny_bert: str) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", pair="[CLS] $A $B", special_tokens=[("[CLS]", 2)]
     )
-    with pytest.raises(UnsupportedModel, match=r"tiny sets no special token between.*use a cross-encoder"):
+    with pytest.raises(UnsupportedModel, match=r"tiny puts no special token between.*use a BERT-style cross-encoder"):
         PairEncoder(tokenizer, 64, "tiny")
 
 

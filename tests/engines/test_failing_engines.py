@@ -70,6 +70,7 @@ def test_a_graph_that_fails_while_it_runs_is_transient_and_says_what_the_engine_
     ranking = call(Fallback([reranker, "input-order"]).rank, "the key", TEXTS)
     assert ranking.reranked_by == "input-order"
     assert [(failure.reranker, failure.error) for failure in ranking.failures] == [(str(folder), "InferenceFailed")]
+    reranker.close()  # waits for other batches
     capfd.readouterr()  # onnxruntime logs the error
 
 
