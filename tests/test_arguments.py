@@ -125,7 +125,19 @@ integers = pytest.mark.parametrize(("name", "make"), INTEGERS.values(), ids=INTE
 numbers = pytest.mark.parametrize(("name", "make"), NUMBERS.values(), ids=NUMBERS.keys())
 
 
-NO_INTEGERS = [True, np.True_, 3.0, np.float32(3), math.nan, "3", "three", b"3", [3], np.array([3]), object()]
+NO_INTEGERS = [
+    True,
+    np.True_,
+    3.0,
+    np.float32(3),
+    math.nan,
+    "3",
+    "three",
+    b"3",
+    [3],
+    np.array([3]),
+    pytest.param(object(), id="object()"),
+]
 NO_NUMBERS = ["0.5", "a", True, np.True_, 1j, [0.5]]
 
 

@@ -30,7 +30,7 @@ def test_a_score_of_any_numeric_type_becomes_a_float(score: object) -> None:
 NO_SCORES = [math.nan, np.float32("nan"), math.inf, -math.inf, "high", "", "nan", True, np.True_, None, [0.3], {}]
 
 
-@pytest.mark.parametrize("score", [*NO_SCORES, np.array([0.3, 0.4]), object()], ids=repr)
+@pytest.mark.parametrize("score", [*NO_SCORES, np.array([0.3, 0.4]), pytest.param(object(), id="object()")], ids=repr)
 def test_what_is_no_number_is_no_score(score: object) -> None:
     assert as_score(score) is None
 
