@@ -179,7 +179,7 @@ def test_a_hub_organisation_with_a_name_like_a_prefix_is_reached(name: str) -> N
 def test_a_path_is_a_folder_which_may_be_made_before_the_first_call(name: str) -> None:
     reranker = load_reranker(name)
     assert isinstance(reranker, CrossEncoderReranker)
-    with pytest.raises(ModelNotFound, match="there is no folder"):
+    with pytest.raises(ModelNotFound, match="is neither a folder"):
         reranker.rank("query", ["document"])
 
 

@@ -173,11 +173,11 @@ def test_thousands_of_documents_that_share_their_boilerplate_do_not_hang() -> No
     generator = random.Random(3)
     header = " ".join(f"header{number}" for number in range(60))
     documents = [header + " " + " ".join(f"w{generator.randint(0, 10**6)}" for _ in range(60)) for _ in range(3000)]
-    started = time.monotonic()
+    started = time.process_time()
     ranking = Deduplicated(InputOrder(), by="near").rank("q", [*documents, *documents[:100]])
     assert len(ranking) == 3000
     assert len(ranking.duplicates) == 100
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])

@@ -80,7 +80,7 @@ def test_a_stored_entry_keeps_it_and_an_entry_of_before_is_asked_for_again(tiny_
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t"])
 def test_a_blank_query_stays_an_error(call: Call, tiny_bert: str, query: str) -> None:
-    with pytest.raises(ValueError, match="query is blank"):
+    with pytest.raises(ValueError, match="query must not be blank"):
         call(Fallback([CrossEncoderReranker(tiny_bert), "input-order"]).rank, query, DOCUMENTS)
 
 
