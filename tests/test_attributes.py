@@ -90,6 +90,8 @@ EXAMPLES: dict[type, Arguments] = {
         "timeout": 1.5,
         "max_waiting": 3,
         "onnx_file": "model_O3.onnx",
+        "instruction": "Prefer recent documents",
+        "label": "entailment",
     },
     Deduplicated: {"reranker": FIRST, "by": "near", "threshold": 0.5},
     Failure: {"reranker": "a", "error": "TimedOut", "message": "late"},

@@ -25,7 +25,7 @@ from tokenizers import Encoding, Tokenizer
 from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
-__all__ = ["Encoded", "PairEncoder", "WindowTooSmall", "check_pair"]
+__all__ = ["Encoded", "NoInstruction", "PairEncoder", "WindowTooSmall", "check_pair"]
 
 _TEXTS_AT_ONCE = 32
 """Texts tokenized at once when counting: the tokenizer takes about 100 bytes per token."""
@@ -48,6 +48,16 @@ _log = logging.getLogger("ksdk_rerank")
 
 class WindowTooSmall(UnsupportedModel, ValueError):
     """`max_length` or the model's own window is too small for a query and a document."""
+
+
+class NoInstruction(UnsupportedModel, ValueError):
+    """An instruction was passed, but the model has no place for one."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"instruction: {model} has no place for one, because it reads only the query and the document; remove"
+            " instruction=..., or use a model with a prompt, such as Qwen/Qwen3-Reranker-0.6B"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +113,14 @@ class PairEncoder:
             )
         self._longest_query = min(max_length // 2, max_length - special - 1)
 
-    def encode(self, query: str, documents: Sequence[str]) -> Encoded:
-        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all."""
+    def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
+        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all.
+
+        Raises:
+            NoInstruction: there is an `instruction`, and a classifier has no place for one.
+        """
+        if instruction is not None:
+            raise NoInstruction(self._model)
         query_encoding, query_truncated = self._query(query)
         before, after, document_type = self._around_document(query_encoding)
         room = self._max_length - before.shape[1] - after.shape[1]
@@ -132,8 +148,14 @@ class PairEncoder:
             counts += [len(encoding) for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
         return counts
 
-    def document_room(self, query: str) -> int:
-        """How many document tokens fit beside `query`, after the query itself has been truncated."""
+    def document_room(self, query: str, instruction: str | None = None) -> int:
+        """How many document tokens fit beside `query`, after the query itself has been truncated.
+
+        Raises:
+            NoInstruction: as `encode` raises it.
+        """
+        if instruction is not None:
+            raise NoInstruction(self._model)
         before, after, _ = self._around_document(self._query(query)[0])
         room: int = self._max_length - before.shape[1] - after.shape[1]
         return room
