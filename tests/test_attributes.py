@@ -118,7 +118,9 @@ EXAMPLES: dict[type, Arguments] = {
     SearchResults: {"hits": (SearchHit("1", "t"),), "query": "q", "total": 1},
     TEIReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
     Timeout: {"connect": 1.0, "read": 2.0, "total": 3.0},
-    VLLMReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
+    VLLMReranker: service(
+        url=URL, model="a/b", truncate=False, raw_scores=True, instruction="Prefer news", max_documents_per_request=3
+    ),
     MissingExtra: {"message": "install it", "extra": "local"},
     ServiceError: {
         "message": "it failed",
