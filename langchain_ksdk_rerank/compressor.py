@@ -96,8 +96,10 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
         return RunnableLambda(self._rank, self._arank, name="rerank")
 
     def _inputs(self, documents: Sequence[Document], query: str) -> dict[str, Any]:
-        limits = {"top_n": self.top_n, "min_score": self.min_score}
-        return {"query": query, "documents": list(documents), "model": self.reranker.name, **limits}
+        settings: dict[str, Any] = {"top_n": self.top_n, "min_score": self.min_score}
+        if self.reranker.instruction is not None:
+            settings["instruction"] = self.reranker.instruction
+        return {"query": query, "documents": list(documents), "model": self.reranker.name, **settings}
 
     def _rank(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return _outputs(inputs, self.reranker.rank(**self._arguments(inputs)))

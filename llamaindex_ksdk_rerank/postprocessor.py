@@ -48,7 +48,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span, even if
     there are no nodes or the call fails. Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on)
-    is in the end event's `tags` and the callback's `ADDITIONAL_KWARGS`.
+    and the reranker's `instruction`, if any, are in the end event's `tags` and the callback's `ADDITIONAL_KWARGS`.
 
     Fields can be reassigned; new values are checked like constructor arguments. `to_dict` and pickle keep the
     reranker's options, but no key and no callbacks. If `ksdk_rerank.to_config` cannot write your reranker, use
@@ -120,7 +120,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
         if query is None:
             raise ValueError("reranking needs a query; pass query_str=... or query_bundle=... to postprocess_nodes")
         reranked: list[NodeWithScore] = []
-        said: dict[str, Any] = {}
+        reranker = self._load(self.reranker)
+        said: dict[str, Any] = {} if reranker.instruction is None else {"instruction": reranker.instruction}
 
         def done(ranking: Ranking) -> list[NodeWithScore]:
             said.update(ranking.details())
@@ -128,8 +129,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
             reranked.extend(_scored_copy(nodes[hit.index], hit.score, name, text) for hit in ranking)
             return reranked
 
-        model_name = self._load(self.reranker).name
-        top_n = len(nodes) if self.top_n is None else self.top_n
+        model_name, top_n = reranker.name, len(nodes) if self.top_n is None else self.top_n
         payload: dict[str, Any] = {EventPayload.NODES: nodes, EventPayload.MODEL_NAME: model_name}
         payload |= {EventPayload.QUERY_STR: query.query_str, EventPayload.TOP_K: top_n}
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model_name))

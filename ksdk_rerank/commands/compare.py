@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.commands.options import add_reranker
+from ksdk_rerank.commands.options import add_reranker, configured
 from ksdk_rerank.loading import default_name
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.evaluation import Evaluation, Progress
     from ksdk_rerank.evaluation.candidates import Store
+    from ksdk_rerank.evaluation.contenders import Given
     from ksdk_rerank.evaluation.qrels import Answers, Grades
     from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
@@ -64,12 +65,12 @@ def _run(options: argparse.Namespace) -> int:
     from ksdk_rerank.evaluation import evaluate
     from ksdk_rerank.evaluation.candidates import disk_cache
 
-    names = options.reranker or [default_name()]
-    _check(options, names)
+    rerankers = _rerankers(options.reranker or [default_name()])
+    _check(options, rerankers)
     with disk_cache(options.cache, fresh=options.fresh) as store, progress() as update:
         queries, candidates, judgements = _material(options, store, update)
         evaluation = evaluate(
-            names,
+            rerankers,
             queries,
             candidates,
             judgements,
@@ -92,9 +93,16 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if any(row.metrics for row in evaluation.rerankers) else 1
 
 
-def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
+def _rerankers(names: Sequence[str]) -> dict[str, Given]:
+    """The rerankers by their labels in the table: the names, or the names of their configuration files."""
+    from ksdk_rerank.evaluation.contenders import labelled
+
+    return {name: configured(name) for name, _ in labelled(names)}  # a repeated name is an error
+
+
+def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
     """Reject wrong options, metrics and reranker names before the first call."""
-    from ksdk_rerank.evaluation.contenders import labelled, loaded
+    from ksdk_rerank.evaluation.contenders import loaded
     from ksdk_rerank.evaluation.metrics import measure_for
 
     if options.beir is not None and options.run_file is None:
@@ -110,7 +118,7 @@ def _check(options: argparse.Namespace, names: Sequence[str]) -> None:
     if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
         raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
     measure_for(options.metric or _METRICS, [])
-    with loaded(labelled(names)):  # an unknown name is an error
+    with loaded(rerankers.items()):  # an unknown name is an error
         pass
 
 

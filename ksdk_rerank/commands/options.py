@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from ksdk_rerank.loading import reranker_names
 
-__all__ = ["Parser", "add_reranker", "as_text"]
+__all__ = ["Parser", "add_reranker", "as_text", "configured"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,9 +25,30 @@ class Parser(argparse.ArgumentParser):
 def add_reranker(parser: argparse.ArgumentParser, more: str = "", **options: Any) -> None:
     """Add the option `--reranker`. `more` continues its help text."""
     which = (
-        "which reranker to use, by one of the names below (default: embedded if onnxruntime is installed, else lexical)"
+        "which reranker to use, by one of the names below, or a .json file with its configuration, for options such as"
+        " instruction (default: embedded if onnxruntime is installed, else lexical)"
     )
     parser.add_argument("--reranker", metavar="NAME", help=which + more, **options)
+
+
+def configured(reranker: str) -> str | dict[str, object]:
+    """The value of `--reranker` as `load_reranker` takes it: a name, or the configuration in a .json file.
+
+    Raises:
+        ValueError: the file cannot be read, or is not a JSON object.
+    """
+    if not reranker.endswith(".json"):
+        return reranker
+    try:
+        config = json.loads(Path(reranker).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--reranker {reranker} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"--reranker {reranker} is not a configuration; write an object such as"
+            ' {"class": "CrossEncoderReranker", "parameters": {"model": "...", "instruction": "..."}}'
+        )
+    return config
 
 
 def as_text(argument: str) -> str:

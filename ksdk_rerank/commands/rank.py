@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ksdk_rerank._text.text_files import decoded, printable, read_text
-from ksdk_rerank.commands.options import add_reranker, as_text
+from ksdk_rerank.commands.options import add_reranker, as_text, configured
 from ksdk_rerank.loading import default_name, load_reranker
 
 __all__ = ["add"]
@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace) -> None:
 
     documents = [document for file in options.files for document in _documents(file)]
     names, texts = [name for name, _ in documents], [text for _, text in documents]
-    with load_reranker(options.reranker or default_name()) as reranker:
+    with load_reranker(configured(options.reranker or default_name())) as reranker:
         ranking = reranker.rank(options.query, texts, top_n=options.top_n, min_score=options.min_score)
     if options.json:
         results = [

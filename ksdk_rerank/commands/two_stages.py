@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ksdk_rerank._request import checked_top_n
+from ksdk_rerank.commands.options import configured
 from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
 from ksdk_rerank.loading import load_reranker
@@ -56,7 +57,7 @@ def first_stage(docs: Path | None) -> Iterator[KnowledgeSDKClient]:
 
 def search_and_rerank(query: str, *, docs: Path | None, limit: int, reranker: str, top_n: int) -> Reranked:
     """Search for at most `limit` candidates as `first_stage` does, and keep the reranker's best `top_n`."""
-    with load_reranker(reranker) as ranker, first_stage(docs) as client:
+    with load_reranker(configured(reranker)) as ranker, first_stage(docs) as client:
         checked_top_n(top_n)  # before the search
         started = time.perf_counter()
         candidates = client.search(query, limit)

@@ -14,7 +14,10 @@ from ksdk_rerank.evaluation.run import Asked, Question, ask
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure
 
-__all__ = ["Contender", "Progress", "labelled", "loaded"]
+__all__ = ["Contender", "Given", "Progress", "labelled", "loaded"]
+
+Given = str | Reranker | Mapping[str, object]
+"""What `load_reranker` takes: a name, a reranker or a configuration."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the reranker that is running, how many of its queries are done, and the total."""
@@ -46,10 +49,11 @@ class Contender:
             return ask(self.reranker, questions, store=store, answered=answered)
 
 
-def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker]) -> list[tuple[str, str | Reranker]]:
+def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, Given]) -> list[tuple[str, Given]]:
     """Each reranker or name with its label in the results; `ValueError` if there are none or one is repeated."""
     if isinstance(rerankers, str):
         raise TypeError(f"rerankers must be a sequence or a mapping, got one name; write [{rerankers!r}]")
+    named: list[tuple[str, Given]]
     if isinstance(rerankers, Mapping):
         named = list(rerankers.items())
     else:
@@ -64,7 +68,7 @@ def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker])
 
 
 @contextmanager
-def loaded(named: Iterable[tuple[str, str | Reranker]]) -> Iterator[list[Contender]]:
+def loaded(named: Iterable[tuple[str, Given]]) -> Iterator[list[Contender]]:
     """Load the rerankers that `labelled` returned; `ValueError` if a name is unknown. Closes what it loaded."""
     with ExitStack() as opened:
         contenders = []

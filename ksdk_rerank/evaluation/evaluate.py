@@ -13,7 +13,7 @@ from ksdk_rerank._arguments import integer, number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.evaluation.bootstrap import intervals
-from ksdk_rerank.evaluation.contenders import Progress, labelled, loaded
+from ksdk_rerank.evaluation.contenders import Given, Progress, labelled, loaded
 from ksdk_rerank.evaluation.html_report import as_html
 from ksdk_rerank.evaluation.ids import by_id, id_of
 from ksdk_rerank.evaluation.json_report import as_json
@@ -38,7 +38,7 @@ _EQUAL = 1e-9  # a smaller difference between two metric values is rounding: the
 
 
 def evaluate(
-    rerankers: Sequence[str | Reranker] | Mapping[str, str | Reranker],
+    rerankers: Sequence[str | Reranker] | Mapping[str, Given],
     queries: Mapping[str, str],
     candidates: Mapping[str, Sequence[SearchHit]],
     judgements: Grades | Answers,
@@ -54,8 +54,9 @@ def evaluate(
     """Measure whether reranking helps: every reranker reorders the first stage's candidates.
 
     Args:
-        rerankers: rerankers, or names for `load_reranker`. Pass a mapping to choose the labels yourself. Rerankers
-            loaded by name are closed afterwards; yours stay open.
+        rerankers: rerankers, or names for `load_reranker`. Pass a mapping to choose the labels yourself, such as
+            `{"plain": ..., "strict": ...}` for two instructions; its values may also be configurations. Rerankers
+            loaded here are closed afterwards; yours stay open.
         queries: the queries, as {id: text}.
         candidates: what the first stage found for each query, best first, as `KnowledgeSDKClient.search` returns it.
             A query that is missing here has no candidates and scores 0.

@@ -57,6 +57,21 @@ def test_a_folder_is_compared_and_a_failing_reranker_is_a_row(
     assert "cohere:rerank-v3.5: 1 failed, 39 not asked after that: MissingKey: no Cohere API key" in out
 
 
+def test_two_configurations_of_one_reranker_are_two_rows(
+    few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rerankers = []
+    for name, k1 in (("flat", 0.0), ("steep", 9.0)):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps({"class": "LexicalReranker", "parameters": {"k1": k1}}))
+        rerankers += ["--reranker", str(file)]
+    assert main([*few, "--docs", DOCS, *rerankers, "--json"]) == 0
+    plain, flat, steep = json.loads(capsys.readouterr().out)["rerankers"]
+    assert [row["name"] for row in (plain, flat, steep)] == ["lexical", rerankers[1], rerankers[3]]
+    orders = [[query["order"] for query in row["queries"].values()] for row in (plain, flat, steep)]
+    assert orders[0] != orders[1] != orders[2]
+
+
 def test_nothing_is_asked_twice(live: Any, few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*few, "--json"]
     assert main(arguments) == 0
@@ -136,11 +151,15 @@ def test_malformed_input_stops_before_anything_is_asked(
 ) -> None:
     questions = tmp_path / "questions.jsonl"
     questions.write_text('{"question": "q", "answers": ["a"]}\n{"question": "q2"}\n')
+    list_of_names = tmp_path / "list.json"
+    list_of_names.write_text('["lexical"]')
     assert main(["compare", "--questions", str(questions), "--cache", str(tmp_path)]) == 1
     assert f"ksdk-rerank: {questions}:2: 'answers' must be a list" in capsys.readouterr().err
     for wrong in (
         ["--reranker", "nope"],
         ["--reranker", "lexical", "--reranker", "lexical"],
+        ["--reranker", str(tmp_path / "missing.json")],
+        ["--reranker", str(list_of_names)],
         ["--metric", "nope"],
         ["--report", str(tmp_path / "no" / "report.html")],
         ["--limit", "0"],

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("ir_measures")
 
-from ksdk_rerank import LexicalReranker, Reranker, SearchHit, load_reranker
+from ksdk_rerank import LexicalReranker, Reranker, Scores, SearchHit, load_reranker
 from ksdk_rerank.compose.fallback import Fallback
 from ksdk_rerank.errors import (
     InferenceFailed,
@@ -391,3 +391,36 @@ def test_what_a_service_says_does_not_steer_a_terminal(scripted: Factory) -> Non
     assert "\x1b" not in table
     assert "\x07" not in table
     assert "re [2Jfused" in table
+
+
+class Instructed(LexicalReranker):
+    """Stands in for a model with a prompt: reverses the candidates if told to."""
+
+    def __init__(self, instruction: str | None = None) -> None:
+        super().__init__()
+        self.instruction = instruction
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        return Scores([0.5] * len(documents) if self.instruction is None else reverse(query, documents), 9.0)
+
+
+def test_two_instructions_of_one_model_are_two_rows_in_the_cache_too() -> None:
+    store: dict[str, bytes] = {}
+    for rerankers in (
+        {"plain": Instructed(), "strict": Instructed("reverse")},
+        {"plain": Instructed(), "strict": Instructed("reverse")},
+    ):
+        plain, strict = evaluate(rerankers, QUERIES, CANDIDATES, GRADES, store=store).rerankers
+        assert (plain.queries["q2"].indices, strict.queries["q2"].indices) == ((0, 1), (1, 0))
+    names = [row.name for row in evaluate([Instructed(), Instructed("a")], QUERIES, CANDIDATES, GRADES).rerankers]
+    assert names == ["Instructed()", "Instructed(instruction='a')"]
+
+
+def test_a_configuration_has_a_label_and_an_instruction_without_a_place_is_the_reason_of_a_row_without_numbers() -> (
+    None
+):
+    pytest.importorskip("onnxruntime")
+    config = {"class": "CrossEncoderReranker", "parameters": {"model": "embedded", "instruction": "Prefer news"}}
+    [row] = evaluate({"strict": config}, QUERIES, CANDIDATES, GRADES).rerankers
+    assert (row.name, row.metrics, row.not_asked) == ("strict", {}, 1)
+    assert "embedded has no place for one" in row.failures["q1"].message

@@ -80,6 +80,16 @@ def recorder() -> RunCollectorCallbackHandler:
     return RunCollectorCallbackHandler()
 
 
+def test_an_instruction_is_among_the_inputs_of_the_run(recorder: RunCollectorCallbackHandler) -> None:
+    class Instructed(Counted):
+        instruction = "Prefer news"
+
+    for reranker in (Instructed(), Counted()):
+        RerankCompressor(reranker).compress_documents(DOCUMENTS, "key", callbacks=[recorder])
+    assert [run.inputs.get("instruction") for run in recorder.traced_runs] == ["Prefer news", None]
+    assert "instruction" not in recorder.traced_runs[1].inputs
+
+
 def check_rerank(run: Run, *, documents: int = 2) -> None:
     """`run` says what went in and what came out."""
     assert run.run_type == "chain"

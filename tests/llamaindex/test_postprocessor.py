@@ -564,6 +564,19 @@ def test_usage_and_the_reasons_of_a_fallback_are_in_both_reports(call: Call, eve
     assert start.tags == {}
 
 
+def test_an_instruction_is_in_both_reports(call: Call, events: list[BaseEvent]) -> None:
+    class Instructed(Billed):
+        instruction = "Prefer news"
+
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    postprocessor = RerankPostprocessor(reranker=Instructed(), callback_manager=CallbackManager([debug]))
+    call(postprocessor.postprocess_nodes, candidates(), query_str=QUERY)
+    ((_, legacy_end),) = debug.get_event_pairs(CBEventType.RERANKING)
+    assert legacy_end.payload is not None
+    for said in (reranks(events)[1].tags, legacy_end.payload[EventPayload.ADDITIONAL_KWARGS]):
+        assert said["instruction"] == "Prefer news"
+
+
 def test_tags_of_the_application_stay_beside_those_of_the_rerank(call: Call, events: list[BaseEvent]) -> None:
     with instrument_tags({"tenant": "a"}):
         call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=QUERY)
