@@ -77,7 +77,7 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise WrongType(f"{name} must be a string or None, got {_shown(value)}")
     if not value.strip():
-        raise ValueError(f"{name} is blank; write what you mean, or pass None")
+        raise ValueError(f"{name} is blank; pass a text, or None")
     return value
 
 

@@ -53,7 +53,7 @@ class PairScoringReranker(ScoringReranker):
         except Exception as error:
             raise InferenceFailed(f"{kind} failed: {type(error).__name__}: {error}") from error
         if scores is None:
-            raise BadReply(f"{kind} gave no list of numbers; its score() must return one per pair", service=kind)
+            raise BadReply(f"{kind} did not return numbers; its score() must return one per pair", service=kind)
         return Scores(checked_scores(scores, len(documents), kind))
 
     def close(self) -> None:

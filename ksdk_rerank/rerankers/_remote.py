@@ -138,7 +138,7 @@ class RemoteReranker(ScoringReranker):
         if problem is not None:  # outside `except`: no traceback must expose the payload
             raise self._unreadable(problem, reply)
         if outside := outside_its_range(scores.raw, self.score_kind):
-            raise self._service.bad_reply(f"gave {outside}", reply, advice=f"if they are logits, {self._if_logits}")
+            raise self._service.bad_reply(f"returned {outside}", reply, advice=f"if they are logits, {self._if_logits}")
         return scores
 
     async def _send(self, body: dict[str, object]) -> JsonReply:

@@ -31,7 +31,8 @@ class CrossEncoderReranker(ScoringReranker):
     share batches, and a small call overtakes a large one. `close` frees the weights once no other reranker uses them.
 
     Args:
-        model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
+        model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit, or,
+            with torch, a model with a prompt such as `"Qwen/Qwen3-Reranker-0.6B"`.
         backend: `"openvino"`, `"onnx"` or `"torch"`. None picks torch if it can use a GPU (CUDA), otherwise onnx, or
             torch if the model has no ONNX file. None picks openvino only if it is faster: the processor has bfloat16,
             and the model has no int8 file that suits the processor. Pass openvino to get scores closer to float32
@@ -61,7 +62,7 @@ class CrossEncoderReranker(ScoringReranker):
         instruction: what the model should prefer, such as `"Prefer official documentation"`. Only models with a prompt
             have a place for one; None uses the model's own. Rerankers that differ only in it share their weights.
         label: which label of a two-label classifier means "relevant", by index or name. `raw_score` is then its logit
-            minus the other's. Models with one logit need none.
+            minus the other's. Needs torch. Models with one logit need none.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or two arguments conflict.

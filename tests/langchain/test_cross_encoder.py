@@ -206,9 +206,9 @@ def test_tensors_of_torch_are_scores_in_any_precision() -> None:
 )
 async def test_anything_else_is_a_bad_reply_that_names_the_class(scores: Any) -> None:
     reranker = LangChainCrossEncoder(Returning(scores))
-    with pytest.raises(BadReply, match=r"^Returning (gave|returned|scored) "):
+    with pytest.raises(BadReply, match=r"^Returning (did not return|returned|scored) "):
         reranker.rank("key", ["door", "key"])
-    with pytest.raises(BadReply, match=r"^Returning (gave|returned|scored) "):
+    with pytest.raises(BadReply, match=r"^Returning (did not return|returned|scored) "):
         await reranker.arank("key", ["door", "key"])
     assert Fallback([reranker, "input-order"]).rank("key", ["door", "key"]).reranked_by == "input-order"
 

@@ -52,7 +52,7 @@ def test_the_name_is_the_model() -> None:
         ),
         ({"onnx_file": "model.onnx", "dtype": "float16"}, ValueError, "the other arguments require torch"),
         ({"onnx_file": "model.onnx", "trust_remote_code": True}, ValueError, "the other arguments require torch"),
-        ({"instruction": " "}, ValueError, "instruction is blank; write what you mean, or pass None"),
+        ({"instruction": " "}, ValueError, "instruction is blank; pass a text, or None"),
         ({"instruction": ["Prefer news"]}, TypeError, "instruction must be a string or None"),
         ({"label": ""}, ValueError, "label is blank"),
         ({"label": -1}, ValueError, "label must be at least 0"),
