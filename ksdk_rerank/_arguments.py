@@ -10,7 +10,7 @@ import operator
 from decimal import Decimal
 from numbers import Real
 
-__all__ = ["WrongType", "integer", "number", "plain"]
+__all__ = ["WrongType", "finite", "integer", "integer_or_none", "number", "plain"]
 
 
 class WrongType(TypeError, ValueError):
@@ -27,7 +27,7 @@ def integer(
         value: the value that was passed.
         at_least: the smallest number allowed.
         unit: what is counted, such as `"token"`.
-        or_none: whether the message offers None. The caller handles None itself; it is rejected here.
+        or_none: whether the message offers None, which `integer_or_none` handles.
         advice: ends the message.
 
     Raises:
@@ -45,6 +45,11 @@ def integer(
     if checked < at_least:
         raise ValueError(f"{name} must be at least {smallest}, got {checked}{end}")
     return checked
+
+
+def integer_or_none(name: str, value: object, *, at_least: int = 1, unit: str = "", advice: str = "") -> int | None:
+    """Like `integer`, but None is allowed and returned."""
+    return None if value is None else integer(name, value, at_least=at_least, unit=unit, or_none=True, advice=advice)
 
 
 def number(name: str, value: object) -> float:
@@ -65,6 +70,18 @@ def number(name: str, value: object) -> float:
     except ValueError:  # a signalling NaN from `decimal`
         return math.nan
     return int(real) if isinstance(real, int) else converted
+
+
+def finite(value: object) -> float | None:
+    """`value` as a finite float, or None if it is no number. Accepts text, as some services and stores send numbers."""
+    real = plain(value)
+    if isinstance(real, bool) or not isinstance(real, (Real, Decimal, str)):
+        return None
+    try:
+        converted = float(real)
+    except (ValueError, OverflowError):
+        return None
+    return converted if math.isfinite(converted) else None
 
 
 def plain(value: object) -> object:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._wrapper import Wrapper
+from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
 from ksdk_rerank.errors import RerankError
-from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure, Ranking
 
 __all__ = ["Fallback"]
@@ -42,11 +41,7 @@ class Fallback(Wrapper):
     """
 
     def __init__(self, rerankers: Sequence[str | Reranker]) -> None:
-        if isinstance(rerankers, (str, Reranker)):
-            raise TypeError(f"rerankers must be a list, got one {type(rerankers).__name__}; wrap it in a list")
-        self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
-        if not self.rerankers:
-            raise ValueError("rerankers is empty; list at least one, and put one that cannot fail last")
+        self.rerankers = loaded_members(rerankers)
 
     @property
     def name(self) -> str:

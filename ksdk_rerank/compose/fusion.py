@@ -19,8 +19,7 @@ from collections.abc import Sequence
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._wrapper import Wrapper
-from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
 from ksdk_rerank.results import Ranked, Ranking, total_usage
 
 __all__ = ["Fusion"]
@@ -62,19 +61,17 @@ class Fusion(Wrapper):
         k: float = 60,
         weights: Sequence[float] | None = None,
     ) -> None:
-        if isinstance(rerankers, str) or not rerankers:
-            raise ValueError(f"rerankers must be a list of at least one reranker or name, got {rerankers!r}")
-        k = number("k", k)
-        if not (math.isfinite(k) and k >= 0):
+        self.rerankers = loaded_members(rerankers)
+        self.k = number("k", k)
+        if not (math.isfinite(self.k) and self.k >= 0):
             raise ValueError(f"k must be a finite number of at least 0, got {k!r}")
-        if weights is not None and len(weights) != len(rerankers):
-            raise ValueError(f"got {len(weights)} weights for {len(rerankers)} rerankers; pass one weight for each")
-        weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
-        if weights is not None and not all(math.isfinite(weight) and weight > 0 for weight in weights):
-            raise ValueError(f"weights must be finite and above 0, got {list(weights)}; leave unwanted rerankers out")
-        self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
-        self.k = k
-        self.weights = weights
+        self.weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.rerankers):
+            raise ValueError(f"got {len(self.weights)} weights for {len(self.rerankers)} rerankers; pass one for each")
+        if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise ValueError(f"weights must be finite and above 0, got {weights!r}; leave unwanted rerankers out")
 
     @property
     def name(self) -> str:

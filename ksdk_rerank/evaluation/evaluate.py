@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
-from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._arguments import finite, integer, number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.evaluation.bootstrap import intervals
@@ -206,7 +205,7 @@ class _Table:
     def first_stage(self, hits: Sequence[Sequence[SearchHit]]) -> EvaluatedReranker:
         orders = [tuple(range(len(found))) for found in hits]
         ranked = {
-            query: RankedQuery(order, tuple(_finite(hit.score) for hit in found), values)
+            query: RankedQuery(order, tuple(finite(hit.score) for hit in found), values)
             for query, order, found, values in zip(self.ids, orders, hits, self.measure(orders), strict=True)
         }
         means = {metric: fmean(one.values[metric] for one in ranked.values()) for metric in self.metrics}
@@ -263,8 +262,3 @@ class _Table:
                 ties=len(ranked) - wins - losses,
             )
         return compared
-
-
-def _finite(score: float | None) -> float | None:
-    """A first-stage score that JSON can hold: numpy floats become Python's; infinity and NaN become None."""
-    return None if score is None or not math.isfinite(score) else float(score)
