@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import re
+import resource
 import shlex
 import statistics
 import subprocess
@@ -119,6 +120,11 @@ async def longest_block() -> tuple[float, float]:
             worked = max(worked, time.thread_time() - processor)
     except asyncio.CancelledError:
         return waited, worked
+
+
+def peak_mb() -> int:
+    """The peak resident memory of this process so far, in megabytes."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def kendall(first: Sequence[float], second: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Metadata of documents, for both adapters: the three keys they write, which of them they trust, and texts with titles.
+"""Document metadata, for both adapters: the three keys that they write, and the text to score.
 
 Metadata travels: a document stored with the scores of one query is found by another. So a score in metadata counts only
 if a reranker in this process returned that very object for the same query.

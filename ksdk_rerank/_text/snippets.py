@@ -13,8 +13,7 @@ _JOINER = "\u200d"
 def shortened(text: str, width: int) -> str:
     """`text` on one line of at most `width` characters, ending in `...` if it was cut.
 
-    The cut comes after a word. If the second half of the line has no space, it comes between two characters as readers
-    see them.
+    It is cut after a word or, if the second half of the line has no space, between two user-perceived characters.
     """
     line = " ".join(text.split())
     if len(line) <= width:

@@ -72,8 +72,8 @@ def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PureP
                 odd.setdefault("decoded by a guess", []).append(f"{name} ({remark})")
             yield PurePosixPath(name), text
     if odd:
-        said = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in odd.items())
-        _log.warning("files in %s that are not UTF-8 text: %s", printable(folder), said)
+        summary = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in odd.items())
+        _log.warning("files in %s that are not UTF-8 text: %s", printable(folder), summary)
 
 
 def read_text(path: Path) -> tuple[str, str]:

@@ -6,7 +6,7 @@ But: members may have weights.
 
 Worked example, k = 60, two members over documents 0, 1 and 2:
 
-    the first says 1, 0, 2 and the second says 1, 2, 0
+    the first ranks them 1, 0, 2 and the second 1, 2, 0
     raw_score of 1 = 1/61 + 1/61 = 0.032787, of 0 = 1/62 + 1/63 = 0.032002, of 2 = 1/63 + 1/62, the same
     score = raw_score / (1/61 + 1/61): 1.0, 0.976062, 0.976062; the order is 1, 0, 2
 """

@@ -74,20 +74,20 @@ def _milliseconds(seconds: float) -> str:
 
 def _notes(evaluation: Measurements) -> list[str]:
     """Notes for what the rows do not show: failures, usage, truncated documents and skipped queries."""
-    said = []
+    notes = []
     for row in evaluation.rerankers:
         if row.failure is not None:
             failed = len(row.failures)
-            rest = f", {row.not_asked} not asked after that" if row.not_asked else ""
+            rest = f", {row.not_asked} skipped after that" if row.not_asked else ""
             reason = shortened(row.failure, _LONGEST_REASON)
-            said.append(f"{row.name}: {failed} failed{rest}: {reason}")
+            notes.append(f"{row.name}: {failed} failed{rest}: {reason}")
         if row.fallbacks:
-            said.append(f"{row.name}: {row.fallbacks} answered by a fallback")
+            notes.append(f"{row.name}: {row.fallbacks} answered by a fallback")
         if row.usage:
-            said.append(f"{row.name}: used {', '.join(f'{count:,.15g} {unit}' for unit, count in row.usage.items())}")
+            notes.append(f"{row.name}: used {', '.join(f'{count:,.15g} {unit}' for unit, count in row.usage.items())}")
         if row.truncated:
-            said.append(f"{row.name}: read only the start of {row.truncated} documents")
+            notes.append(f"{row.name}: read only the start of {row.truncated} documents")
     for reason in dict.fromkeys(evaluation.left_out.values()):
         ids = [query for query, why in evaluation.left_out.items() if why == reason]
-        said.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
-    return [one_line(line) for line in said]
+        notes.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
+    return [one_line(line) for line in notes]

@@ -2,11 +2,11 @@
 function drawVerdict() {
   const metric = data.metrics[0];
   const measured = rerankers.filter((row) => row.metrics.length);
-  const told = byId("verdict");
-  told.replaceChildren();
+  const verdict = byId("verdict");
+  verdict.replaceChildren();
   byId("summary").textContent = data.summary + ".";
   if (!measured.length) {
-    told.textContent = "No reranker answered. The table shows why.";
+    verdict.textContent = "No reranker answered. The table shows why.";
     return;
   }
   const gained = (row) => row.metrics[0].value - row.metrics[0].first;
@@ -18,13 +18,13 @@ function drawVerdict() {
   const time = best.p50 === null ? "" : ` It takes ${duration(best.p50)} per question.`;
   const numbers = `${metric} ${fixed(compared.value)} instead of ${fixed(compared.first)}, a difference of ${signed(gained(best))}${interval}.`;
   if (clear.length) {
-    told.append("Yes: ", name, ` orders these candidates better than the first stage: ${numbers}${time}`);
+    verdict.append("Yes: ", name, ` orders these candidates better than the first stage: ${numbers}${time}`);
   } else if (measured.every((row) => direction(row.metrics[0]) === "loss")) {
-    told.append("No: every reranker does worse than the first stage. The best of them is ", name, `: ${numbers}`);
+    verdict.append("No: every reranker does worse than the first stage. The best of them is ", name, `: ${numbers}`);
   } else if (!compared.interval) {
-    told.append("One question is too few to tell. ", name, `: ${numbers}`);
+    verdict.append("One question is too few to tell. ", name, `: ${numbers}`);
   } else {
-    told.append("Not clearly: on these questions, no reranker is shown to be better than the first stage. ", name, `${measured.length > 1 ? " comes out best" : ""}: ${numbers}`);
+    verdict.append("Not clearly: on these questions, no reranker is shown to be better than the first stage. ", name, `${measured.length > 1 ? " comes out best" : ""}: ${numbers}`);
   }
 }
 
@@ -109,7 +109,7 @@ function drawOverview() {
   }
 }
 
-// The place around a point where a label of this size covers least; beside the point if all else is equal.
+// The place around a point at which a label of this size covers the least; beside the point if all else is equal.
 function clearPlace(at, width, height, taken, box) {
   const places = [];
   for (const before of [false, true]) {
@@ -166,7 +166,7 @@ function drawRows() {
   table.replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body);
   const notes = [];
   for (const row of rerankers) {
-    if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} not asked after that` : ""}: ${shortened(row.failure, 300)}`);
+    if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} skipped after that` : ""}: ${shortened(row.failure, 300)}`);
     if (row.fallbacks) notes.push(`${row.name}: ${plural(row.fallbacks, "question", "questions")} answered by a fallback.`);
     if (row.truncated) notes.push(`${row.name}: read only the start of ${plural(row.truncated, "document", "documents")}.`);
     if (row.usage.length) notes.push(`${row.name}: used ${row.usage.map(([unit, count]) => `${count.toLocaleString("en")} ${unit}`).join(", ")}.`);
