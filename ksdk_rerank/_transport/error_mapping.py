@@ -76,12 +76,12 @@ class Reporter:
         advice: str | None = None,
     ) -> errors.ServiceError:
         """An error of class `error_class`; `advice` defaults to that class's own."""
+        status, request_id, retry_after = None, None, None
+        message = f"{self._service}: {what}"
         if response is not None:
-            url = str(response.request.url)
-        status = None if response is None else response.status_code
-        request_id = None if response is None else request_id_of(response)
-        retry_after = None if response is None else retry_after_of(response.headers)
-        message = f"{self._service} answered {status}: {what}" if status is not None else f"{self._service}: {what}"
+            url, status = str(response.request.url), response.status_code
+            request_id, retry_after = request_id_of(response), retry_after_of(response.headers)
+            message = f"{self._service} answered {status}: {what}"
         notes = [f"request id {request_id}"] if request_id else []
         notes += [f"asks to wait {retry_after:g} s"] if retry_after is not None else []
         message += f" ({', '.join(notes)})" if notes else ""

@@ -29,8 +29,18 @@ LOCATION = "ksdk_rerank.location"
 """The response extension in which `default_client` keeps a redirect's target."""
 
 _BYTES_READ = 64 * 1024
-_REASONS = ("message", "error", "detail", "msg", "errors", "error_message", "error_msg", "errmsg", "reason")
-_REASONS += ("description",)
+_FIELDS = (
+    "message",
+    "error",
+    "detail",
+    "msg",
+    "errors",
+    "error_message",
+    "error_msg",
+    "errmsg",
+    "reason",
+    "description",
+)
 _DEEPEST = 5  # levels of JSON above an explanation
 _TARGET_SHOWN = 200  # maximum characters of a redirect's target that an error quotes
 
@@ -125,7 +135,7 @@ def explanation(content: bytes) -> str:
 def explanation_in(data: object, depth: int = _DEEPEST) -> str:
     """The service's explanation in decoded JSON, on one line: the first field that usually has it; empty if none."""
     if depth and isinstance(data, dict):
-        return next(filter(None, (explanation_in(data.get(field), depth - 1) for field in _REASONS)), "")
+        return next(filter(None, (explanation_in(data.get(field), depth - 1) for field in _FIELDS)), "")
     if depth and isinstance(data, list):
         return "; ".join(filter(None, (explanation_in(each, depth - 1) for each in data[:3])))
     return " ".join(data.split()) if isinstance(data, str) else ""

@@ -37,7 +37,7 @@ class Fallback(Wrapper):
     notes.
 
     Each reranker has its own deadline, so a call can take as long as all of them together: give the first ones short
-    time-outs. Safe to share between threads and event loops if its rerankers are.
+    time-outs.
     """
 
     def __init__(self, rerankers: Sequence[str | Reranker]) -> None:

@@ -50,8 +50,7 @@ class Fusion(Wrapper):
     error is raised and ends the calls to the others. Wrap a member in a `Fallback` to carry on without it.
 
     `usage` is the sum over the members. `truncated` is the largest of their counts: all cut the same long documents,
-    and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any member cut the
-    query. Safe to share between threads and event loops if its members are.
+    and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any cut the query.
     """
 
     def __init__(

@@ -72,8 +72,8 @@ class LongDocuments(Wrapper):
     are.
 
     `truncated` counts documents with more than `max_windows` windows, plus windows that the model still cut, up to the
-    number of documents. Everything else is the inner ranking's. Safe to share between threads and event loops if the
-    inner reranker is. Asynchronous calls split and count on a separate thread.
+    number of documents. Everything else is the inner ranking's. Asynchronous calls split and count on a separate
+    thread.
     """
 
     def __init__(

@@ -16,7 +16,17 @@ def plain(evaluation: Measurements, *, width: int | None = None) -> str:
 
     To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
     """
-    heading, rows = _cells(evaluation)
+    heading = [
+        "reranker",
+        *evaluation.metrics,
+        "difference",
+        f"{100 * evaluation.confidence:.4g} % interval",
+        "win/loss/tie",
+        "p50 ms",
+        "p95 ms",
+        "answered",
+    ]
+    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
     dispensable = ["answered", "p95 ms", *reversed(evaluation.metrics[1:]), "win/loss/tie"]
     lines = [
         summary(evaluation),
@@ -36,22 +46,6 @@ def summary(evaluation: Measurements) -> str:
         f" {deepest} {'candidate' if deepest == 1 else 'candidates'} at most;"
         f" difference: {evaluation.metrics[0]} against the first stage"
     )
-
-
-def _cells(evaluation: Measurements) -> tuple[list[str], list[list[str]]]:
-    """The table's heading, and one row for the first stage and for each reranker."""
-    heading = [
-        "reranker",
-        *evaluation.metrics,
-        "difference",
-        f"{100 * evaluation.confidence:.4g} % interval",
-        "win/loss/tie",
-        "p50 ms",
-        "p95 ms",
-        "answered",
-    ]
-    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
-    return heading, rows
 
 
 def _numbers(evaluation: Measurements, row: EvaluatedReranker) -> list[str]:

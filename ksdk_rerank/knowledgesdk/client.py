@@ -163,7 +163,7 @@ class KnowledgeSDKClient(Closing):
 
 
 def account_of(client: KnowledgeSDKClient) -> str:
-    """Tells accounts apart, which see different documents: a hash that hides the API key, or "" if there is no key."""
+    """A hash of the API key, because each account sees its own documents; "" if there is no key."""
     key = client._key
     return "" if key is None else hashlib.sha256(key.get_secret_value().encode()).hexdigest()
 
@@ -181,7 +181,7 @@ def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, ob
 
 
 class ClientOwner:
-    """Base of the adapters' retrievers, which search with a `KnowledgeSDKClient`."""
+    """Base of both adapters' retrievers: shows their client's options in attributes of the same names."""
 
     if TYPE_CHECKING:
         client: KnowledgeSDKClient

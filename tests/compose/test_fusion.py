@@ -159,4 +159,4 @@ def test_wrong_arguments_are_refused(rerankers: Any, options: dict[str, Any], me
 
 def test_a_single_name_is_refused() -> None:
     with pytest.raises(TypeError, match="wrap it in a list"):
-        Fusion("lexical")  # type: ignore[arg-type]
+        Fusion("lexical")

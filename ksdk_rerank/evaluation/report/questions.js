@@ -1,5 +1,5 @@
 // Gains and losses: one bar per question, best first; a click on a bar chooses its question.
-const gainOf = (row) => (row.metrics.length ? row.metrics[0].value - row.metrics[0].first : -Infinity);
+const gainOf = (row) => (row.metrics.length ? row.metrics[0].value - row.metrics[0].first_stage : -Infinity);
 const state = { reranker: rerankers.reduce((best, row, at) => (gainOf(row) > gainOf(rerankers[best]) ? at : best), 0), metric: 0, question: 0, document: null };
 let sorted = [];
 
