@@ -29,18 +29,8 @@ LOCATION = "ksdk_rerank.location"
 """The response extension in which `default_client` keeps a redirect's target."""
 
 _BYTES_READ = 64 * 1024
-_FIELDS = (
-    "message",
-    "error",
-    "detail",
-    "msg",
-    "errors",
-    "error_message",
-    "error_msg",
-    "errmsg",
-    "reason",
-    "description",
-)
+_KEYS = ("message", "error", "detail", "msg", "errors", "error_message", "error_msg", "errmsg", "reason", "description")
+"""JSON keys that may hold an explanation, in order of preference."""
 _DEEPEST = 5  # levels of JSON above an explanation
 _TARGET_SHOWN = 200  # maximum characters of a redirect's target that an error quotes
 
@@ -135,7 +125,7 @@ def explanation(content: bytes) -> str:
 def explanation_in(data: object, depth: int = _DEEPEST) -> str:
     """The service's explanation in decoded JSON, on one line: the first field that usually has it; empty if none."""
     if depth and isinstance(data, dict):
-        return next(filter(None, (explanation_in(data.get(field), depth - 1) for field in _FIELDS)), "")
+        return next(filter(None, (explanation_in(data.get(field), depth - 1) for field in _KEYS)), "")
     if depth and isinstance(data, list):
         return "; ".join(filter(None, (explanation_in(each, depth - 1) for each in data[:3])))
     return " ".join(data.split()) if isinstance(data, str) else ""
