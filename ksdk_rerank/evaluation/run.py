@@ -58,7 +58,9 @@ def run(reranker: Reranker, questions: Sequence[Question], *, store: Store | Non
             found.not_asked += 1
         elif answer is None:
             try:
-                answer = _timed(reranker, query, documents, first=first)
+                started = time.perf_counter()
+                ranking = reranker.rank(query, documents)
+                answer = Entry(ranking, time.perf_counter() - started, first)
             except Exception as error:  # a third party's reranker may raise anything; that fails its row, not the run
                 found.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
                 failed_in_a_row += 1
@@ -76,12 +78,6 @@ def run(reranker: Reranker, questions: Sequence[Question], *, store: Store | Non
 def _is_hopeless(error: Exception) -> bool:
     """Whether every other query would fail, too. A model that fails at run time may succeed on another query."""
     return isinstance(error, _HOPELESS) or (isinstance(error, ModelError) and not error.transient)
-
-
-def _timed(reranker: Reranker, query: str, documents: Sequence[str], *, first: bool) -> Entry:
-    started = time.perf_counter()
-    ranking = reranker.rank(query, documents)
-    return Entry(ranking, time.perf_counter() - started, first)
 
 
 class _Cache:

@@ -146,11 +146,7 @@ def merged(first: Mapping[str, object], then: Iterable[tuple[str, object]]) -> d
     both = dict(first)
     for name, value in then:
         place = name
-        while both.get(place) is not None and not _is_same(both[place], value):
+        while (held := both.get(place)) is not None and not (type(held) is type(value) and held == value):
             place = f"metadata.{place}"
         both[place] = value
     return both
-
-
-def _is_same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other
