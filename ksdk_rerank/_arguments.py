@@ -1,4 +1,4 @@
-"""Checks numeric arguments.
+"""Checks arguments that several parts of the library share: numbers and queries.
 
 Numbers from numpy and similar libraries become Python's own; strings and booleans are rejected.
 """
@@ -10,11 +10,19 @@ import operator
 from decimal import Decimal
 from numbers import Real
 
-__all__ = ["WrongType", "finite", "integer", "integer_or_none", "number", "plain"]
+__all__ = ["WrongType", "check_query", "finite", "integer", "integer_or_none", "number", "plain"]
 
 
 class WrongType(TypeError, ValueError):
     """An argument has the wrong type. Also a `ValueError`, the only error that pydantic and command lines report."""
+
+
+def check_query(query: object) -> None:
+    """Raise `TypeError` unless `query` is a string, and `ValueError` if it is blank."""
+    if not isinstance(query, str):
+        raise TypeError(f"query must be a string, got {type(query).__name__}")
+    if not query.strip():
+        raise ValueError(f"query must not be blank, got {query!r}; pass a question or keywords")
 
 
 def integer(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ksdk_rerank._arguments import integer_or_none, number
+from ksdk_rerank._arguments import check_query, integer_or_none, number
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
@@ -39,10 +39,7 @@ class RankRequest:
     @classmethod
     def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Self:
         """Check the arguments of `Reranker.rank`; it documents what is raised."""
-        if not isinstance(query, str):
-            raise TypeError(f"query must be a string, got {type(query).__name__}")
-        if not query.strip():
-            raise ValueError(f"query must not be blank, got {query!r}; pass the question that documents should answer")
+        check_query(query)
         if isinstance(documents, (str, bytes)):
             raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
         documents = list(documents)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import check_query, integer
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank._transport.auth import HeaderKey, key_for
 from ksdk_rerank._transport.json_reply import JsonReply
@@ -169,10 +169,7 @@ def account_of(client: KnowledgeSDKClient) -> str:
 
 
 def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, object] | None) -> Mapping[str, object]:
-    if not isinstance(query, str):
-        raise TypeError(f"query must be a string, got {type(query).__name__}")
-    if not query.strip():
-        raise ValueError(f"query is blank ({query!r}); pass a question or keywords")
+    check_query(query)
     limit = integer("limit", limit)
     if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
         raise ValueError(f"extra must not contain {', '.join(sorted(taken))}; pass it as an argument of search")
