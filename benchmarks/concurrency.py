@@ -44,7 +44,7 @@ async def one_by_one(ask: Ask) -> dict[str, float]:
 async def watched(ask: Ask, run: Callable[[Iterable[Awaitable[None]]], Awaitable[object]]) -> dict[str, float]:
     """Measure the total time, the median wait per call, and the longest time that the loop was blocked.
 
-    The last is measured by the clock and by the loop thread's processor time.
+    The last is measured in wall-clock time and in CPU time of the loop's thread.
     """
     waits: list[float] = []
 

@@ -8,7 +8,7 @@ A local server in its own process reads each request and answers in the format o
    installed. All send the same body: 50 documents of 1,000 characters. The calls alternate, and medians are compared.
 2. 200 concurrent `arank` calls on one event loop, against a server with 100 ms latency, repeated five times. Measured
    are the total time and the longest delay of a task that only sleeps, by the clock and by the loop thread's processor
-   time. On a shared machine, only processor time is the loop's own doing. The first repetition opens the connections.
+   time. On a shared machine, only CPU time is the loop's own doing. The first repetition opens the connections.
    `gc.freeze` hides imported modules from the garbage collector, because scanning them is not part of any request.
 """
 
@@ -110,7 +110,7 @@ async def overhead(url: str, calls: int) -> dict[str, float]:
 
 
 async def concurrency(url: str) -> list[tuple[float, float, float]]:
-    """For each of five rounds: total seconds, and the longest block of the loop by clock and by processor time."""
+    """For each of five rounds: total seconds, and the longest block of the loop in wall-clock and in CPU time."""
     reranker = JinaReranker(api_key="k", base_url=url, timeout=60.0)
     await reranker.arank(QUERY, DOCUMENTS[:1])
     gc.collect()

@@ -194,7 +194,7 @@ class Instant(SyncReranker):
 
 
 def adapters(documents: list[str]) -> dict[str, float]:
-    """Processor milliseconds that each adapter adds to the core, when all documents are returned."""
+    """CPU milliseconds that each adapter adds to the core, when all documents are returned."""
     core = Instant()
     calls: dict[str, Callable[[], object]] = {"core": lambda: core.rank(QUERY, documents)}
     if find_spec("langchain_core"):

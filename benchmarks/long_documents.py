@@ -209,7 +209,7 @@ def main() -> None:
         lines += found
     figures = {
         "candidates": CANDIDATES,
-        "median_characters_a_candidate": characters,
+        "median_characters_per_candidate": characters,
         "lines": [asdict(line) for line in lines],
     }
     write(arguments.output, figures, machine_in_words=arguments.machine)

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from importlib.util import find_spec
 
-from workload import QUERY, model_folder, table, texts, write
+from workload import QUERY, model_folder, peak_mb, table, texts, write
 
 from ksdk_rerank import CrossEncoderReranker
 
@@ -31,15 +30,11 @@ def one(backend: str, count: int, calls: int) -> None:
     asked = [texts(count, words=450 - spread, spread=spread, seed=number) for number in range(calls)]
     reranker = CrossEncoderReranker(model_folder(), backend=backend)  # type: ignore[arg-type]
     reranker.rank(QUERY, ["a document"])
-    loaded, after = _peak(), []
+    loaded, after = peak_mb(), []
     for documents in asked:
         reranker.rank(QUERY, documents)
-        after.append(_peak())
+        after.append(peak_mb())
     print(json.dumps({"loaded_mb": loaded, "half_way_mb": after[len(after) // 2], "peak_mb": after[-1]}))
-
-
-def _peak() -> int:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -61,7 +56,7 @@ def main() -> None:
             times = "" if calls == 1 else f"{calls} times "
             rows[f"{backend}, {times}{count} documents"] = json.loads(done.stdout)
     table([["", "loaded MB", "halfway MB", "peak MB"], *([name, *row.values()] for name, row in rows.items())])
-    write("memory", {"tokens_a_document": 512, "cases": rows})
+    write("memory", {"tokens_per_document": 512, "cases": rows})
 
 
 if __name__ == "__main__":

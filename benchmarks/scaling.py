@@ -15,17 +15,16 @@ with 1 MB documents adds.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import time
 
-from workload import QUERY, model_folder, table, take_turns, texts, write
+from workload import QUERY, model_folder, peak_mb, table, take_turns, texts, write
 
 from ksdk_rerank import CrossEncoderReranker, load_reranker
 
 CANDIDATES = (10, 50, 200, 1000, 5000)
 TOKENS = (32, 128, 512)
-WORDS_A_TOKEN = 0.72
+WORDS_PER_TOKEN = 0.72
 
 
 LONG, CUT = 1_000_000, 16_000  # characters
@@ -38,9 +37,9 @@ def long_documents(rounds: int) -> None:
     assert {len(text) for text in whole} == {LONG}
     cut = [text[:CUT] for text in whole]
     reranker.rank(QUERY, cut)
-    before = _peak()
+    before = peak_mb()
     reranker.rank(QUERY, whole)
-    added = _peak() - before
+    added = peak_mb() - before
     seconds = take_turns(
         {"1 MB": lambda: reranker.rank(QUERY, whole), "16 kB": lambda: reranker.rank(QUERY, cut)}, rounds
     )
@@ -51,10 +50,6 @@ def long_documents(rounds: int) -> None:
     table([["", *seconds["1 MB"]], *([name, *row.values()] for name, row in [*seconds.items(), ("ratio", ratio)])])
     print("added peak memory:", added, "MB")
     write("scaling-long", {"documents": 50, "seconds": seconds, "ratio": ratio, "added_mb": added})
-
-
-def _peak() -> int:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
@@ -76,7 +71,7 @@ def main() -> None:
             if tokens * candidates > options.most_tokens:
                 left_out.append([candidates, tokens])
                 continue
-            documents = texts(candidates, round((tokens - 14) * WORDS_A_TOKEN), spread=2, seed=tokens)
+            documents = texts(candidates, round((tokens - 14) * WORDS_PER_TOKEN), spread=2, seed=tokens)
             seconds, processor = [], []
             for _ in range(5 if tokens * candidates < 10_000 else 1):
                 clock, used = time.perf_counter(), time.process_time()
@@ -89,8 +84,8 @@ def main() -> None:
                     "candidates": candidates,
                     "tokens_each": round(read / candidates),
                     "seconds": round(statistics.median(seconds), 3),
-                    "microseconds_a_token": round(1e6 * statistics.median(seconds) / read, 1),
-                    "processor_microseconds_a_token": round(1e6 * statistics.median(processor) / read, 1),
+                    "microseconds_per_token": round(1e6 * statistics.median(seconds) / read, 1),
+                    "processor_microseconds_per_token": round(1e6 * statistics.median(processor) / read, 1),
                 }
             )
             print(rows[-1], flush=True)

@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import re
+import resource
 import shlex
 import statistics
 import subprocess
@@ -86,7 +87,7 @@ def texts(count: int, words: int = 85, spread: int = 25, seed: int = 3) -> list[
 def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
     """Warm each call up once, then time all in turn, `rounds` times.
 
-    Returns the median and fastest seconds by the clock, and the median processor seconds.
+    Returns the median and fastest seconds by the clock, and the median CPU seconds.
     """
     clock: dict[str, list[float]] = {name: [] for name in calls}
     processor: dict[str, list[float]] = {name: [] for name in calls}
@@ -109,7 +110,7 @@ def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 async def longest_block() -> tuple[float, float]:
-    """Until cancelled, track the worst delay of a one-millisecond sleep, by the clock and by processor time."""
+    """Until cancelled, track the worst delay of a one-millisecond sleep, in wall-clock and in CPU time."""
     waited = worked = 0.0
     try:
         while True:
@@ -119,6 +120,11 @@ async def longest_block() -> tuple[float, float]:
             worked = max(worked, time.thread_time() - processor)
     except asyncio.CancelledError:
         return waited, worked
+
+
+def peak_mb() -> int:
+    """The peak resident memory of this process so far, in megabytes."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def kendall(first: Sequence[float], second: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Checks numbers and texts that are passed as arguments.
+"""Checks arguments that several parts of the library share: numbers, texts and queries.
 
 Numbers from numpy and similar libraries become Python's own; strings and booleans are rejected.
 """
@@ -10,11 +10,19 @@ import operator
 from decimal import Decimal
 from numbers import Real
 
-__all__ = ["WrongType", "integer", "number", "plain", "text"]
+__all__ = ["WrongType", "check_query", "finite", "integer", "integer_or_none", "number", "plain", "text"]
 
 
 class WrongType(TypeError, ValueError):
     """An argument has the wrong type. Also a `ValueError`, the only error that pydantic and command lines report."""
+
+
+def check_query(query: object) -> None:
+    """Raise `TypeError` unless `query` is a string, and `ValueError` if it is blank."""
+    if not isinstance(query, str):
+        raise TypeError(f"query must be a string, got {type(query).__name__}")
+    if not query.strip():
+        raise ValueError(f"query must not be blank, got {query!r}; pass a question or keywords")
 
 
 def integer(
@@ -27,7 +35,7 @@ def integer(
         value: the value that was passed.
         at_least: the smallest number allowed.
         unit: what is counted, such as `"token"`.
-        or_none: whether the message offers None. The caller handles None itself; it is rejected here.
+        or_none: whether the message offers None, which `integer_or_none` handles.
         advice: ends the message.
 
     Raises:
@@ -45,6 +53,11 @@ def integer(
     if checked < at_least:
         raise ValueError(f"{name} must be at least {smallest}, got {checked}{end}")
     return checked
+
+
+def integer_or_none(name: str, value: object, *, at_least: int = 1, unit: str = "", advice: str = "") -> int | None:
+    """Like `integer`, but None is allowed and returned."""
+    return None if value is None else integer(name, value, at_least=at_least, unit=unit, or_none=True, advice=advice)
 
 
 def number(name: str, value: object) -> float:
@@ -79,6 +92,18 @@ def text(name: str, value: object) -> str:
     if not value.strip():
         raise ValueError(f"{name} is blank; pass a text, or None")
     return value
+
+
+def finite(value: object) -> float | None:
+    """`value` as a finite float, or None if it is no number. Accepts text, as some services and stores send numbers."""
+    real = plain(value)
+    if isinstance(real, bool) or not isinstance(real, (Real, Decimal, str)):
+        return None
+    try:
+        converted = float(real)
+    except (ValueError, OverflowError):
+        return None
+    return converted if math.isfinite(converted) else None
 
 
 def plain(value: object) -> object:

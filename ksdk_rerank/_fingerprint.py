@@ -1,4 +1,4 @@
-"""Fingerprints: what identifies this library, a reranker or a passage, and hashes of requests that reveal no text."""
+"""Fingerprints of this library, of rerankers and of passages, and hashes of requests that reveal no text."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def _written(value: object, unknown: str) -> list[object]:
         return ["path", os.fspath(value)]
     if isinstance(value, Reranker):
         kept_back = {*inspect.signature(type(value)).parameters} - {*value.parameters(), *_KEYS}
-        said: list[object] = [_qualified(type(value)), value.name, _written(value.identifying_parameters(), unknown)]
-        return [*said, unknown] if kept_back else said
+        parts: list[object] = [_qualified(type(value)), value.name, _written(value.identifying_parameters(), unknown)]
+        return [*parts, unknown] if kept_back else parts
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return [_qualified(type(value)), _written(fields, unknown)]

@@ -1,4 +1,4 @@
-"""Metadata of documents, for both adapters: the three keys they write, which of them they trust, and texts with titles.
+"""Document metadata, for both adapters: the three keys that they write, and the text to score.
 
 Metadata travels: a document stored with the scores of one query is found by another. So a score in metadata counts only
 if a reranker in this process returned that very object for the same query.
@@ -6,16 +6,14 @@ if a reranker in this process returned that very object for the same query.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from ksdk_rerank._arguments import number, plain
+from ksdk_rerank._arguments import finite
 
 __all__ = [
     "SCORE_KEYS",
-    "as_score",
     "checked_text",
     "hand_on",
     "rescored",
@@ -38,21 +36,11 @@ class _Item(Protocol):
 T = TypeVar("T", bound=_Item)
 
 
-def as_score(value: object) -> float | None:
-    """`value` as a finite float, or None if it is not a number. Some stores return numbers as strings."""
-    value = plain(value)
-    try:
-        score = float(value) if isinstance(value, str) else float(number("score", value))
-    except ValueError:
-        return None
-    return score if math.isfinite(score) else None
-
-
 def score_in(metadata: Mapping[str, Any]) -> float | None:
     """The search's score, for frameworks that have no other place for it. None if an earlier query left the scores."""
     if "reranked_by" in metadata:
         return None
-    scores = (as_score(metadata.get(key)) for key in ("retrieval_score", "relevance_score"))
+    scores = (finite(metadata.get(key)) for key in ("retrieval_score", "relevance_score"))
     return next((score for score in scores if score is not None), None)
 
 
@@ -90,9 +78,9 @@ def rescored(
     it kept in the metadata takes precedence.
     """
     if _handed_on.get((id(item), call)) is item:
-        retrieval = as_score(item.metadata.get("retrieval_score"))
+        retrieval = finite(item.metadata.get("retrieval_score"))
     known = {} if retrieval is None else {"retrieval_score": retrieval}
-    scores = {"relevance_score": as_score(relevance), "reranked_by": reranked_by}
+    scores = {"relevance_score": finite(relevance), "reranked_by": reranked_by}
     return without_scores(item.metadata) | known | scores
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._arguments import check_query, integer_or_none, number
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
@@ -39,10 +39,7 @@ class RankRequest:
     @classmethod
     def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Self:
         """Check the arguments of `Reranker.rank`; it documents what is raised."""
-        if not isinstance(query, str):
-            raise TypeError(f"query must be a string, got {type(query).__name__}")
-        if not query.strip():
-            raise ValueError(f"query must not be blank, got {query!r}; pass the question that documents should answer")
+        check_query(query)
         if isinstance(documents, (str, bytes)):
             raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
         documents = list(documents)
@@ -96,9 +93,7 @@ def _in_original(span: tuple[int, int] | None, document: str) -> tuple[int, int]
 
 def checked_top_n(top_n: object) -> int | None:
     """Check `top_n` of `Reranker.rank`. Raises `ValueError` unless it is None or an integer of at least 1."""
-    if top_n is None:
-        return None
-    return integer("top_n", top_n, or_none=True, advice="use None to get every document back")
+    return integer_or_none("top_n", top_n, advice="use None to get every document back")
 
 
 def checked_min_score(min_score: object) -> float | None:

@@ -1,8 +1,8 @@
 """One OpenTelemetry span per call if OpenTelemetry is installed, otherwise a no-op.
 
 Follows the proposal of a `rerank` operation for the GenAI semantic conventions
-(https://github.com/open-telemetry/semantic-conventions-genai/issues/253, read 2026-11-23). But: the highest and the
-lowest score stand for the list of scores, and attributes that the conventions do not name are under `ksdk_rerank.`.
+(https://github.com/open-telemetry/semantic-conventions-genai/issues/253, read 2026-11-23). But: only the highest and
+the lowest score are recorded, and attributes that the conventions do not name are under `ksdk_rerank.`.
 """
 
 from __future__ import annotations

@@ -54,13 +54,12 @@ class Ranking(Sequence[Ranked]):
         reranked_by: the name of the reranker that produced this order.
         usage: the call's cost in the service's own units, such as `{"search_units": 1}` or `{"total_tokens": 812}`;
             empty if nothing is counted.
-        truncated: how many documents were cut off to fit the model's window. Only their beginnings were read.
+        truncated: how many documents were cut off to fit the model's window, so that only their beginnings were read.
         failures: the rerankers that failed before one answered; empty unless a `Fallback` moved on.
         duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty unless
             duplicates were removed.
-        query_truncated: whether the query was cut off. A local model cuts a query to half of its window. Services do
-            not report this, so for them it is whether the query was longer than the service accepts and was cut to
-            that.
+        query_truncated: whether the query was cut off: by a local model to half of its window, or to the most that a
+            service accepts. What a service itself cuts is not reported.
     """
 
     results: tuple[Ranked, ...]

@@ -40,5 +40,5 @@ class Timeout:
 
 
 def checked_timeout(timeout: float | Timeout) -> float | Timeout:
-    """Check `timeout`; a number is returned as a `float`. Raises `ValueError` if it makes no `Timeout`."""
+    """Check `timeout` and return it. Raises `ValueError` for a number that is not positive and finite."""
     return timeout if isinstance(timeout, Timeout) else Timeout.of(timeout).total

@@ -10,7 +10,7 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, R
 from pydantic import BeforeValidator, SecretStr
 
 from ksdk_rerank import KnowledgeSDKClient, SearchHit, Timeout
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer, integer_or_none
 from ksdk_rerank._metadata import without_scores
 from ksdk_rerank.knowledgesdk.client import ClientOwner, client_from
 from langchain_ksdk_rerank.compressor import RerankCompressor
@@ -18,7 +18,7 @@ from langchain_ksdk_rerank.compressor import RerankCompressor
 __all__ = ["KnowledgeSDKRetriever", "RerankedRetriever"]
 
 _checked_limit = partial(integer, "k", advice="KnowledgeSDK advises 20 before a reranker")
-_checked_top_n = partial(integer, "k", or_none=True, advice="None leaves it to compressor.top_n")
+_checked_top_n = partial(integer_or_none, "k", advice="None leaves it to compressor.top_n")
 
 
 class KnowledgeSDKRetriever(ClientOwner, BaseRetriever, validate_assignment=True):
@@ -89,7 +89,7 @@ class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True)
 
     base_retriever: RetrieverLike
     compressor: RerankCompressor
-    k: Annotated[int, BeforeValidator(_checked_top_n)] | None = None
+    k: Annotated[int | None, BeforeValidator(_checked_top_n)] = None
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **kwargs: Any
@@ -106,7 +106,7 @@ class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True)
         return await compressor.acompress_documents(found, query, callbacks=run_manager.get_child())
 
     def _cut_to(self, k: int | None) -> RerankCompressor:
-        top_n = self.k if k is None else _checked_top_n(k)
+        top_n = _checked_top_n(self.k if k is None else k)
         return self.compressor if top_n is None else self.compressor.model_copy(update={"top_n": top_n})
 
 

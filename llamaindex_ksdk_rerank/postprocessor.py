@@ -16,7 +16,8 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from pydantic import BeforeValidator
 
 from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
-from ksdk_rerank._metadata import SCORE_KEYS, as_score, hand_on, rescored, without_scores
+from ksdk_rerank._arguments import finite
+from ksdk_rerank._metadata import SCORE_KEYS, hand_on, rescored, without_scores
 from ksdk_rerank._request import checked_min_score, checked_top_n
 
 __all__ = ["RerankPostprocessor"]
@@ -121,10 +122,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
             raise ValueError("reranking needs a query; pass query_str=... or query_bundle=... to postprocess_nodes")
         reranked: list[NodeWithScore] = []
         reranker = self._load(self.reranker)
-        said: dict[str, Any] = {} if reranker.instruction is None else {"instruction": reranker.instruction}
+        details: dict[str, Any] = {} if reranker.instruction is None else {"instruction": reranker.instruction}
 
         def done(ranking: Ranking) -> list[NodeWithScore]:
-            said.update(ranking.details())
+            details.update(ranking.details())
             name, text = ranking.reranked_by, query.query_str
             reranked.extend(_scored_copy(nodes[hit.index], hit.score, name, text) for hit in ranking)
             return reranked
@@ -136,9 +137,9 @@ class RerankPostprocessor(BaseNodePostprocessor):
         try:
             with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
                 yield query, done
-                event.on_end(payload={EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: said})
+                event.on_end(payload={EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: details})
         finally:
-            dispatcher.event(ReRankEndEvent(nodes=reranked, tags=said))
+            dispatcher.event(ReRankEndEvent(nodes=reranked, tags=details))
 
     @field_serializer("reranker")
     def _to_config(self, reranker: Any) -> str | dict[str, object]:
@@ -160,7 +161,7 @@ def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
 
 
 def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: str, query: str) -> NodeWithScore:
-    node, came_with = scored.node, as_score(scored.score)  # other postprocessors leave numpy floats here
+    node, came_with = scored.node, finite(scored.score)  # other postprocessors leave numpy floats here
     # If an earlier reranker returned it with this very score, the score is that reranker's.
     metadata = rescored(node, (query, came_with), relevance, retrieval=came_with, reranked_by=reranked_by)
     update: dict[str, object] = {"metadata": metadata}

@@ -173,7 +173,7 @@ def test_min_score_is_not_applied_to_a_ranking_without_scores(call: Call) -> Non
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t"])
 def test_a_blank_query_is_refused(call: Call, query: str) -> None:
-    with pytest.raises(ValueError, match="pass the question that documents should answer"):
+    with pytest.raises(ValueError, match="pass a question or keywords"):
         call(InputOrder().rank, query, ["a"])
 
 

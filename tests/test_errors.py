@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,13 @@ def test_the_drawing_in_the_docstring_shows_the_tree_as_it_is() -> None:
             assert getattr(errors, stack[-1]) in getattr(errors, name).__bases__, name
         stack.append(name)
     assert sorted(name for _, name in drawn) == sorted(errors.__all__)
+
+
+def test_the_drawing_in_the_documentation_is_the_same() -> None:
+    assert errors.__doc__
+    [tree] = re.findall(r"^    RerankError\n(?:    .*\n)+", errors.__doc__, flags=re.MULTILINE)
+    page = Path(__file__).parent.parent / "docs" / "errors.md"
+    assert textwrap.dedent(tree) in page.read_text(encoding="utf-8")
 
 
 def test_the_drawing_marks_the_transient_ones() -> None:

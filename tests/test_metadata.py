@@ -12,7 +12,8 @@ pytest.importorskip("numpy")
 
 import numpy as np
 
-from ksdk_rerank._metadata import as_score, checked_text, hand_on, rescored, score_in, texts_of
+from ksdk_rerank._arguments import finite
+from ksdk_rerank._metadata import checked_text, hand_on, rescored, score_in, texts_of
 
 
 class Page:
@@ -24,7 +25,7 @@ class Page:
     "score", [0.25, np.float32(0.25), np.float16(0.25), np.array(0.25), Decimal("0.25"), "0.25"], ids=repr
 )
 def test_a_score_of_any_numeric_type_becomes_a_float(score: object) -> None:
-    assert (as_score(score), type(as_score(score))) == (0.25, float)
+    assert (finite(score), type(finite(score))) == (0.25, float)
 
 
 NO_SCORES = [math.nan, np.float32("nan"), math.inf, -math.inf, "high", "", "nan", True, np.True_, None, [0.3], {}]
@@ -32,7 +33,7 @@ NO_SCORES = [math.nan, np.float32("nan"), math.inf, -math.inf, "high", "", "nan"
 
 @pytest.mark.parametrize("score", [*NO_SCORES, np.array([0.3, 0.4]), pytest.param(object(), id="object()")], ids=repr)
 def test_what_is_no_number_is_no_score(score: object) -> None:
-    assert as_score(score) is None
+    assert finite(score) is None
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
 
 __all__ = ["shortened"]
 
 _JOINER = "\u200d"
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # two make a flag
 
 
 def shortened(text: str, width: int) -> str:
     """`text` on one line of at most `width` characters, ending in `...` if it was cut.
 
-    The cut comes after a word. If the second half of the line has no space, it comes between two characters as readers
-    see them.
+    It is cut after a word or, if the second half of the line has no space, between two user-perceived characters.
     """
     line = " ".join(text.split())
     if len(line) <= width:
@@ -36,14 +35,5 @@ def _is_inside_a_character(line: str, at: int) -> bool:
         return True
     if "\u1160" <= after <= "\u11ff" or after in "\u0e33\u0eb3":  # later parts of a Hangul syllable, Thai and Lao am
         return True
-    return _is_flag(after) and sum(1 for _ in _flags_before(line, at)) % 2 == 1
-
-
-def _flags_before(line: str, at: int) -> Iterator[str]:
-    while at and _is_flag(line[at - 1]):
-        at -= 1
-        yield line[at]
-
-
-def _is_flag(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
+    letters_before = at - len(line[:at].rstrip(_FLAG_LETTERS))
+    return after in _FLAG_LETTERS and letters_before % 2 == 1

@@ -9,7 +9,6 @@ import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 __all__ = ["MARKS", "decoded", "printable", "read_text", "texts_below"]
 
@@ -61,7 +60,8 @@ def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PureP
     for path in _files(folder, suffixes, unreadable):
         name = _relative(path, folder)
         try:
-            _check_kind(path)
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe, socket or device may block or never end
+                raise ValueError("not a regular file")
             text, remark = read_text(path)
         except OSError as error:
             odd.setdefault("skipped", []).append(f"{name} ({error.strerror or error})")
@@ -72,8 +72,8 @@ def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PureP
                 odd.setdefault("decoded by a guess", []).append(f"{name} ({remark})")
             yield PurePosixPath(name), text
     if odd:
-        said = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in odd.items())
-        _log.warning("files in %s that are not UTF-8 text: %s", printable(folder), said)
+        summary = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in odd.items())
+        _log.warning("files in %s that are not UTF-8 text: %s", printable(folder), summary)
 
 
 def read_text(path: Path) -> tuple[str, str]:
@@ -82,7 +82,10 @@ def read_text(path: Path) -> tuple[str, str]:
     Raises `OSError`, or `ValueError` with the reason, such as "binary".
     """
     with path.open("rb") as file:
-        return decoded(_bounded(file))
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"larger than {_LARGEST // 1_000_000} MB")
+    return decoded(data)
 
 
 def decoded(data: bytes) -> tuple[str, str]:
@@ -135,22 +138,6 @@ def _utf_16(data: bytes) -> tuple[str, str]:
     if "\0" in text or any(unicodedata.category(each) in {"Cn", "Co"} for each in {*text}):
         raise ValueError("binary")
     return text, f"as {encoding.upper()}"
-
-
-def _bounded(file: BinaryIO) -> bytes:
-    data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"larger than {_LARGEST // 1_000_000} MB")
-    return data
-
-
-def _check_kind(path: Path) -> None:
-    """Reject files that would block or never end (pipes, sockets, devices), and files that are too large."""
-    state = path.stat()
-    if not stat.S_ISREG(state.st_mode):
-        raise ValueError("not a regular file")
-    if state.st_size > _LARGEST:
-        raise ValueError(f"larger than {_LARGEST // 1_000_000} MB")
 
 
 def _files(folder: Path, suffixes: Collection[str], unreadable: Callable[[OSError], None]) -> list[Path]:

@@ -158,7 +158,7 @@ _PLAIN = Patterns(re.compile(r"[^\W_]+"), re.compile(r"[^\W_]+"), _NEVER, _NEVER
 
 @cache
 def _patterns(*, astral: bool) -> Patterns:
-    """Patterns built from Python's Unicode data. First use takes some time, so it is put off."""
+    """Patterns built from Python's Unicode data, on first use: that takes some time."""
     marks, unspaced = [], [*_IDEOGRAPHS, *_HANGUL]
     for code in chain(range(0x300, 0x3400), range(0xA000, 0xAC00), range(0xF900, 0x1F000 if astral else 0x10000)):
         character = chr(code)

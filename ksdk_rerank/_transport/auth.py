@@ -1,4 +1,4 @@
-"""Authentication: API keys that stay secret, and the ways in which a request carries or is signed with one."""
+"""Authentication: API keys that stay secret, and requests that carry a key or are signed with it."""
 
 from __future__ import annotations
 
@@ -40,16 +40,17 @@ class ApiKey:
     def __init__(self, given: str | SecretStr | None, *, service: str, variables: Sequence[str]) -> None:
         self._service = service
         self._variables = tuple(variables)
-        self._secret = self._from_environment() if given is None else self._checked(given, "the given api_key")
-        if self._secret is None:
-            raise self._missing()
+        self._secret = None if given is None else self._checked(given, "the given api_key")
+        self.get_secret_value()
 
     def get_secret_value(self) -> str:
         """The key itself, for requests to the service only. Raises `MissingKey` if a copy finds none."""
         if self._secret is None:
             self._secret = self._from_environment()
         if self._secret is None:
-            raise self._missing()
+            first, *others = self._variables
+            also = f" ({', '.join(others)} also accepted)" if others else ""
+            raise MissingKey(f"no {self._service} API key: pass api_key=... or set {first}{also}")
         return self._secret.get_secret_value()
 
     def redacted(self, text: str) -> str:
@@ -80,12 +81,6 @@ class ApiKey:
             )
         return secret
 
-    def _missing(self) -> MissingKey:
-        return MissingKey(
-            f"no {self._service} API key: pass api_key=... or set {self._variables[0]}"
-            + (f" ({', '.join(self._variables[1:])} also accepted)" if self._variables[1:] else "")
-        )
-
     def __deepcopy__(self, memo: dict[int, object]) -> ApiKey:
         return self  # immutable, and a copy within this process keeps its key
 
@@ -97,14 +92,14 @@ class ApiKey:
 
 
 class Authentication(httpx.Auth):
-    """How every request to a service proves who sends it.
+    """Authenticates every request to a service.
 
     Subclasses change the request in `auth_flow`, which runs once per attempt, just before the request is sent. So no
     frame of ours holds a secret in a variable.
 
     Args:
-        secrets: everything secret that `auth_flow` uses. Errors redact it, and a call fails before it connects if
-            anything is missing.
+        secrets: every secret that `auth_flow` uses. Errors redact them, and a call fails before it connects if one is
+            missing.
     """
 
     def __init__(self, *secrets: ApiKey) -> None:
@@ -182,7 +177,7 @@ def key_for(
 ) -> ApiKey | None:
     """The key to send to `url`: `given`, else the one in the environment; None if the user's own server needs none.
 
-    A key from the environment is sent to any `url` the user chose, because a gateway needs the service's own key.
+    A key from the environment is sent to any `url` that the user chose, because a gateway needs the service's own key.
     Raises `MissingKey` if there is no key and `url` is on one of `hosted`, the service's own domains.
     """
     try:

@@ -35,7 +35,7 @@ _ABOUT_THE_ADDRESS = {
     errors.ConnectionFailed,
     errors.BadReply,
 }
-"""Errors that quote the requested URL, because a wrong URL may be the cause; a wrong endpoint may refuse input, too."""
+"""Errors that quote the requested URL, because a wrong URL may be the cause. A wrong endpoint may also reject input."""
 
 _SHOWN = 500  # maximum characters of a reply's text that an error carries
 
@@ -45,7 +45,7 @@ class Reporter:
 
     Args:
         service: its name, for error messages.
-        auth: how its requests are authenticated, which knows what to redact; None if it needs no key.
+        auth: authenticates its requests, and redacts their secrets; None if it needs no key.
         timeout: the deadlines of one call, for error messages.
         error_of_status: error classes for statuses that have a special meaning for this service.
         reads_environment: whether proxies and certificates come from the environment, not from the user's own client.
@@ -76,19 +76,17 @@ class Reporter:
         advice: str | None = None,
     ) -> errors.ServiceError:
         """An error of class `error_class`; `advice` defaults to that class's own."""
+        status, request_id, retry_after = None, None, None
+        message = f"{self._service}: {what}"
         if response is not None:
-            url = str(response.request.url)
-        status = None if response is None else response.status_code
-        request_id = None if response is None else request_id_of(response)
-        retry_after = None if response is None else retry_after_of(response.headers)
-        said = f" answered {status}: {what}" if status is not None else f": {what}"
-        notes = [
-            f"request id {request_id}" if request_id else "",
-            f"asks to wait {retry_after:g} s" if retry_after is not None else "",
-        ]
-        noted = ", ".join(note for note in notes if note)
-        message = f"{self._service}{said}{f' ({noted})' if noted else ''}; {advice or ADVICE[error_class]}"
-        message += _asked(url) if url is not None and error_class in _ABOUT_THE_ADDRESS else ""
+            url, status = str(response.request.url), response.status_code
+            request_id, retry_after = request_id_of(response), retry_after_of(response.headers)
+            message = f"{self._service} answered {status}: {what}"
+        notes = [f"request id {request_id}"] if request_id else []
+        notes += [f"asks to wait {retry_after:g} s"] if retry_after is not None else []
+        message += f" ({', '.join(notes)})" if notes else ""
+        message += f"; {advice or ADVICE[error_class]}"
+        message += _called(url) if url is not None and error_class in _ABOUT_THE_ADDRESS else ""
         return error_class(
             self._redacted(message),
             service=self._service,
@@ -102,7 +100,7 @@ class Reporter:
         """The error for JSON of an undocumented shape. `what` describes the problem, `advice` the remedy."""
         message = f"{self._service} answered {reply.status}, but {what}; {advice or ADVICE[errors.BadReply]}"
         return errors.BadReply(
-            self._redacted(message + _asked(reply.url)),
+            self._redacted(message + _called(reply.url)),
             service=self._service,
             status=reply.status,
             request_id=reply.request_id,
@@ -113,17 +111,17 @@ class Reporter:
         """The error for a status other than success. Its class depends on the status, and on words in the body."""
         response, content = refusal.response, refusal.content
         status = response.status_code
-        said = self.explanation(content) or response.reason_phrase
+        what = self.explanation(content) or response.reason_phrase
         error_class, advice = meaning_of(status, start_of(content), retry_after=retry_after_of(response.headers))
         if special := self._error_of_status.get(status):
             error_class = special if isinstance(special, type) else special(start_of(content))
             advice = ADVICE[error_class]
         elif error_class is errors.Redirected and (target := redirect_target(response)):
-            said = f"redirects to {target}"
+            what = f"redirects to {target}"
         elif status == 407 and self._reads_environment and (proxy := proxy_for(url)):
-            said = f"{said}; {proxy}, and that proxy asks for a user name and password, or for different ones"
+            what = f"{what}; {proxy}, and that proxy asks for a user name and password, or for different ones"
             error_class, advice = errors.InvalidEnvironment, ADVICE[errors.InvalidEnvironment]
-        return self.error(error_class, said, response=response, body=start_of(content), advice=advice)
+        return self.error(error_class, what, response=response, body=start_of(content), advice=advice)
 
     def broken(self, error: Exception, url: str) -> errors.ServiceError | None:
         """The error for a connection that failed or broke; None if `error` has another cause."""
@@ -157,8 +155,8 @@ class Reporter:
         return text if self._auth is None else self._auth.redacted(text)
 
 
-def _asked(url: str) -> str:
-    return f" (asked: POST {shown_url(url)})"
+def _called(url: str) -> str:
+    return f" (called: POST {shown_url(url)})"
 
 
 def _fault_of(proxy: str, error: Exception) -> str:

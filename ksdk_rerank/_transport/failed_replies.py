@@ -17,6 +17,7 @@ __all__ = [
     "LOCATION",
     "Refusal",
     "explanation",
+    "explanation_in",
     "foreign_encoding",
     "redirect_target",
     "request_id_of",
@@ -28,7 +29,9 @@ LOCATION = "ksdk_rerank.location"
 """The response extension in which `default_client` keeps a redirect's target."""
 
 _BYTES_READ = 64 * 1024
-_REASONS = ("message", "error", "detail", "msg", "errors", "error_message", "error_msg", "errmsg", "reason")
+_KEYS = ("message", "error", "detail", "msg", "errors", "error_message", "error_msg", "errmsg", "reason", "description")
+"""JSON keys that may hold an explanation, in order of preference."""
+_DEEPEST = 5  # levels of JSON above an explanation
 _TARGET_SHOWN = 200  # maximum characters of a redirect's target that an error quotes
 
 
@@ -114,18 +117,15 @@ def explanation(content: bytes) -> str:
     """The service's explanation: a field of its JSON, or the whole text unless that is a web page."""
     text = start_of(content).strip()
     try:
-        said = _message(json.loads(text))
+        return explanation_in(json.loads(text))
     except (ValueError, RecursionError):
-        said = "" if text.startswith("<") else text
-    return " ".join(said.split())
+        return "" if text.startswith("<") else " ".join(text.split())
 
 
-def _message(data: object) -> str:
-    if isinstance(data, dict):
-        for field in _REASONS:
-            if field in data and (said := _message(data[field])):
-                return said
-        return ""
-    if isinstance(data, list):
-        return "; ".join(filter(None, map(_message, data[:3])))
-    return data if isinstance(data, str) else ""
+def explanation_in(data: object, depth: int = _DEEPEST) -> str:
+    """The service's explanation in decoded JSON, on one line: the first field that usually has it; empty if none."""
+    if depth and isinstance(data, dict):
+        return next(filter(None, (explanation_in(data.get(field), depth - 1) for field in _KEYS)), "")
+    if depth and isinstance(data, list):
+        return "; ".join(filter(None, (explanation_in(each, depth - 1) for each in data[:3])))
+    return " ".join(data.split()) if isinstance(data, str) else ""

@@ -20,16 +20,12 @@ def transient_errors_retried(retries: int, deadline: float) -> AsyncRetrying:
     once, also if `Retry-After` asks for that wait.
     """
     return AsyncRetrying(
-        retry=retry_if_exception(_worth_another_attempt),
+        retry=retry_if_exception(lambda error: isinstance(error, errors.ServiceError) and error.retryable),
         wait=_wait,
         stop=stop_after_attempt(retries + 1) | stop_before_delay(deadline),
         sleep=asyncio.sleep,
         reraise=True,
     )
-
-
-def _worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, errors.ServiceError) and error.retryable
 
 
 _backoff = wait_random_exponential(multiplier=0.3, max=8.0)  # "full jitter": from 0 up to the bound

@@ -1,8 +1,7 @@
-"""The only way out to a service: a JSON POST with deadlines, retries and errors that state what to do.
+"""`HttpService`: sends every request to a service.
 
-All requests to services go through `HttpService`. It guarantees what users rely on: timeouts are explicit, one deadline
-covers all attempts, `Retry-After` is honoured, redirects are not followed, reply size is limited, and every failure
-becomes one of our errors.
+It guarantees what users rely on: timeouts are explicit, one deadline covers all attempts, `Retry-After` is honoured,
+redirects are not followed, reply size is limited, and every failure becomes one of our errors.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from ksdk_rerank import errors
 from ksdk_rerank._arguments import integer
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.connections import ClientsByLoop, default_client
-from ksdk_rerank._transport.environment import without_credentials
 from ksdk_rerank._transport.error_mapping import ErrorClass, Reporter
 from ksdk_rerank._transport.failed_replies import Refusal, start_of
 from ksdk_rerank._transport.json_reply import JsonReply, read_reply
@@ -37,7 +35,7 @@ T = TypeVar("T")
 _call_began: ContextVar[float] = ContextVar("call_began")
 """Start time of the call to which the current request belongs."""
 
-_MAX_ERROR_BYTES = 64 * 1024  # of a reply with a success status that is really an error
+_MAX_ERROR_BYTES = 64 * 1024  # a longer reply with a success status is no error message
 _REFUSAL_SECONDS = 2.0  # to read an error's body, or a quarter of the total deadline if that is less
 _REQUESTS_AT_ONCE = 8  # per split call; the rest wait, so that one call does not starve the others
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -89,7 +87,6 @@ class HttpService:
 
     async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> JsonReply:
         """Like `apost`, for a body that is already encoded. Authentication is added here."""
-        _check_address(self.service, url)
         if self._auth is not None:
             self._auth.check()
         began = _call_began.get(time.monotonic())
@@ -179,7 +176,7 @@ class HttpService:
                 raise
 
     def bad_reply(self, what: str, reply: JsonReply, *, advice: str | None = None) -> errors.BadReply:
-        """The error for JSON of an undocumented shape. `what` describes the problem, `advice` the remedy.
+        """See `Reporter.bad_reply`.
 
         Raise it outside any `except` block: the error handled there may quote the key, and its frames hold the payload.
         """
@@ -194,14 +191,3 @@ class HttpService:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _clients=ClientsByLoop())
-
-
-def _check_address(service: str, url: str) -> None:
-    try:
-        port = httpx.URL(url).port
-    except httpx.InvalidURL:
-        port = 0
-    if port is not None and not 0 < port < 65536:
-        raise ValueError(
-            f"{service}: the URL {without_credentials(url)!r} is not valid; pass one such as https://host:443"
-        )

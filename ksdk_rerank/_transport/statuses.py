@@ -96,10 +96,10 @@ _PASSES = re.compile(
 )
 
 
-def meaning_of(status: int, said: str, *, retry_after: float | None) -> _Meaning:
-    """The error class and the advice for a reply with `status`, text `said` and `retry_after` seconds (or None)."""
+def meaning_of(status: int, body: str, *, retry_after: float | None) -> _Meaning:
+    """The error class and the advice for a reply with `status`, `body` and `retry_after` seconds (or None)."""
     error, advice = _MEANINGS.get(status) or _meaning_of_class(status)
-    if _is_spent(status, said, retry_after):
+    if _is_spent(status, body, retry_after):
         error, advice = errors.QuotaExceeded, ""
     return error, advice or ADVICE[error]
 
@@ -113,11 +113,9 @@ def _meaning_of_class(status: int) -> _Meaning:
     return (errors.Redirected, "") if status >= 300 else (errors.BadReply, "")
 
 
-def _is_spent(status: int, said: str, retry_after: float | None) -> bool:
+def _is_spent(status: int, body: str, retry_after: float | None) -> bool:
     """Whether a 403 or 429 means that the account's quota is exhausted, not that the key or the rate is at fault."""
-    if status == 403:
-        return bool(_SPENT.search(said) or _LIMITED.search(said))
-    if status != 429:
+    if status not in (403, 429):
         return False
-    passes = retry_after is not None or _PASSES.search(said)
-    return bool(_SPENT.search(said) or (_LIMITED.search(said) and not passes))
+    passes = status == 429 and (retry_after is not None or _PASSES.search(body))
+    return bool(_SPENT.search(body) or (_LIMITED.search(body) and not passes))

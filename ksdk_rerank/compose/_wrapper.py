@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 
 from ksdk_rerank.base import Reranker, members_of
+from ksdk_rerank.loading import load_reranker
 
-__all__ = ["Wrapper", "resolved"]
+__all__ = ["Wrapper", "loaded_members", "resolved"]
 
 
 class Wrapper(Reranker):
@@ -36,6 +37,16 @@ class Wrapper(Reranker):
 
 def _built(kind: type[Wrapper], parameters: Mapping[str, object]) -> Wrapper:
     return kind(**parameters)
+
+
+def loaded_members(rerankers: Sequence[str | Reranker]) -> tuple[Reranker, ...]:
+    """Load each of `rerankers`. Raises `TypeError` if it is a single one, `ValueError` if it is empty."""
+    if isinstance(rerankers, (str, Reranker)):
+        raise TypeError(f"rerankers must be a list, got one {type(rerankers).__name__}; wrap it in a list")
+    members = tuple(load_reranker(reranker) for reranker in rerankers)
+    if not members:
+        raise ValueError("rerankers is empty; list at least one reranker or name")
+    return members
 
 
 def resolved(duplicates: Mapping[int, int]) -> dict[int, int]:

@@ -38,7 +38,7 @@ class Cascade(Wrapper):
 
     `usage` is the sum of both stages. `truncated` is the larger of their counts, because both cut the same documents.
     `failures` and `duplicates` combine both stages; `query_truncated` is set if either cut the query. If a stage fails,
-    its error is raised. Safe to share between threads and event loops if its stages are.
+    its error is raised.
     """
 
     def __init__(self, first: str | Reranker, second: str | Reranker, *, keep: int = 20) -> None:

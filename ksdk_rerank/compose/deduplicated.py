@@ -53,8 +53,7 @@ class Deduplicated(Wrapper):
     share no rare sequence are never compared, so thousands of documents take seconds at most. Asynchronous calls
     compare on a separate thread.
 
-    Everything else in the ranking is the inner one's. Safe to share between threads and event loops if the inner
-    reranker is.
+    Everything else in the ranking is the inner one's.
     """
 
     def __init__(

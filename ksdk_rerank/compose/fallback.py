@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._wrapper import Wrapper
+from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
 from ksdk_rerank.errors import RerankError
-from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure, Ranking
 
 __all__ = ["Fallback"]
@@ -38,15 +37,11 @@ class Fallback(Wrapper):
     notes.
 
     Each reranker has its own deadline, so a call can take as long as all of them together: give the first ones short
-    time-outs. Safe to share between threads and event loops if its rerankers are.
+    time-outs.
     """
 
     def __init__(self, rerankers: Sequence[str | Reranker]) -> None:
-        if isinstance(rerankers, (str, Reranker)):
-            raise TypeError(f"rerankers must be a list, got one {type(rerankers).__name__}; wrap it in a list")
-        self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
-        if not self.rerankers:
-            raise ValueError("rerankers is empty; list at least one, and put one that cannot fail last")
+        self.rerankers = loaded_members(rerankers)
 
     @property
     def name(self) -> str:

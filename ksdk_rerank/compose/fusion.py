@@ -6,7 +6,7 @@ But: members may have weights.
 
 Worked example, k = 60, two members over documents 0, 1 and 2:
 
-    the first says 1, 0, 2 and the second says 1, 2, 0
+    the first ranks them 1, 0, 2 and the second 1, 2, 0
     raw_score of 1 = 1/61 + 1/61 = 0.032787, of 0 = 1/62 + 1/63 = 0.032002, of 2 = 1/63 + 1/62, the same
     score = raw_score / (1/61 + 1/61): 1.0, 0.976062, 0.976062; the order is 1, 0, 2
 """
@@ -19,8 +19,7 @@ from collections.abc import Sequence
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._wrapper import Wrapper
-from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
 from ksdk_rerank.results import Ranked, Ranking, total_usage
 
 __all__ = ["Fusion"]
@@ -51,8 +50,7 @@ class Fusion(Wrapper):
     error is raised and ends the calls to the others. Wrap a member in a `Fallback` to carry on without it.
 
     `usage` is the sum over the members. `truncated` is the largest of their counts: all cut the same long documents,
-    and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any member cut the
-    query. Safe to share between threads and event loops if its members are.
+    and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any cut the query.
     """
 
     def __init__(
@@ -62,19 +60,17 @@ class Fusion(Wrapper):
         k: float = 60,
         weights: Sequence[float] | None = None,
     ) -> None:
-        if isinstance(rerankers, str) or not rerankers:
-            raise ValueError(f"rerankers must be a list of at least one reranker or name, got {rerankers!r}")
-        k = number("k", k)
-        if not (math.isfinite(k) and k >= 0):
+        self.rerankers = loaded_members(rerankers)
+        self.k = number("k", k)
+        if not (math.isfinite(self.k) and self.k >= 0):
             raise ValueError(f"k must be a finite number of at least 0, got {k!r}")
-        if weights is not None and len(weights) != len(rerankers):
-            raise ValueError(f"got {len(weights)} weights for {len(rerankers)} rerankers; pass one weight for each")
-        weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
-        if weights is not None and not all(math.isfinite(weight) and weight > 0 for weight in weights):
-            raise ValueError(f"weights must be finite and above 0, got {list(weights)}; leave unwanted rerankers out")
-        self.rerankers = tuple(load_reranker(reranker) for reranker in rerankers)
-        self.k = k
-        self.weights = weights
+        self.weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.rerankers):
+            raise ValueError(f"got {len(self.weights)} weights for {len(self.rerankers)} rerankers; pass one for each")
+        if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise ValueError(f"weights must be finite and above 0, got {weights!r}; leave unwanted rerankers out")
 
     @property
     def name(self) -> str:

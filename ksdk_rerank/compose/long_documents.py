@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer, integer_or_none
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, windows
@@ -72,8 +72,8 @@ class LongDocuments(Wrapper):
     are.
 
     `truncated` counts documents with more than `max_windows` windows, plus windows that the model still cut, up to the
-    number of documents. Everything else is the inner ranking's. Safe to share between threads and event loops if the
-    inner reranker is. Asynchronous calls split and count on a separate thread.
+    number of documents. Everything else is the inner ranking's. Asynchronous calls split and count on a separate
+    thread.
     """
 
     def __init__(
@@ -87,17 +87,11 @@ class LongDocuments(Wrapper):
         max_windows: int | None = _MOST,
     ) -> None:
         self.reranker = load_reranker(reranker)
-        self.window = (
-            None if window is None else integer("window", window, unit="token", advice="use None for the default")
-        )
-        if stride is not None:
-            stride = integer("stride", stride, advice="use None for half of window")
-        self.stride = stride
+        self.window = integer_or_none("window", window, unit="token", advice="use None for the default")
+        self.stride = integer_or_none("stride", stride, advice="use None for half of window")
         self.pool = pool
         self.k = integer("k", k, advice="it is the number of windows in the mean")
-        self.max_windows = (
-            None if max_windows is None else integer("max_windows", max_windows, advice="use None to read all windows")
-        )
+        self.max_windows = integer_or_none("max_windows", max_windows, advice="use None to read all windows")
         if self.stride is not None and self.stride > (self.window or self.stride):
             raise ValueError(f"stride must be at most window ({self.window} tokens), got {stride}")
         if pool not in ("max", "mean"):

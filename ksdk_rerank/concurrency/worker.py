@@ -48,8 +48,8 @@ class Worker:
         with self._lock:
             if self._crew is None or not self._crew.usable:
                 self._crew = _Crew(self._name, self.threads)
-                self._crew.unowned = weakref.finalize(self, self._crew.end)
-                self._crew.unowned.atexit = False
+                self._crew.finalizer = weakref.finalize(self, self._crew.end)
+                self._crew.finalizer.atexit = False
             crew = self._crew
             queued = crew.put(future, work)
         if not queued:
@@ -82,7 +82,7 @@ class Worker:
             crew, self._crew = self._crew, None
         if crew is None or not crew.usable:
             return None
-        crew.unowned.detach()
+        crew.finalizer.detach()
         return crew
 
 
@@ -92,7 +92,7 @@ class _Crew:
     They are daemon threads, because Python waits at exit for all others.
     """
 
-    unowned: weakref.finalize[..., Worker]
+    finalizer: weakref.finalize[..., Worker]
     """Ends the threads when their worker is garbage-collected."""
 
     def __init__(self, name: str, limit: int) -> None:

@@ -18,7 +18,7 @@ from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient, account_of
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 if TYPE_CHECKING:
-    from ksdk_rerank.evaluation import Progress
+    from ksdk_rerank.evaluation.contenders import Progress
 
 __all__ = ["Store", "candidates_for", "disk_cache"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import Store
 from ksdk_rerank.errors import RerankError
-from ksdk_rerank.evaluation.run import Asked, Question, ask
+from ksdk_rerank.evaluation.run import Question, Run, run
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure
 
@@ -32,11 +32,11 @@ class Contender:
     closing: ExitStack
     """Closes the reranker if it was loaded here."""
 
-    def asked(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Asked:
+    def run(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Run:
         """Run the reranker on all `questions`, then close it if it was loaded here."""
         if isinstance(self.reranker, RerankError):
             failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
-            return Asked(failures={0: failure}, not_asked=len(questions) - 1)
+            return Run(failures={0: failure}, not_asked=len(questions) - 1)
         done = 0
 
         def answered() -> None:
@@ -46,7 +46,7 @@ class Contender:
                 progress(self.label, done, len(questions))
 
         with self.closing:
-            return ask(self.reranker, questions, store=store, answered=answered)
+            return run(self.reranker, questions, store=store, answered=answered)
 
 
 def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, Given]) -> list[tuple[str, Given]]:

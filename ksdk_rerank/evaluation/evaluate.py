@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
-from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._arguments import finite, integer, number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.evaluation.bootstrap import intervals
@@ -27,9 +26,10 @@ from ksdk_rerank.evaluation.measurements import (
 )
 from ksdk_rerank.evaluation.metrics import Measure, measure_for
 from ksdk_rerank.evaluation.qrels import Answers, Grades, Judgements, QueryJudgements, judgements_by_id
-from ksdk_rerank.evaluation.run import Asked
+from ksdk_rerank.evaluation.run import Run
 from ksdk_rerank.evaluation.tables import plain
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
+from ksdk_rerank.results import total_usage
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -113,7 +113,7 @@ def evaluate(
     first_stage = table.first_stage([hits[query] for query in ids])
     questions = [(queries[query], [titled_text(hit) if titles else hit.text for hit in hits[query]]) for query in ids]
     with loaded(named) as contenders:
-        rows = [table.row(each.label, each.asked(questions, store, progress), first_stage) for each in contenders]
+        rows = [table.row(each.label, each.run(questions, store, progress), first_stage) for each in contenders]
     return Evaluation(
         metrics=tuple(metrics),
         queries=tuple(
@@ -207,26 +207,26 @@ class _Table:
     def first_stage(self, hits: Sequence[Sequence[SearchHit]]) -> EvaluatedReranker:
         orders = [tuple(range(len(found))) for found in hits]
         ranked = {
-            query: RankedQuery(order, tuple(_finite(hit.score) for hit in found), values)
+            query: RankedQuery(order, tuple(finite(hit.score) for hit in found), values)
             for query, order, found, values in zip(self.ids, orders, hits, self.measure(orders), strict=True)
         }
         means = {metric: fmean(one.values[metric] for one in ranked.values()) for metric in self.metrics}
         compared = {metric: Comparison(mean, mean, None, 0, 0, len(ranked)) for metric, mean in means.items()}
         return EvaluatedReranker("first stage", compared, ranked)
 
-    def row(self, label: str, asked: Asked, first_stage: EvaluatedReranker) -> EvaluatedReranker:
+    def row(self, label: str, run: Run, first_stage: EvaluatedReranker) -> EvaluatedReranker:
         orders: list[tuple[int, ...]] = [()] * len(self.ids)
-        for position, answer in asked.answers.items():
+        for position, answer in run.answers.items():
             orders[position] = answer.ranking.indices
         measured = self.measure(orders)
         ranked = {
             self.ids[position]: RankedQuery(
                 ranking.indices, tuple(ranked.score for ranked in ranking), measured[position], answer.seconds
             )
-            for position, answer in asked.answers.items()
+            for position, answer in run.answers.items()
             for ranking in (answer.ranking,)
         }
-        timed = [answer for answer in asked.answers.values() if answer.ranking]
+        timed = [answer for answer in run.answers.values() if answer.ranking]
         return EvaluatedReranker(
             name=label,
             metrics=self._compared(ranked, first_stage) if ranked else {},
@@ -235,11 +235,11 @@ class _Table:
                 [answer.seconds for answer in timed if not answer.first],
                 next((answer.seconds for answer in timed if answer.first), None),
             ),
-            usage=asked.usage,
-            truncated=sum(answer.ranking.truncated for answer in asked.answers.values()),
-            fallbacks=sum(bool(answer.ranking.failures) for answer in asked.answers.values()),
-            failures={self.ids[position]: failure for position, failure in asked.failures.items()},
-            not_asked=asked.not_asked,
+            usage=total_usage(answer.ranking.usage for answer in run.answers.values()),
+            truncated=sum(answer.ranking.truncated for answer in run.answers.values()),
+            fallbacks=sum(bool(answer.ranking.failures) for answer in run.answers.values()),
+            failures={self.ids[position]: failure for position, failure in run.failures.items()},
+            not_asked=run.not_asked,
         )
 
     def _compared(self, ranked: Mapping[str, RankedQuery], first: EvaluatedReranker) -> dict[str, Comparison]:
@@ -264,8 +264,3 @@ class _Table:
                 ties=len(ranked) - wins - losses,
             )
         return compared
-
-
-def _finite(score: float | None) -> float | None:
-    """A first-stage score that JSON can hold: numpy floats become Python's; infinity and NaN become None."""
-    return None if score is None or not math.isfinite(score) else float(score)

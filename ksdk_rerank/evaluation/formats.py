@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer_or_none
 from ksdk_rerank.evaluation.ids import by_id, id_of
 from ksdk_rerank.evaluation.input_lines import Line, lines_of, shortened
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
@@ -188,8 +188,7 @@ class _Place:
 
 
 def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_Place]]:
-    if limit is not None:
-        limit = integer("limit", limit, or_none=True, advice="use None for all candidates")
+    limit = integer_or_none("limit", limit, advice="use None for all candidates")
     found: dict[str, dict[str, _Place]] = {}
     system: tuple[str, int] | None = None
     for line in lines_of(path):

@@ -7,11 +7,12 @@ import hashlib
 import html
 import json
 from collections import Counter
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
 from ksdk_rerank._fingerprint import LIBRARY
-from ksdk_rerank.evaluation.measurements import Comparison, EvaluatedReranker, Measurements
+from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
 from ksdk_rerank.evaluation.tables import plain, summary
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
@@ -114,10 +115,8 @@ def _document(hit: SearchHit) -> tuple[str, str | None, str | None, str]:
 def _row(row: EvaluatedReranker) -> dict[str, Any]:
     return {
         "name": row.name,
-        "metrics": [_compared(compared) for compared in row.metrics.values()],
-        "p50": row.latency.p50 if row.latency else None,
-        "p95": row.latency.p95 if row.latency else None,
-        "first": row.latency.first if row.latency else None,
+        "metrics": [asdict(compared) for compared in row.metrics.values()],
+        **(asdict(row.latency) if row.latency else dict.fromkeys(("p50", "p95", "first"))),
         "answered": len(row.queries),
         "failure": row.failure,
         "failed": len(row.failures),
@@ -125,17 +124,6 @@ def _row(row: EvaluatedReranker) -> dict[str, Any]:
         "fallbacks": row.fallbacks,
         "truncated": row.truncated,
         "usage": list(row.usage.items()),
-    }
-
-
-def _compared(compared: Comparison) -> dict[str, Any]:
-    return {
-        "value": compared.value,
-        "first": compared.first_stage,
-        "interval": compared.interval,
-        "wins": compared.wins,
-        "losses": compared.losses,
-        "ties": compared.ties,
     }
 
 

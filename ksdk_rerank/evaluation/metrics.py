@@ -101,16 +101,18 @@ def _scaled(measure: Any, qrels: _Grades) -> _Grades:
     nDCG is a ratio, so all grades of a query are divided by the same number, and rounding affects only the fourth
     decimal. trec_eval's other metrics only test whether a grade is at least `rel`, so higher grades are capped.
     """
-    return {query: _scaled_query(measure, of) for query, of in qrels.items()}
-
-
-def _scaled_query(measure: Any, grades: Mapping[str, int]) -> dict[str, int]:
-    highest = max(grades.values(), default=0)
-    if measure.NAME == "nDCG" and highest > _LEVELS_OF_NDCG:
-        return {id: max(round(grade / highest * _LEVELS_OF_NDCG), min(grade, 1)) for id, grade in grades.items()}
     if measure.NAME == "Compat":  # trec_eval does not compute this one
-        return dict(grades)
-    return {id: min(grade, _LEVELS) for id, grade in grades.items()}
+        return qrels
+    scaled = {}
+    for query, grades in qrels.items():
+        highest = max(grades.values(), default=0)
+        if measure.NAME == "nDCG" and highest > _LEVELS_OF_NDCG:
+            scaled[query] = {
+                id: max(round(grade / highest * _LEVELS_OF_NDCG), min(grade, 1)) for id, grade in grades.items()
+            }
+        else:
+            scaled[query] = {id: min(grade, _LEVELS) for id, grade in grades.items()}
+    return scaled
 
 
 def _values(name: str, evaluator: Any, run: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
@@ -126,8 +128,8 @@ def _values(name: str, evaluator: Any, run: Mapping[str, Mapping[str, int]]) -> 
 
 
 def _impossible(name: str, error: Exception) -> ValueError:
-    said = " ".join(str(error).split())
-    return ValueError(f"the metric {name} cannot be computed here ({type(error).__name__}: {said:.300})")
+    reason = " ".join(str(error).split())
+    return ValueError(f"the metric {name} cannot be computed here ({type(error).__name__}: {reason:.300})")
 
 
 def _measures(metrics: Sequence[str], ir_measures: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from ksdk_rerank.errors import (
     Unauthorized,
 )
 from ksdk_rerank.models import folder_of
-from ksdk_rerank.results import Failure, Ranking, total_usage
+from ksdk_rerank.results import Failure, Ranking
 
-__all__ = ["Asked", "Question", "ask"]
+__all__ = ["Question", "Run", "run"]
 
 Question = tuple[str, Sequence[str]]
 """A query and the documents to rank."""
@@ -35,43 +35,34 @@ _FAILURES_IN_A_ROW = 3  # then the service is probably down, and more calls woul
 
 
 @dataclass(slots=True)
-class Asked:
-    """One reranker's rankings, with their times, and failures, by the query's position."""
+class Run:
+    """One reranker's rankings, with their times, and its failures, by the query's position."""
 
     answers: dict[int, Entry] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     not_asked: int = 0
 
-    @property
-    def usage(self) -> dict[str, float]:
-        """Total usage over all calls, in the service's own units."""
-        return total_usage(answer.ranking.usage for answer in self.answers.values())
 
-
-def ask(
-    reranker: Reranker,
-    questions: Sequence[Question],
-    *,
-    store: Store | None,
-    answered: Callable[[], None],
-) -> Asked:
+def run(reranker: Reranker, questions: Sequence[Question], *, store: Store | None, answered: Callable[[], None]) -> Run:
     """Run `reranker` on each of `questions`, one after the other.
 
     Rankings in `store` are not computed again; a store that fails costs only a warning. `answered` is called after each
     question. Three errors in a row, or one that would affect every query, stop all further calls. Rankings from `store`
     still count after that.
     """
-    asked, cache = Asked(), _Cache(reranker, store)
+    found, cache = Run(), _Cache(reranker, store)
     first, failed_in_a_row, given_up = True, 0, False
     for position, (query, documents) in enumerate(questions):
         answer = cache.get(query, documents) if documents else Entry(Ranking((), reranker.name))
         if answer is None and given_up:
-            asked.not_asked += 1
+            found.not_asked += 1
         elif answer is None:
             try:
-                answer = _timed(reranker, query, documents, first=first)
+                started = time.perf_counter()
+                ranking = reranker.rank(query, documents)
+                answer = Entry(ranking, time.perf_counter() - started, first)
             except Exception as error:  # a third party's reranker may raise anything; that fails its row, not the run
-                asked.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
+                found.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
                 failed_in_a_row += 1
                 given_up = _is_hopeless(error) or failed_in_a_row == _FAILURES_IN_A_ROW
             else:
@@ -79,20 +70,14 @@ def ask(
                 cache.put(query, documents, answer)
             first = False
         if answer is not None:
-            asked.answers[position] = answer
+            found.answers[position] = answer
         answered()
-    return asked
+    return found
 
 
 def _is_hopeless(error: Exception) -> bool:
     """Whether every other query would fail, too. A model that fails at run time may succeed on another query."""
     return isinstance(error, _HOPELESS) or (isinstance(error, ModelError) and not error.transient)
-
-
-def _timed(reranker: Reranker, query: str, documents: Sequence[str], *, first: bool) -> Entry:
-    started = time.perf_counter()
-    ranking = reranker.rank(query, documents)
-    return Entry(ranking, time.perf_counter() - started, first)
 
 
 class _Cache:

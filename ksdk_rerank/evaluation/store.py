@@ -98,7 +98,10 @@ class DiskStore(Closing):
                     self._connection = _opened(file)
                 yield self._connection
             except sqlite3.Error as error:
-                raise OSError(f"{file} cannot be used as a cache ({error}); {_advice(error)}") from error
+                advice = "free some space" if isinstance(error, sqlite3.OperationalError) else "delete it"
+                raise OSError(
+                    f"{file} cannot be used as a cache ({error}); name another folder, or {advice}"
+                ) from error
 
     def __repr__(self) -> str:
         return f"DiskStore({str(self.folder)!r})" if self.folder is not None else "DiskStore()"
@@ -121,11 +124,10 @@ def _opened(file: Path) -> sqlite3.Connection:
 
 
 def _connected(file: Path) -> sqlite3.Connection:
+    address = file.absolute().as_uri()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _prepared(
-            sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False), _START
-        )
+        return _prepared(address, _START)
     except (sqlite3.OperationalError, OSError) as error:
         if (isinstance(error, sqlite3.Error) and _is_busy(error)) or not file.exists():
             raise
@@ -133,17 +135,14 @@ def _connected(file: Path) -> sqlite3.Connection:
     # "immutable" needs no lock and no log beside the file, neither of which a read-only folder can hold
     for options in ("mode=ro", "mode=ro&immutable=1"):
         try:
-            address = f"{file.absolute().as_uri()}?{options}"
-            connection = sqlite3.connect(
-                address, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            return _prepared(connection, _READ)
+            return _prepared(f"{address}?{options}", _READ)
         except sqlite3.OperationalError:
             continue
     raise unwritable
 
 
-def _prepared(connection: sqlite3.Connection, statements: Sequence[str]) -> sqlite3.Connection:
+def _prepared(address: str, statements: Sequence[str]) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         for statement in statements:
             connection.execute(statement).fetchall()
@@ -155,12 +154,6 @@ def _prepared(connection: sqlite3.Connection, statements: Sequence[str]) -> sqli
 
 def _is_busy(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _advice(error: sqlite3.Error) -> str:
-    if isinstance(error, sqlite3.OperationalError):
-        return "name another folder, or free some space"
-    return "name another folder, or delete it"
 
 
 def user_cache_folder() -> Path:

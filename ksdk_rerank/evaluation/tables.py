@@ -16,7 +16,17 @@ def plain(evaluation: Measurements, *, width: int | None = None) -> str:
 
     To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
     """
-    heading, rows = _cells(evaluation)
+    heading = [
+        "reranker",
+        *evaluation.metrics,
+        "difference",
+        f"{100 * evaluation.confidence:.4g} % interval",
+        "win/loss/tie",
+        "p50 ms",
+        "p95 ms",
+        "answered",
+    ]
+    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
     dispensable = ["answered", "p95 ms", *reversed(evaluation.metrics[1:]), "win/loss/tie"]
     lines = [
         summary(evaluation),
@@ -36,22 +46,6 @@ def summary(evaluation: Measurements) -> str:
         f" {deepest} {'candidate' if deepest == 1 else 'candidates'} at most;"
         f" difference: {evaluation.metrics[0]} against the first stage"
     )
-
-
-def _cells(evaluation: Measurements) -> tuple[list[str], list[list[str]]]:
-    """The table's heading, and one row for the first stage and for each reranker."""
-    heading = [
-        "reranker",
-        *evaluation.metrics,
-        "difference",
-        f"{100 * evaluation.confidence:.4g} % interval",
-        "win/loss/tie",
-        "p50 ms",
-        "p95 ms",
-        "answered",
-    ]
-    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
-    return heading, rows
 
 
 def _numbers(evaluation: Measurements, row: EvaluatedReranker) -> list[str]:
@@ -74,20 +68,20 @@ def _milliseconds(seconds: float) -> str:
 
 def _notes(evaluation: Measurements) -> list[str]:
     """Notes for what the rows do not show: failures, usage, truncated documents and skipped queries."""
-    said = []
+    notes = []
     for row in evaluation.rerankers:
         if row.failure is not None:
             failed = len(row.failures)
-            rest = f", {row.not_asked} not asked after that" if row.not_asked else ""
+            rest = f", {row.not_asked} skipped after that" if row.not_asked else ""
             reason = shortened(row.failure, _LONGEST_REASON)
-            said.append(f"{row.name}: {failed} failed{rest}: {reason}")
+            notes.append(f"{row.name}: {failed} failed{rest}: {reason}")
         if row.fallbacks:
-            said.append(f"{row.name}: {row.fallbacks} answered by a fallback")
+            notes.append(f"{row.name}: {row.fallbacks} answered by a fallback")
         if row.usage:
-            said.append(f"{row.name}: used {', '.join(f'{count:,.15g} {unit}' for unit, count in row.usage.items())}")
+            notes.append(f"{row.name}: used {', '.join(f'{count:,.15g} {unit}' for unit, count in row.usage.items())}")
         if row.truncated:
-            said.append(f"{row.name}: read only the start of {row.truncated} documents")
+            notes.append(f"{row.name}: read only the start of {row.truncated} documents")
     for reason in dict.fromkeys(evaluation.left_out.values()):
         ids = [query for query, why in evaluation.left_out.items() if why == reason]
-        said.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
-    return [one_line(line) for line in said]
+        notes.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
+    return [one_line(line) for line in notes]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
+from ksdk_rerank._arguments import finite
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.knowledgesdk._reply import merged, plain_fields, text_in
 
@@ -30,7 +31,7 @@ def fields_of(item: Mapping[str, object]) -> dict[str, Any] | None:
         return None
     nested = item.get("metadata")
     inner = nested if isinstance(nested, dict) else {}
-    id, score = _id(item.get("id")), _score(item.get("score"))
+    id, score = _id(item.get("id")), finite(item.get("score"))
     title_field, source_field = _first_text(item, ["title"]), _first_text(item, _SOURCE_FIELDS)
     # Metadata is everything that no attribute holds, including an id or a score that cannot be read.
     held: set[str | None] = {name for name in ("id", "title", "score", "metadata") if not _has_value(item.get(name))}
@@ -73,13 +74,3 @@ def _id(value: object) -> str | None:
     if isinstance(value, (str, int)) and not isinstance(value, bool) and _has_value(value):
         return encodable(str(value))
     return None
-
-
-def _score(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return score if math.isfinite(score) else None

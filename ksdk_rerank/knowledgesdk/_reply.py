@@ -1,4 +1,4 @@
-"""Reads a JSON reply of any shape: error messages, signs of failure, texts and JSON-serialisable metadata."""
+"""Reads a JSON reply of any shape: signs of failure, texts and JSON-serialisable metadata."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank._text.words import encodable
+from ksdk_rerank._transport.failed_replies import explanation_in
 
-__all__ = ["explanation_in", "failure_in", "field_names", "merged", "plain_fields", "text_in"]
+__all__ = ["failure_in", "field_names", "merged", "plain_fields", "quotable", "text_in"]
 
-_EXPLANATIONS = ("message", "error", "errors", "detail", "msg", "reason", "description")
 _LONGEST_EXPLANATION = 300
 _NAMES_SHOWN = 8
 _DEEPEST = 50
@@ -27,17 +27,9 @@ _NOTHING_FOUND = {"empty", "none", "noresults", "nohits", "nomatch", "nomatches"
 _ABOUT_THE_REPLY = {"meta", "metadata", "response", "shards", "status"}
 
 
-def explanation_in(data: object, depth: int = 3) -> str:
-    """The service's own explanation in `data`, shortened; empty if there is none."""
-    if isinstance(data, str):
-        return shortened(encodable(data), _LONGEST_EXPLANATION)
-    if depth and isinstance(data, list):
-        return shortened(
-            "; ".join(filter(None, (explanation_in(each, depth - 1) for each in data[:3]))), _LONGEST_EXPLANATION
-        )
-    if depth and isinstance(data, dict):
-        return next(filter(None, (explanation_in(data.get(name), depth - 1) for name in _EXPLANATIONS)), "")
-    return ""
+def quotable(data: object) -> str:
+    """The service's own explanation in `data`, shortened for an error message; empty if there is none."""
+    return shortened(encodable(explanation_in(data)), _LONGEST_EXPLANATION)
 
 
 def field_names(data: Mapping[object, object]) -> str:
@@ -49,13 +41,13 @@ def field_names(data: Mapping[object, object]) -> str:
 def failure_in(envelope: Mapping[str, object]) -> str | None:
     """The field that reports a failed or partial search, as `name: value`, or None.
 
-    Checks errors, status codes, success flags and flags for incomplete results, also one level down in `meta` and the
-    like. A status in words counts as a failure unless it means success or an empty result.
+    Checks errors, status codes, success flags and flags for incomplete results, also one level down in `meta` and
+    similar fields. A status in words counts as a failure unless it means success or an empty result.
     """
     for name, value in envelope.items():
         bare = _bare(name)
         if _tells_of_failure(bare, value):
-            return f"{encodable(name)}: {explanation_in(value) or _scalar(value)}"
+            return f"{encodable(name)}: {quotable(value) or _scalar(value)}"
         if bare in _ABOUT_THE_REPLY and isinstance(value, dict):
             inner = {name: each for name, each in value.items() if not isinstance(each, dict)}
             if failure := failure_in(inner):
@@ -154,11 +146,7 @@ def merged(first: Mapping[str, object], then: Iterable[tuple[str, object]]) -> d
     both = dict(first)
     for name, value in then:
         place = name
-        while both.get(place) is not None and not _is_same(both[place], value):
+        while (held := both.get(place)) is not None and not (type(held) is type(value) and held == value):
             place = f"metadata.{place}"
         both[place] = value
     return both
-
-
-def _is_same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other

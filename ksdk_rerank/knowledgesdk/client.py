@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import check_query, integer
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank._transport.auth import HeaderKey, key_for
 from ksdk_rerank._transport.json_reply import JsonReply
@@ -163,16 +163,13 @@ class KnowledgeSDKClient(Closing):
 
 
 def account_of(client: KnowledgeSDKClient) -> str:
-    """Tells accounts apart, which see different documents: a hash that hides the API key, or "" if there is no key."""
+    """A hash of the API key, because each account sees its own documents; "" if there is no key."""
     key = client._key
     return "" if key is None else hashlib.sha256(key.get_secret_value().encode()).hexdigest()
 
 
 def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, object] | None) -> Mapping[str, object]:
-    if not isinstance(query, str):
-        raise TypeError(f"query must be a string, got {type(query).__name__}")
-    if not query.strip():
-        raise ValueError(f"query is blank ({query!r}); pass a question or keywords")
+    check_query(query)
     limit = integer("limit", limit)
     if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
         raise ValueError(f"extra must not contain {', '.join(sorted(taken))}; pass it as an argument of search")
@@ -181,7 +178,7 @@ def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, ob
 
 
 class ClientOwner:
-    """Base of the adapters' retrievers, which search with a `KnowledgeSDKClient`."""
+    """Base of both adapters' retrievers: shows their client's options in attributes of the same names."""
 
     if TYPE_CHECKING:
         client: KnowledgeSDKClient

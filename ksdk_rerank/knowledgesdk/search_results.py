@@ -15,7 +15,7 @@ from typing import overload
 
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.knowledgesdk._items import TEXT_FIELDS, fields_of
-from ksdk_rerank.knowledgesdk._reply import explanation_in, failure_in, field_names, merged
+from ksdk_rerank.knowledgesdk._reply import failure_in, field_names, merged, quotable
 
 __all__ = ["SearchHit", "SearchResults", "parse_results", "titled_text"]
 
@@ -100,7 +100,7 @@ def parse_results(data: object, query: str, limit: int) -> SearchResults:
     envelope = data if isinstance(data, dict) else {}
     items, hits = _first_readable(_lists(data))
     failure = failure_in(envelope)
-    total, said_query = envelope.get("total"), envelope.get("query")
+    total, its_query = envelope.get("total"), envelope.get("query")
     counted = total if isinstance(total, int) and not isinstance(total, bool) else len(items)
     if not hits and counted > 0:
         failure = failure or f"total: {counted}"
@@ -110,7 +110,7 @@ def parse_results(data: object, query: str, limit: int) -> SearchResults:
         _log.warning("a search found %d hits, but also reports %s; some may be missing", len(hits), failure)
     return SearchResults(
         tuple(hits[:limit]),
-        query=encodable(said_query if isinstance(said_query, str) else query),
+        query=encodable(its_query if isinstance(its_query, str) else query),
         total=counted,
     )
 
@@ -158,20 +158,20 @@ def _hits(items: list[object]) -> list[SearchHit]:
         else:
             hits.append(SearchHit(**fields))
     if without_text:
-        said = (
+        problem = (
             f"{len(without_text)} of {len(items)} items have no text under {', '.join(TEXT_FIELDS)}"
             f" (the first has {field_names(without_text[0])}){_quoted(without_text[0])}"
         )
         if not hits:
-            raise ValueError(said)
-        _log.warning("some search results were left out: %s", said)
+            raise ValueError(problem)
+        _log.warning("some search results were left out: %s", problem)
     return hits
 
 
-def _quoted(data: object, said: str = "") -> str:
-    """The service's explanation, to append to a message, unless `said` already contains them."""
-    explanation = explanation_in(data)
-    return f"; it says: {explanation}" if explanation and explanation not in said else ""
+def _quoted(data: object, quoted: str = "") -> str:
+    """The service's explanation, to append to a message, unless `quoted` already contains it."""
+    explanation = quotable(data)
+    return f"; it says: {explanation}" if explanation and explanation not in quoted else ""
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,7 @@
-"""`Promises`: the part of `RerankerContract` that a subclass of `Reranker` can break without overriding `rank`."""
+"""`Promises`: the part of `RerankerContract` that a subclass of `Reranker` can break without overriding `rank`.
+
+Messages of assertions are clear even without pytest's rewriting.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,56 @@ import math
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, cast
+from typing import ClassVar, NoReturn, cast
 
 import pytest
 
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.results import Ranked, Ranking
-from ksdk_rerank.testing._comparing import ForbiddenExecutor, by_scores, check_close, check_complete, check_same
 
-__all__ = ["Promises", "Rank"]
+__all__ = ["Promises", "Rank", "by_scores"]
 
 Rank = Callable[..., Ranking]
+
+
+class _ForbiddenExecutor(ThreadPoolExecutor):
+    """A default executor that fails when used: it belongs to the application, not to rerankers."""
+
+    def submit(self, *args: object, **kwargs: object) -> NoReturn:
+        raise AssertionError("the event loop's default executor was used; it belongs to the application")
+
+
+def by_scores(ranking: Ranking) -> tuple[list[Ranked], list[Ranked]]:
+    """Split the results into those with a raw score and those without."""
+    scored = [ranked for ranked in ranking if ranked.raw_score is not None]
+    return scored, [ranked for ranked in ranking if ranked.raw_score is None]
+
+
+def _check_complete(ranking: Ranking, documents: Sequence[str]) -> None:
+    """Check that each document is ranked once or listed as a duplicate, and that every index is valid."""
+    places = [*ranking.indices, *ranking.duplicates]
+    assert all(type(index) is int for index in places), f"an index is not an int: {places}"
+    assert sorted(places) == list(range(len(documents))), f"indices {sorted(places)} for {len(documents)} documents"
+    for ranked in ranking:
+        assert ranked.document == documents[ranked.index], f"index {ranked.index} has the wrong text: {ranked}"
+    for copied, kept in ranking.duplicates.items():
+        assert kept in ranking.indices, f"documents[{copied}] is listed as a duplicate of {kept}, which is missing"
+
+
+def _check_same(one: Ranking, other: Ranking, tolerance: float) -> None:
+    """Check that two rankings have the same documents, order, scores and spans."""
+    assert one.indices == other.indices, f"orders differ: {one} and {other}"
+    for a, b in zip(one, other, strict=True):
+        _check_close(a.score, b.score, tolerance)
+        _check_close(a.raw_score, b.raw_score, tolerance)
+        assert a.span == b.span, f"spans differ: {a} and {b}"
+
+
+def _check_close(one: float | None, other: float | None, tolerance: float) -> None:
+    """Check that two scores are equal within `tolerance`, relative or absolute, or both None."""
+    assert (one is None) == (other is None), f"{one} and {other}"
+    if one is not None and other is not None:
+        assert math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance), f"{one} and {other}"
 
 
 class Promises:
@@ -81,21 +123,21 @@ class Promises:
         together = {ranked.index: ranked for ranked in rank(self.query, self.documents)}
         for index, document in enumerate(self.documents):
             (alone,) = rank(self.query, [document])
-            check_close(alone.score, together[index].score, self.tolerance)
-            check_close(alone.raw_score, together[index].raw_score, self.tolerance)
+            _check_close(alone.score, together[index].score, self.tolerance)
+            _check_close(alone.raw_score, together[index].raw_score, self.tolerance)
 
     # Promises 2 and 4: nothing lost, nothing mixed up
 
     def test_every_document_comes_back_once_under_its_own_index(self, rank: Rank) -> None:
-        check_complete(rank(self.query, self.documents), self.documents)
+        _check_complete(rank(self.query, self.documents), self.documents)
 
     def test_repeated_documents_come_back_or_are_named_as_duplicates(self, rank: Rank) -> None:
         documents = [*self.documents, *self.documents]
-        check_complete(rank(self.query, documents), documents)
+        _check_complete(rank(self.query, documents), documents)
 
     def test_texts_of_all_kinds_come_back_unchanged(self, rank: Rank) -> None:
         documents = ["naïve café 🔑", "鍵は九十日ごとに。", "<b>a\tb\r\n</b> \x00", "?!", "a half \ud83d", "x"]
-        check_complete(rank("キー 🔑 \ud83d", documents), documents)
+        _check_complete(rank("キー 🔑 \ud83d", documents), documents)
 
     # Promise 3: scores name their reranker
 
@@ -108,7 +150,7 @@ class Promises:
     def test_blank_documents_come_last_and_have_no_score(self, rank: Rank) -> None:
         documents = ["", *self.documents, " \n\t"]
         ranking = rank(self.query, documents)
-        check_complete(ranking, documents)
+        _check_complete(ranking, documents)
         last = (Ranked(0, ""), Ranked(len(documents) - 1, " \n\t"))
         assert ranking[-2:] == last, f"expected {last} at the end, got {ranking[-2:]}"
 
@@ -120,10 +162,10 @@ class Promises:
 
     def test_async_calls_leave_the_default_executor_alone(self, reranker: Reranker) -> None:
         async def main() -> Ranking:
-            asyncio.get_running_loop().set_default_executor(ForbiddenExecutor())
+            asyncio.get_running_loop().set_default_executor(_ForbiddenExecutor())
             return await reranker.arank(self.query, self.documents)
 
-        check_complete(asyncio.run(main()), self.documents)
+        _check_complete(asyncio.run(main()), self.documents)
 
     def test_many_async_calls_at_once_do_not_mix(self, reranker: Reranker) -> None:
         async def main() -> list[Ranking]:
@@ -140,7 +182,7 @@ class Promises:
             assert isinstance(outcome, (asyncio.CancelledError, Ranking)), f"cancelling raised {outcome!r}"
 
         asyncio.run(main())
-        check_complete(reranker.rank(self.query, self.documents), self.documents)
+        _check_complete(reranker.rank(self.query, self.documents), self.documents)
 
     def test_threads_and_their_event_loops_may_share_it(self, reranker: Reranker) -> None:
         def one(item: tuple[int, Sequence[str]]) -> Ranking:
@@ -157,7 +199,7 @@ class Promises:
         assert rank(self.query, self.documents).truncated == 0, "short documents were cut"
         documents = [*self.documents, "The keys of the door are under the mat. " * 2_000]
         ranking = rank(self.query, documents)
-        check_complete(ranking, documents)
+        _check_complete(ranking, documents)
         assert type(ranking.truncated) is int, f"truncated is a {type(ranking.truncated)}"
         assert 0 <= ranking.truncated <= len(documents), f"{ranking.truncated} of {len(documents)} documents cut"
 
@@ -217,11 +259,11 @@ class Promises:
 
     def _check_parts(self, reranker: Reranker, rankings: Sequence[Ranking]) -> None:
         for part, ranking in zip(self._parts(), rankings, strict=True):
-            check_complete(ranking, part)
+            _check_complete(ranking, part)
             self._check_same(ranking, reranker.rank(self.query, part))
 
     def _check_same(self, one: Ranking, other: Ranking) -> None:
         """Check for the same documents; if the reranker is deterministic, also for the same order and scores."""
         assert sorted(one.indices) == sorted(other.indices)
         if self.deterministic:
-            check_same(one, other, self.tolerance)
+            _check_same(one, other, self.tolerance)

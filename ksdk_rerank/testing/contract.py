@@ -25,8 +25,7 @@ import pytest
 
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.results import Ranked
-from ksdk_rerank.testing._comparing import by_scores
-from ksdk_rerank.testing._promises import Promises, Rank
+from ksdk_rerank.testing._promises import Promises, Rank, by_scores
 
 __all__ = ["RerankerContract", "SubclassContract"]
 

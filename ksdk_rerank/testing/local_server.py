@@ -74,7 +74,7 @@ class Fault:
         if self.body is not None:
             return Reply.json(self.body, status=self.status or 200)
         if self.status is not None and self.status >= 400:
-            return Reply.error(self.status, "The test server was told to fail")
+            return Reply.error(self.status, "The test server is set to fail")
         return None if self.status is None else Reply(self.status)
 
 

@@ -185,17 +185,14 @@ def _slug(heading: str, taken: dict[str, int]) -> str:
     `taken` maps each slug to its last number, as github-slugger does (https://github.com/Flet/github-slugger, read
     2026-11-26).
     """
-    base = "".join(filter(_stays_in_slug, heading.lower())).strip().replace(" ", "-")
+    kept = (each for each in heading.lower() if each.isalnum() or each in "_- " or unicodedata.category(each)[0] == "M")
+    base = "".join(kept).strip().replace(" ", "-")
     slug = base
     while slug in taken:
         taken[base] += 1
         slug = f"{base}-{taken[base]}"
     taken[slug] = 0
     return slug
-
-
-def _stays_in_slug(character: str) -> bool:
-    return character.isalnum() or character in "_- " or unicodedata.category(character).startswith("M")
 
 
 def _terms(text: str, *, inner: bool = True) -> str:

@@ -146,13 +146,17 @@ async def test_cancelling_cancels_every_member() -> None:
     ("rerankers", "options", "message"),
     [
         ([], {}, "at least one"),
-        ("lexical", {}, "list"),
         (["lexical"], {"k": -1}, "at least 0"),
         (["lexical"], {"k": float("nan")}, "at least 0"),
-        (["lexical"], {"weights": [1, 2]}, "pass one weight for each"),
+        (["lexical"], {"weights": [1, 2]}, "pass one for each"),
         (["lexical"], {"weights": [0]}, "leave unwanted rerankers out"),
     ],
 )
 def test_wrong_arguments_are_refused(rerankers: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Fusion(rerankers, **options)
+
+
+def test_a_single_name_is_refused() -> None:
+    with pytest.raises(TypeError, match="wrap it in a list"):
+        Fusion("lexical")

@@ -54,7 +54,7 @@ def test_a_folder_is_compared_and_a_failing_reranker_is_a_row(
     assert list(rows) == ["first stage", "lexical", "input-order", "cohere:rerank-v3.5"]
     assert rows["input-order"].split()[5:10] == ["+0.000", "+0.000", "to", "+0.000", "0/0/40"]
     assert rows["cohere:rerank-v3.5"].endswith("0/40")
-    assert "cohere:rerank-v3.5: 1 failed, 39 not asked after that: MissingKey: no Cohere API key" in out
+    assert "cohere:rerank-v3.5: 1 failed, 39 skipped after that: MissingKey: no Cohere API key" in out
 
 
 def test_two_configurations_of_one_reranker_are_two_rows(

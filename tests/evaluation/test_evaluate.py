@@ -234,7 +234,7 @@ def test_a_reranker_that_fails_is_a_row_that_says_why(scripted: Factory) -> None
     assert row["lexical"].failure is None
     assert row["lexical"].metrics
     table = result.table()
-    assert "refused: 1 failed, 1 not asked after that: Unauthorized: the key is wrong" in table
+    assert "refused: 1 failed, 1 skipped after that: Unauthorized: the key is wrong" in table
     assert json.loads(result.to_json())["rerankers"][0]["failures"]["q1"]["error"] == "Unauthorized"
 
 
@@ -405,7 +405,7 @@ class Instructed(LexicalReranker):
 
 
 def test_two_instructions_of_one_model_are_two_rows_in_the_cache_too() -> None:
-    store: dict[str, bytes] = {}
+    store: dict[str, str] = {}
     for rerankers in (
         {"plain": Instructed(), "strict": Instructed("reverse")},
         {"plain": Instructed(), "strict": Instructed("reverse")},

@@ -22,7 +22,7 @@ pytest.importorskip("ir_measures")
 from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit, models
 from ksdk_rerank.errors import RateLimited, Unauthorized
 from ksdk_rerank.evaluation import DiskStore, evaluate
-from ksdk_rerank.evaluation.run import ask
+from ksdk_rerank.evaluation.run import run
 from ksdk_rerank.evaluation.store import user_cache_folder
 from ksdk_rerank.testing import LocalServer, Reply, Request
 
@@ -85,10 +85,10 @@ def test_what_is_known_counts_even_where_nothing_more_is_asked(scripted: Factory
     with DiskStore(tmp_path) as store:
         for known in (["query 0"], ["query 3"]):
             subset = [question for question in questions if question[0] in known]
-            ask(scripted("mine", answers_only(*known)), subset, store=store, answered=lambda: None)
+            run(scripted("mine", answers_only(*known)), subset, store=store, answered=lambda: None)
         told: list[None] = []
         reranker = scripted("mine", answers_only())
-        asked = ask(reranker, questions, store=store, answered=lambda: told.append(None))
+        asked = run(reranker, questions, store=store, answered=lambda: told.append(None))
     assert reranker.asked == ["query 1"]
     assert (list(asked.answers), list(asked.failures), asked.not_asked) == ([0, 3], [1], 1)
     assert len(told) == 4
@@ -100,9 +100,9 @@ def test_what_is_known_says_nothing_of_a_service_that_is_down(scripted: Factory,
 
     questions = [(f"query {n}", ["x", "xx"]) for n in range(10)]
     with DiskStore(tmp_path) as store:
-        ask(scripted("mine", lengths), questions[::2], store=store, answered=lambda: None)
+        run(scripted("mine", lengths), questions[::2], store=store, answered=lambda: None)
         reranker = scripted("mine", fails)
-        asked = ask(reranker, questions, store=store, answered=lambda: None)
+        asked = run(reranker, questions, store=store, answered=lambda: None)
     assert reranker.asked == ["query 1", "query 3", "query 5"]
     assert (len(asked.answers), asked.not_asked) == (5, 2)
 
@@ -119,7 +119,7 @@ def test_another_query_text_or_parameter_is_another_question(scripted: Factory, 
             ("a", "q", ["x", "y"]),
         ]:
             reranker = scripted(label, lengths)
-            ask(reranker, [(query, documents)], store=store, answered=lambda: None)
+            run(reranker, [(query, documents)], store=store, answered=lambda: None)
             asked.append(len(reranker.asked))
     assert asked == [1, 1, 1, 1, 1, 0]
 
@@ -141,7 +141,7 @@ def test_a_model_folder_that_changes_is_asked_again(
                 (model / file).write_text(content)
             reranker = scripted(name, lengths)
             with DiskStore(tmp_path / "cache") as store:
-                ask(reranker, [("q", ["x"])], store=store, answered=lambda: None)
+                run(reranker, [("q", ["x"])], store=store, answered=lambda: None)
             asked.append(len(reranker.asked))
         assert asked == [1, 0, 1, 0]
 
@@ -152,7 +152,7 @@ def test_a_folder_that_holds_no_model_does_not_matter(scripted: Factory, tmp_pat
         (tmp_path / f"something {number}").write_text("else")
         reranker = scripted(str(tmp_path), lengths)
         with DiskStore(tmp_path / "cache") as store:
-            ask(reranker, [("q", ["x"])], store=store, answered=lambda: None)
+            run(reranker, [("q", ["x"])], store=store, answered=lambda: None)
         asked.append(len(reranker.asked))
     assert asked == [1, 0]
 
@@ -179,9 +179,10 @@ def test_an_entry_that_is_sound_counts_with_its_time(scripted: Factory, tmp_path
         def __setitem__(self, key: str, entry: str, /) -> None:
             raise AssertionError("nothing is new")
 
-    asked = ask(reranker := scripted("mine", lengths), [("q", ["x"])], store=Known(), answered=lambda: None)
+    asked = run(reranker := scripted("mine", lengths), [("q", ["x"])], store=Known(), answered=lambda: None)
     assert reranker.asked == []
-    assert (asked.usage, asked.answers[0].seconds, asked.answers[0].first) == ({"tokens": 7}, 2.5, True)
+    [answer] = asked.answers.values()
+    assert (answer.ranking.usage, answer.seconds, answer.first) == ({"tokens": 7}, 2.5, True)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_an_entry_that_is_none_of_ours_is_asked_again(scripted: Factory, entry: 
             pass
 
     reranker = scripted("mine", lengths)
-    ask(reranker, [("q", ["x"])], store=Rubbish(), answered=lambda: None)
+    run(reranker, [("q", ["x"])], store=Rubbish(), answered=lambda: None)
     assert reranker.asked == ["q"]
 
 

@@ -149,7 +149,7 @@ def test_a_query_in_the_base_url_is_sent_and_its_values_are_not_shown(call: Call
     raised = fails(call, server, client, Fault(status=404))
     assert server.requests[0].path == "/v1/search?tenant=hunter2"
     assert "hunter2" not in repr(client) + str(raised)
-    assert f"asked: POST {server.url}/v1/search?tenant=...)" in str(raised)
+    assert f"called: POST {server.url}/v1/search?tenant=...)" in str(raised)
 
 
 # Key
@@ -521,7 +521,7 @@ def test_a_switched_off_search_is_an_error_with_advice_and_not_an_empty_result(
     raised = fails(call, server, client, Fault(status=status))
     assert type(raised) is errors.SearchUnavailable
     assert "search may be switched off on the server, or base_url may point elsewhere" in str(raised)
-    assert f"(asked: POST {server.url}/v1/search)" in str(raised)
+    assert f"(called: POST {server.url}/v1/search)" in str(raised)
     assert len(server.requests) == 1
 
 

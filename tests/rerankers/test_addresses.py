@@ -52,7 +52,7 @@ def test_an_error_says_which_address_was_asked_without_its_query_s_values(
         pytest.raises(expected) as raised,
     ):
         leaf.rank("q", ["a"])
-    assert f"(asked: POST {address}?tenant=...)" in str(raised.value)
+    assert f"(called: POST {address}?tenant=...)" in str(raised.value)
     assert "hunter2" not in str(raised.value)
     assert len(str(raised.value)) < 700
 

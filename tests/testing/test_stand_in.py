@@ -198,7 +198,7 @@ def test_another_method_is_a_405(server: KnowledgeSDKStandIn, method: str) -> No
 def test_faults_hit_the_stand_in_as_any_server(server: KnowledgeSDKStandIn) -> None:
     faults = [Fault(status=429, headers={"Retry-After": "1"}), Fault(body=[]), None]
     with server.failing(faults):
-        assert_documented_error(ask(server, query="key"), 429, "told to fail")
+        assert_documented_error(ask(server, query="key"), 429, "set to fail")
         assert ask(server, query="key").json() == []
         assert ask(server, query="key").json()["total"] == 1
 

@@ -159,7 +159,7 @@ def test_a_key_in_the_query_reaches_a_transport_of_the_user_s_and_shows_nowhere_
         return httpx.Response(404, request=request)
 
     client = service(QueryKey(key()), client_factory=lambda: httpx.AsyncClient(transport=httpx.MockTransport(answer)))
-    with pytest.raises(errors.NotFound, match=r"asked: POST http://host/v1\?a=\.\.\.&key=\.\.\.\)"):
+    with pytest.raises(errors.NotFound, match=r"called: POST http://host/v1\?a=\.\.\.&key=\.\.\.\)"):
         call(client.post, "http://host/v1?a=b", {})
     assert seen[0].url.params["key"] == SECRET
     assert SECRET not in repr(seen[0]) + repr(seen[0].url) + str(seen[0].url)

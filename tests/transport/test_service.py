@@ -358,8 +358,3 @@ def test_a_timeout_without_end_or_sense_is_refused(timeout: float) -> None:
 def test_retries_must_be_a_count(retries: Any) -> None:
     with pytest.raises(ValueError, match=r"retries must be (an integer of )?at least 0"):
         service(retries=retries)
-
-
-def test_a_malformed_url_is_a_value_error(call: Call) -> None:
-    with pytest.raises(ValueError, match="is not valid"):
-        call(service().post, "http://127.0.0.1:port", {})

@@ -2,29 +2,29 @@
 function drawVerdict() {
   const metric = data.metrics[0];
   const measured = rerankers.filter((row) => row.metrics.length);
-  const told = byId("verdict");
-  told.replaceChildren();
+  const verdict = byId("verdict");
+  verdict.replaceChildren();
   byId("summary").textContent = data.summary + ".";
   if (!measured.length) {
-    told.textContent = "No reranker answered. The table shows why.";
+    verdict.textContent = "No reranker answered. The table shows why.";
     return;
   }
-  const gained = (row) => row.metrics[0].value - row.metrics[0].first;
+  const gained = (row) => row.metrics[0].value - row.metrics[0].first_stage;
   const clear = measured.filter((row) => direction(row.metrics[0]) === "gain");
   const best = (clear.length ? clear : measured).reduce((a, b) => (gained(b) > gained(a) ? b : a));
   const compared = best.metrics[0];
   const name = element("strong", {}, best.name);
   const interval = compared.interval ? ` (${data.confidence} interval ${signed(compared.interval[0])} to ${signed(compared.interval[1])})` : "";
   const time = best.p50 === null ? "" : ` It takes ${duration(best.p50)} per question.`;
-  const numbers = `${metric} ${fixed(compared.value)} instead of ${fixed(compared.first)}, a difference of ${signed(gained(best))}${interval}.`;
+  const numbers = `${metric} ${fixed(compared.value)} instead of ${fixed(compared.first_stage)}, a difference of ${signed(gained(best))}${interval}.`;
   if (clear.length) {
-    told.append("Yes: ", name, ` orders these candidates better than the first stage: ${numbers}${time}`);
+    verdict.append("Yes: ", name, ` orders these candidates better than the first stage: ${numbers}${time}`);
   } else if (measured.every((row) => direction(row.metrics[0]) === "loss")) {
-    told.append("No: every reranker does worse than the first stage. The best of them is ", name, `: ${numbers}`);
+    verdict.append("No: every reranker does worse than the first stage. The best of them is ", name, `: ${numbers}`);
   } else if (!compared.interval) {
-    told.append("One question is too few to tell. ", name, `: ${numbers}`);
+    verdict.append("One question is too few to tell. ", name, `: ${numbers}`);
   } else {
-    told.append("Not clearly: on these questions, no reranker is shown to be better than the first stage. ", name, `${measured.length > 1 ? " comes out best" : ""}: ${numbers}`);
+    verdict.append("Not clearly: on these questions, no reranker is shown to be better than the first stage. ", name, `${measured.length > 1 ? " comes out best" : ""}: ${numbers}`);
   }
 }
 
@@ -39,7 +39,7 @@ function drawOverview() {
   const width = Math.max(280, place.clientWidth), height = Math.round(Math.min(400, Math.max(340, width * 0.45)));
   const box = { left: 46, right: width - 14, top: 14, bottom: height - 44 };
   const svg = canvas(place, width, height, `${data.metrics[0]} and time of each reranker; the table below has the numbers`);
-  const shift = (compared, at) => (compared.interval ? compared.first + compared.interval[at] : compared.value);
+  const shift = (compared, at) => (compared.interval ? compared.first_stage + compared.interval[at] : compared.value);
   const line = firstStage.metrics[0].value;
   const quality = points.flatMap((row) => [row.metrics[0].value, shift(row.metrics[0], 0), shift(row.metrics[0], 1)]).concat(line);
   let low = Math.min(...quality), high = Math.max(...quality);
@@ -109,7 +109,7 @@ function drawOverview() {
   }
 }
 
-// The place around a point where a label of this size covers least; beside the point if all else is equal.
+// The place around a point at which a label of this size covers the least; beside the point if all else is equal.
 function clearPlace(at, width, height, taken, box) {
   const places = [];
   for (const before of [false, true]) {
@@ -153,7 +153,7 @@ function drawRows() {
       for (const metric of row.metrics) cells.push(element("td", {}, fixed(metric.value)));
       if (row === firstStage) cells.push(element("td", { colspan: 5 }));
       else {
-        cells.push(element("td", { class: kind === "flat" ? "" : `${kind} clear` }, signed(compared.value - compared.first)));
+        cells.push(element("td", { class: kind === "flat" ? "" : `${kind} clear` }, signed(compared.value - compared.first_stage)));
         cells.push(element("td", {}, compared.interval ? `${signed(compared.interval[0])} to ${signed(compared.interval[1])}` : "\u2013"));
         cells.push(element("td", {}, `${compared.wins}, ${compared.losses}, ${compared.ties}`));
         for (const seconds of [row.p50, row.p95]) cells.push(element("td", {}, seconds === null ? "\u2013" : duration(seconds)));
@@ -166,7 +166,7 @@ function drawRows() {
   table.replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body);
   const notes = [];
   for (const row of rerankers) {
-    if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} not asked after that` : ""}: ${shortened(row.failure, 300)}`);
+    if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} skipped after that` : ""}: ${shortened(row.failure, 300)}`);
     if (row.fallbacks) notes.push(`${row.name}: ${plural(row.fallbacks, "question", "questions")} answered by a fallback.`);
     if (row.truncated) notes.push(`${row.name}: read only the start of ${plural(row.truncated, "document", "documents")}.`);
     if (row.usage.length) notes.push(`${row.name}: used ${row.usage.map(([unit, count]) => `${count.toLocaleString("en")} ${unit}`).join(", ")}.`);
@@ -191,7 +191,7 @@ function drawMetrics() {
       const kind = row === firstStage ? "flat" : direction(compared);
       shape(svg, "text", { class: "strong", x: 0, y: y + 15 }, shortened(shortNames.get(row.name), Math.floor((width - 125) / 7)));
       shape(svg, "text", { class: "strong", x: width - 58, y: y + 15, "text-anchor": "end" }, fixed(compared.value));
-      if (row !== firstStage) shape(svg, "text", { class: `t-${kind}`, x: width, y: y + 15, "text-anchor": "end" }, signed(compared.value - compared.first));
+      if (row !== firstStage) shape(svg, "text", { class: `t-${kind}`, x: width, y: y + 15, "text-anchor": "end" }, signed(compared.value - compared.first_stage));
       shape(svg, "line", { class: "grid", x1: 0, x2: width, y1: y + 26, y2: y + 26 });
       shape(svg, "rect", { class: `bar s-${kind}`, x: 0, y: y + 21, width: x(compared.value), height: 10, rx: 1 });
     });

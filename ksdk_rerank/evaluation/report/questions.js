@@ -1,5 +1,5 @@
 // Gains and losses: one bar per question, best first; a click on a bar chooses its question.
-const gainOf = (row) => (row.metrics.length ? row.metrics[0].value - row.metrics[0].first : -Infinity);
+const gainOf = (row) => (row.metrics.length ? row.metrics[0].value - row.metrics[0].first_stage : -Infinity);
 const state = { reranker: rerankers.reduce((best, row, at) => (gainOf(row) > gainOf(rerankers[best]) ? at : best), 0), metric: 0, question: 0, document: null };
 let sorted = [];
 
@@ -14,7 +14,7 @@ function sortQuestions() {
   sorted.sort((a, b) => b.difference - a.difference || a.at - b.at);
 }
 
-const told = (one) => `${signed(one.difference)}  ${one.query.text}`;
+const labelOf = (one) => `${signed(one.difference)}  ${one.query.text}`;
 
 function drawGains() {
   const place = byId("gains");
@@ -39,8 +39,8 @@ function drawGains() {
     shape(svg, "line", { class: at === 0 ? "axis" : "grid", x1: box.left, x2: box.right, y1: y(at), y2: y(at) });
     shape(svg, "text", { x: box.left - 8, y: y(at) + 4, "text-anchor": "end" }, at === 0 ? "0" : (at > 0 ? "+" : "") + fixed(at, scale.digits));
   }
-  const label = (said, from, to, up, kind) => {
-    if (to > from) shape(svg, "text", { class: `halo t-${kind}`, x: box.left + ((from + to) / 2) * step, y: y(0) + (up ? -8 : 18), "text-anchor": "middle" }, said);
+  const label = (words, from, to, up, kind) => {
+    if (to > from) shape(svg, "text", { class: `halo t-${kind}`, x: box.left + ((from + to) / 2) * step, y: y(0) + (up ? -8 : 18), "text-anchor": "middle" }, words);
   };
   const marker = shape(svg, "path", { class: "chosen" });
   const bars = sorted.map((one, place) => {
@@ -59,7 +59,7 @@ function drawGains() {
     const at = Math.floor((((event.clientX - area.left) / area.width) * width - box.left) / step);
     return Math.min(sorted.length - 1, Math.max(0, at));
   };
-  hit.addEventListener("pointermove", (event) => { byId("pointed").textContent = told(sorted[under(event)]); });
+  hit.addEventListener("pointermove", (event) => { byId("pointed").textContent = labelOf(sorted[under(event)]); });
   hit.addEventListener("pointerleave", () => { byId("pointed").textContent = ""; });
   hit.addEventListener("click", (event) => choose({ question: sorted[under(event)].at, document: null }));
 
@@ -81,7 +81,7 @@ function drawGains() {
     marker.setAttribute("d", `M${bars[now]} ${box.bottom + 4}l6 11h-12z`);
     place.scrollLeft = Math.min(Math.max(place.scrollLeft, bars[now] + 20 - place.clientWidth), bars[now] - 20);
     svg.setAttribute("aria-valuenow", String(now + 1));
-    svg.setAttribute("aria-valuetext", told(sorted[now]));
+    svg.setAttribute("aria-valuetext", labelOf(sorted[now]));
   };
   drawGains.mark();
 }
@@ -89,5 +89,5 @@ function drawGains() {
 const chosenPlace = () => sorted.findIndex((one) => one.at === state.question);
 
 function fillQuestions() {
-  byId("question").replaceChildren(...sorted.map((one) => element("option", { value: one.at }, shortened(told(one), 140))));
+  byId("question").replaceChildren(...sorted.map((one) => element("option", { value: one.at }, shortened(labelOf(one), 140))));
 }
