@@ -18,7 +18,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class Encoder(ABC):
         model: the model's name, for messages.
     """
 
-    padding_side: ClassVar[Literal["left", "right"]] = "right"
+    padding_side: Literal["left", "right"] = "right"
     """Where the model expects padding."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
