@@ -1,4 +1,4 @@
-"""Checks numeric arguments.
+"""Checks numbers and texts that are passed as arguments.
 
 Numbers from numpy and similar libraries become Python's own; strings and booleans are rejected.
 """
@@ -10,7 +10,7 @@ import operator
 from decimal import Decimal
 from numbers import Real
 
-__all__ = ["WrongType", "integer", "number", "plain"]
+__all__ = ["WrongType", "integer", "number", "plain", "text"]
 
 
 class WrongType(TypeError, ValueError):
@@ -65,6 +65,20 @@ def number(name: str, value: object) -> float:
     except ValueError:  # a signalling NaN from `decimal`
         return math.nan
     return int(real) if isinstance(real, int) else converted
+
+
+def text(name: str, value: object) -> str:
+    """Check that `value` is a text with more than white space in it, and return it unchanged.
+
+    Raises:
+        WrongType: `value` is not a string.
+        ValueError: `value` is blank.
+    """
+    if not isinstance(value, str):
+        raise WrongType(f"{name} must be a string or None, got {_shown(value)}")
+    if not value.strip():
+        raise ValueError(f"{name} is blank; write what you mean, or pass None")
+    return value
 
 
 def plain(value: object) -> object:

@@ -24,8 +24,13 @@ _CAPTURE_TEXT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the swit
 
 
 @contextmanager
-def traced(model: str, query: str, candidates: int, top_n: int | None) -> Iterator[Callable[[Ranking], None]]:
-    """A span around one call. Pass its ranking to the function that this yields. Texts are recorded only on request."""
+def traced(
+    model: str, query: str, candidates: int, top_n: int | None, instruction: str | None = None
+) -> Iterator[Callable[[Ranking], None]]:
+    """A span around one call. Pass its ranking to the function that this yields.
+
+    Queries are recorded only on request, and documents never. An instruction is configuration, like the model.
+    """
     tracer = _tracer()
     if tracer is None:
         yield _nothing
@@ -39,6 +44,8 @@ def traced(model: str, query: str, candidates: int, top_n: int | None) -> Iterat
     }
     if top_n is not None:
         attributes["gen_ai.rerank.top_n"] = top_n
+    if instruction is not None:
+        attributes["ksdk_rerank.instruction"] = instruction
     if os.environ.get(_CAPTURE_TEXT, "").lower() in ("true", "1"):
         attributes["gen_ai.rerank.query.text"] = query
     with tracer.start_as_current_span(

@@ -104,6 +104,9 @@ class Reranker(Closing):
     Subclasses implement `name`, `_rank` and `_arank`; see `ScoringReranker` for the usual way.
     """
 
+    instruction: str | None = None
+    """What the model was told to prefer, for traces; None if nothing, or if it takes no instruction."""
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -136,7 +139,7 @@ class Reranker(Closing):
             RerankError: the model or service failed; see `ksdk_rerank.errors`.
         """
         request = RankRequest.checked(query, documents, top_n, min_score)
-        with traced(self.name, request.query, len(request.documents), request.top_n) as record:
+        with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
             inner = self._rank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
             ranking = request.finish(inner)
             record(ranking)
@@ -152,7 +155,7 @@ class Reranker(Closing):
     ) -> Ranking:
         """Like `rank`, without blocking the event loop. Cancelling it removes the call from the model's queue."""
         request = RankRequest.checked(query, documents, top_n, min_score)
-        with traced(self.name, request.query, len(request.documents), request.top_n) as record:
+        with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
             inner = await self._arank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
             ranking = request.finish(inner)
             record(ranking)

@@ -90,6 +90,8 @@ EXAMPLES: dict[type, Arguments] = {
         "timeout": 1.5,
         "max_waiting": 3,
         "onnx_file": "model_O3.onnx",
+        "instruction": "Prefer recent documents",
+        "label": "entailment",
     },
     Deduplicated: {"reranker": FIRST, "by": "near", "threshold": 0.5},
     Failure: {"reranker": "a", "error": "TimedOut", "message": "late"},
@@ -116,7 +118,9 @@ EXAMPLES: dict[type, Arguments] = {
     SearchResults: {"hits": (SearchHit("1", "t"),), "query": "q", "total": 1},
     TEIReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
     Timeout: {"connect": 1.0, "read": 2.0, "total": 3.0},
-    VLLMReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
+    VLLMReranker: service(
+        url=URL, model="a/b", truncate=False, raw_scores=True, instruction="Prefer news", max_documents_per_request=3
+    ),
     MissingExtra: {"message": "install it", "extra": "local"},
     ServiceError: {
         "message": "it failed",

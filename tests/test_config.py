@@ -43,11 +43,13 @@ SECRET = "do-not-show-me-anywhere"
 
 def rerankers() -> list[Reranker]:
     """One of each exported class, with options."""
-    local = CrossEncoderReranker("some/model", dtype="float32", max_length=256, revision="abc", token=SECRET)
+    local = CrossEncoderReranker(
+        "some/model", dtype="float32", max_length=256, revision="abc", token=SECRET, instruction="Prefer recent ones"
+    )
     hosted = [
         JinaReranker("jina-reranker-v3", api_key=SECRET, timeout=Timeout(connect=1.0, total=5.0)),
         TEIReranker("http://localhost:8080", api_key=SECRET, truncate=False),
-        VLLMReranker("http://localhost:8000", model="a/b", raw_scores=True),
+        VLLMReranker("http://localhost:8000", model="a/b", raw_scores=True, instruction="Prefer recent ones"),
         InfinityReranker("http://localhost:7997", max_documents_per_request=None),
     ]
     with contextlib.suppress(MissingExtra):  # its SDK

@@ -54,6 +54,16 @@ def test_a_call_is_a_span_that_tells_numbers_and_no_text(call: Call, spans: Any)
     }
 
 
+def test_an_instruction_is_recorded_because_it_is_configuration(call: Call, spans: Any) -> None:
+    class Instructed(InputOrder):
+        instruction = "Prefer recent documents"
+
+    call(Instructed().rank, SECRET_TEXT, [SECRET_TEXT])
+    (span,) = spans()
+    assert span.attributes["ksdk_rerank.instruction"] == "Prefer recent documents"
+    assert SECRET_TEXT not in span.to_json()
+
+
 def test_a_failure_is_told_by_its_class(call: Call, spans: Any) -> None:
     class Limited(InputOrder):
         def _rank(self, query: str, documents: Any) -> Any:

@@ -27,7 +27,7 @@ from tokenizers import Encoding, Tokenizer
 from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
-__all__ = ["Encoded", "Encoder", "PairEncoder", "WindowTooSmall", "check_pair"]
+__all__ = ["Encoded", "Encoder", "NoInstruction", "PairEncoder", "WindowTooSmall", "check_pair"]
 
 _DECODERS = (
     *("arcee", "biogpt", "bloom", "cohere", "ctrl", "deepseek", "diffllama", "doge"),
@@ -47,6 +47,16 @@ _log = logging.getLogger("ksdk_rerank")
 
 class WindowTooSmall(UnsupportedModel, ValueError):
     """`max_length` or the model's own window is too small for a query and a document."""
+
+
+class NoInstruction(UnsupportedModel, ValueError):
+    """An instruction was passed, but the model has no place for one."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"instruction: {model} has no place for one, because it reads only the query and the document; remove"
+            " instruction=..., or use a model with a prompt, such as Qwen/Qwen3-Reranker-0.6B"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +94,38 @@ class Encoder(ABC):
         self._tokenizer = tokenizer
         self._first_tokens = FirstTokens(tokenizer)
         self._max_length = max_length
-        self._longest_query = max_length // 2
         self._model = model
         self._not_warned = threading.Lock()  # the thread that gets it logs the warning, and never releases it
 
     @abstractmethod
-    def encode(self, query: str, documents: Sequence[str]) -> Encoded:
-        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all."""
+    def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
+        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all.
+
+        Raises:
+            NoInstruction: there is an `instruction`, and the model has no place for one.
+        """
 
     @abstractmethod
-    def document_room(self, query: str) -> int:
-        """How many document tokens fit beside `query`, after the query itself has been truncated."""
+    def document_room(self, query: str, instruction: str | None = None) -> int:
+        """How many document tokens fit beside `query`, after the query itself has been truncated.
+
+        Raises:
+            NoInstruction: as `encode` raises it.
+        """
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens not counted."""
         return self._first_tokens.count(texts)
 
-    def _query(self, query: str) -> tuple[Encoding, bool]:
-        """An encoding that begins with the tokens of `query` that the model reads, and whether the query has more."""
-        ((encoding, longer),) = self._first_tokens.of([query], self._longest_query)
+    def _query(self, query: str, longest: int) -> tuple[Encoding, bool]:
+        """An encoding that begins with the first `longest` tokens of `query`, and whether the query has more."""
+        ((encoding, longer),) = self._first_tokens.of([query], longest)
         if longer and self._not_warned.acquire(blocking=False):
             _log.warning(
                 "%s: a query was truncated to %d tokens, because a query may take only half of the model's %d;"
                 " Ranking.query_truncated reports this (logged once per model)",
                 self._model,
-                self._longest_query,
+                longest,
                 self._max_length,
             )
         return encoding, longer
@@ -139,9 +156,8 @@ class PairEncoder(Encoder):
             )
         self._longest_query = min(max_length // 2, max_length - special - 1)
 
-    def encode(self, query: str, documents: Sequence[str]) -> Encoded:
-        query_encoding, query_truncated = self._query(query)
-        before, after, document_type = self._around_document(query_encoding)
+    def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
+        before, after, document_type, query_truncated = self._around_documents(query, instruction)
         room = self._max_length - before.shape[1] - after.shape[1]
         encoded = Encoded([], [], query_truncated)
         for encoding, longer in self._first_tokens.of(documents, room):
@@ -151,15 +167,20 @@ class PairEncoder(Encoder):
             encoded.truncated.append(longer)
         return encoded
 
-    def document_room(self, query: str) -> int:
-        before, after, _ = self._around_document(self._query(query)[0])
+    def document_room(self, query: str, instruction: str | None = None) -> int:
+        before, after, _, _ = self._around_documents(query, instruction)
         room: int = self._max_length - before.shape[1] - after.shape[1]
         return room
 
-    def _query(self, query: str) -> tuple[Encoding, bool]:
-        encoding, longer = super()._query(query)
+    def _around_documents(
+        self, query: str, instruction: str | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], int, bool]:
+        """As `_around_document`, and whether the query was truncated."""
+        if instruction is not None:
+            raise NoInstruction(self._model)
+        encoding, longer = self._query(query, self._longest_query)
         encoding.truncate(self._longest_query)
-        return encoding, longer
+        return *self._around_document(encoding), longer
 
     def _around_document(self, query: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Token ids and types before a document, the same after it, and the document's own token type."""

@@ -29,7 +29,8 @@ _OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "bad allocation",
 class ModelSettings:
     """Which model to load, and how. Equal settings share one copy of the weights.
 
-    `CrossEncoderReranker` documents each field.
+    `CrossEncoderReranker` documents each field. Its `instruction` is not one of them: it belongs to a call, so that
+    rerankers that differ only in it share the weights.
     """
 
     model: str
@@ -42,6 +43,7 @@ class ModelSettings:
     local_files_only: bool = False
     trust_remote_code: bool = False
     onnx_file: str | None = None
+    label: int | str | None = None
     token: str | None = field(default=None, repr=False)
 
 

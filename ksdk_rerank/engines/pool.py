@@ -40,7 +40,13 @@ class ModelRunner:
         self._model: Model | None = None
 
     def score(
-        self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        seconds: float | None = None,
+        max_waiting: int | None = None,
     ) -> Scores:
         """Wait for the scores, at most `seconds`. If the wait is interrupted, the call leaves the queue.
 
@@ -48,13 +54,20 @@ class ModelRunner:
             TimedOut: the scores did not arrive in time.
             Overloaded: `max_waiting` calls are already waiting.
         """
-        return self._wait(self._scheduler.join(Job(self._loaded, query, documents), max_waiting), seconds)
+        future = self._scheduler.join(Job(self._loaded, query, documents, instruction), max_waiting)
+        return self._wait(future, seconds)
 
     async def ascore(
-        self, query: str, documents: Sequence[str], *, seconds: float | None = None, max_waiting: int | None = None
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        seconds: float | None = None,
+        max_waiting: int | None = None,
     ) -> Scores:
         """Like `score`, without blocking the event loop. If the task is cancelled, the call leaves the queue."""
-        future = self._scheduler.join(Job(self._loaded, query, documents), max_waiting)
+        future = self._scheduler.join(Job(self._loaded, query, documents, instruction), max_waiting)
         try:
             async with asyncio.timeout(seconds) as deadline:
                 return await asyncio.wrap_future(future)

@@ -94,7 +94,9 @@ class Job:
         pairs: token ids and types of the query with each distinct document.
     """
 
-    def __init__(self, load: Callable[[], Model], query: str, documents: Sequence[str]) -> None:
+    def __init__(
+        self, load: Callable[[], Model], query: str, documents: Sequence[str], instruction: str | None = None
+    ) -> None:
         self.future: Future[Scores] = Future()
         self.encoding = self.encoded = False
         self.batches: deque[list[int]] = deque()
@@ -103,6 +105,7 @@ class Job:
         self.pairs: list[NDArray[np.int32]] = []
         self._load = load
         self._query = query
+        self._instruction = instruction
         self._documents = documents
         self._positions = {document: position for position, document in enumerate(dict.fromkeys(documents))}
         self._texts = list(self._positions)
@@ -122,7 +125,8 @@ class Job:
         if self.future.cancelled():  # while the model was loaded
             return
         start = len(self.pairs)
-        piece = model.encoder.encode(self._query, self._texts[start : start + _DOCUMENTS_AT_ONCE])
+        texts = self._texts[start : start + _DOCUMENTS_AT_ONCE]
+        piece = model.encoder.encode(self._query, texts, instruction=self._instruction)
         self.pairs += piece.pairs
         self._truncated += piece.truncated
         self._query_truncated = piece.query_truncated

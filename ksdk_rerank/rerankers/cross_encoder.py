@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self, get_args
 
-from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._arguments import integer, number, text
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
 from ksdk_rerank.engines.pool import ModelRunner, acquire, release
@@ -26,9 +26,9 @@ class CrossEncoderReranker(ScoringReranker):
     Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (bfloat16, for models
     without an int8 file) or `"ksdk-rerank[torch]"` (any model, GPUs).
 
-    The model is loaded on the first call, once per process and configuration. Rerankers with equal arguments (`timeout`
-    and `max_waiting` aside) share its weights and its dedicated threads. Concurrent calls share batches, and a small
-    call overtakes a large one. `close` frees the weights once no other reranker uses them.
+    The model is loaded on the first call, once per process and configuration. Rerankers with equal arguments
+    (`instruction`, `timeout` and `max_waiting` aside) share its weights and its dedicated threads. Concurrent calls
+    share batches, and a small call overtakes a large one. `close` frees the weights once no other reranker uses them.
 
     Args:
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit.
@@ -58,6 +58,10 @@ class CrossEncoderReranker(ScoringReranker):
         max_waiting: how many calls may wait for the model while others run. As many run at once as there are cores,
             up to four. One more call raises `Overloaded` at once. Calls from all rerankers that share the weights
             count. None sets no limit.
+        instruction: what the model should prefer, such as `"Prefer official documentation"`. Only models with a prompt
+            have a place for one; None uses the model's own. Rerankers that differ only in it share their weights.
+        label: which label of a two-label classifier means "relevant", by index or name. `raw_score` is then its logit
+            minus the other's. Models with one logit need none.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or two arguments conflict.
@@ -65,9 +69,9 @@ class CrossEncoderReranker(ScoringReranker):
     `raw_score` is the model's logit and `score` is its sigmoid. Any thread and any event loop may call it.
 
     The first call may raise `MissingExtra`, or a `ModelError` (such as `HubUnreachable`) that names the file at fault.
-    It raises `ValueError` if `max_length` leaves no room for a query and a document. An engine that fails while running
-    raises `InferenceFailed`. `HubUnreachable`, `InferenceFailed`, `TimedOut` and `Overloaded` are transient: `Fallback`
-    moves on to its next reranker.
+    It raises `ValueError` if `max_length` leaves no room for a query and a document, or if the model has no place for
+    the `instruction`. An engine that fails while running raises `InferenceFailed`. `HubUnreachable`,
+    `InferenceFailed`, `TimedOut` and `Overloaded` are transient: `Fallback` moves on to its next reranker.
     """
 
     score_kind = ScoreKind.LOGIT
@@ -89,6 +93,8 @@ class CrossEncoderReranker(ScoringReranker):
         token: str | None = None,
         timeout: float | None = None,
         max_waiting: int | None = None,
+        instruction: str | None = None,
+        label: int | str | None = None,
     ) -> None:
         self._settings = _checked(
             ModelSettings(
@@ -102,6 +108,7 @@ class CrossEncoderReranker(ScoringReranker):
                 local_files_only=local_files_only,
                 onnx_file=onnx_file,
                 trust_remote_code=trust_remote_code,
+                label=None if label is None else _checked_label(label),
                 token=token,
             )
         )
@@ -121,6 +128,8 @@ class CrossEncoderReranker(ScoringReranker):
             if max_waiting is None
             else integer("max_waiting", max_waiting, at_least=0, unit="calls", advice="None sets no limit")
         )
+        self.instruction = None if instruction is None else text("instruction", instruction)
+        self.label = self._settings.label
 
     @property
     def name(self) -> str:
@@ -140,13 +149,17 @@ class CrossEncoderReranker(ScoringReranker):
 
     def document_room(self, query: str) -> int:
         """How many tokens of a document fit beside the (truncated) `query`. Loads the model if necessary."""
-        return self._runner().model(self.timeout).encoder.document_room(query)
+        return self._runner().model(self.timeout).encoder.document_room(query, self.instruction)
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        return self._runner().score(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
+        return self._runner().score(
+            query, documents, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
+        )
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        return await self._runner().ascore(query, documents, seconds=self.timeout, max_waiting=self.max_waiting)
+        return await self._runner().ascore(
+            query, documents, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
+        )
 
     def close(self) -> None:
         """Free the weights once waiting calls have finished, unless another reranker uses them."""
@@ -192,6 +205,10 @@ def _checked(settings: ModelSettings) -> ModelSettings:
         needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
         raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} does not support it")
     return settings
+
+
+def _checked_label(label: object) -> int | str:
+    return text("label", label) if isinstance(label, str) else integer("label", label, at_least=0, or_none=True)
 
 
 def _checked_timeout(timeout: float) -> float:

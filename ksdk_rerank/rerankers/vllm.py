@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._arguments import text
 from ksdk_rerank.rerankers._remote import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
@@ -23,6 +24,10 @@ class VLLMReranker(SelfHostedReranker):
         model: the served model's name. Without it, vLLM uses the model it serves.
         raw_scores: request logits. vLLM always returns logits for a model configured without an activation, such as the
             official `cross-encoder/ms-marco-*`: pass True for these.
+        instruction: what the model should prefer, such as `"Prefer official documentation"`. Needs vLLM 0.22
+            (vllm/entrypoints/pooling/scoring/protocol.py has the field in 0.22.0 but not in 0.21.0, read 2026-11-26)
+            and a model whose chat template has a place for it, such as Qwen3-Reranker. vLLM reports nothing if it
+            ignores the field: an older server does, and so does any other model. `compare` shows whether it works.
     """
 
     _service_name = "vLLM"
@@ -37,6 +42,7 @@ class VLLMReranker(SelfHostedReranker):
         api_key: str | SecretStr | None = None,
         truncate: bool = True,
         raw_scores: bool = False,
+        instruction: str | None = None,
         max_documents_per_request: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
@@ -44,6 +50,7 @@ class VLLMReranker(SelfHostedReranker):
     ) -> None:
         super().__init__(url, model, api_key, raw_scores, max_documents_per_request, timeout, retries, client_factory)
         self.truncate = truncate
+        self.instruction = None if instruction is None else text("instruction", instruction)
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
         return {
@@ -51,4 +58,5 @@ class VLLMReranker(SelfHostedReranker):
             "documents": list(documents),  # without top_n, all documents are returned
             "truncate_prompt_tokens": -1 if self.truncate else None,  # -1 means the model's window
             "use_activation": False if self.raw_scores else None,
+            "instruction": self.instruction,
         }

@@ -18,7 +18,7 @@ from tiny_models import MakeModel
 
 from ksdk_rerank.engines import pool
 from ksdk_rerank.engines.encoding import PairEncoder
-from ksdk_rerank.errors import ModelError
+from ksdk_rerank.errors import ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 QUERY = "how do i rotate an api key"
@@ -77,15 +77,51 @@ async def test_the_event_loop_runs_on_while_a_model_loads_and_scores(
     assert len(await task) == 1
 
 
+def test_an_instruction_travels_with_the_call_to_one_copy_of_the_weights(
+    tiny_bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, str | None]] = []
+    encode, room = PairEncoder.encode, PairEncoder.document_room
+
+    def encoded(self: PairEncoder, query: str, texts: list[str], instruction: str | None = None) -> object:
+        read.append((query, instruction))
+        return encode(self, query, texts)
+
+    def roomy(self: PairEncoder, query: str, instruction: str | None = None) -> int:
+        return room(self, query) - len(instruction or "")
+
+    monkeypatch.setattr(PairEncoder, "encode", encoded)
+    monkeypatch.setattr(PairEncoder, "document_room", roomy)
+    plain, news = CrossEncoderReranker(tiny_bert), CrossEncoderReranker(tiny_bert, instruction="news")
+    plain.rank("first", ["key"])
+    news.rank("second", ["key"])
+    asyncio.run(news.arank("third", ["key"]))
+    assert read == [("first", None), ("second", "news"), ("third", "news")]
+    assert news.document_room("key") == plain.document_room("key") - 4
+    assert len(loaded()) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, UnsupportedModel])
+def test_a_classifier_has_no_place_for_an_instruction(tiny_bert: str, error: type[Exception]) -> None:
+    reranker = CrossEncoderReranker(tiny_bert, instruction="Prefer news")
+    advice = "has no place for one.*; remove instruction=..., or use a model with a prompt"
+    with pytest.raises(error, match=advice):
+        reranker.rank(QUERY, ["key"])
+    with pytest.raises(error, match=advice):
+        asyncio.run(reranker.arank(QUERY, ["key"]))
+    with pytest.raises(error, match=advice):
+        reranker.document_room(QUERY)
+
+
 async def test_a_cancelled_call_leaves_the_queue(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reranker = CrossEncoderReranker(tiny_bert)
     await reranker.arank(QUERY, ["key"])
     asked: list[str] = []
     encode = PairEncoder.encode
 
-    def noted(self: PairEncoder, query: str, texts: list[str]) -> object:
+    def noted(self: PairEncoder, query: str, texts: list[str], **options: Any) -> object:
         asked.append(query)
-        return encode(self, query, texts)
+        return encode(self, query, texts, **options)
 
     monkeypatch.setattr(PairEncoder, "encode", noted)
     go_on = occupy(reranker)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ksdk_rerank._fingerprint import identity
 from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -51,6 +52,11 @@ def test_the_name_is_the_model() -> None:
         ),
         ({"onnx_file": "model.onnx", "dtype": "float16"}, ValueError, "the other arguments require torch"),
         ({"onnx_file": "model.onnx", "trust_remote_code": True}, ValueError, "the other arguments require torch"),
+        ({"instruction": " "}, ValueError, "instruction is blank; write what you mean, or pass None"),
+        ({"instruction": ["Prefer news"]}, TypeError, "instruction must be a string or None"),
+        ({"label": ""}, ValueError, "label is blank"),
+        ({"label": -1}, ValueError, "label must be at least 0"),
+        ({"label": True}, TypeError, "label must be an integer of at least 0 or None"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_at_once(
@@ -65,6 +71,22 @@ def test_the_file_chosen_is_an_attribute_and_part_of_the_configuration() -> None
     assert reranker.onnx_file == "onnx/model_O3.onnx"
     assert reranker.parameters()["onnx_file"] == "onnx/model_O3.onnx"
     assert pickle.loads(pickle.dumps(reranker))._settings == reranker._settings
+
+
+def test_an_instruction_identifies_the_reranker_but_not_its_weights() -> None:
+    plain, news = CrossEncoderReranker("a/b"), CrossEncoderReranker("a/b", instruction="Prefer news")
+    assert plain._settings == news._settings
+    assert identity(plain, "") != identity(news, "")
+    assert news.parameters()["instruction"] == "Prefer news"
+    assert "instruction='Prefer news'" in repr(news)
+    assert pickle.loads(pickle.dumps(news)).instruction == "Prefer news"
+
+
+def test_a_label_decides_the_scores_so_it_is_a_setting_of_the_model() -> None:
+    first, second = CrossEncoderReranker("a/b", label=1), CrossEncoderReranker("a/b", label="entailment")
+    assert first._settings != second._settings
+    assert identity(first, "") != identity(second, "")
+    assert second.parameters()["label"] == "entailment"
 
 
 def test_a_folder_may_be_a_path() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ksdk_rerank import InfinityReranker, ScoreKind, TEIReranker, VLLMReranker, errors, load_reranker
+from ksdk_rerank._fingerprint import identity
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.testing import Fault
 from ksdk_rerank.testing.contract import SubclassContract
@@ -150,6 +151,23 @@ def test_documents_are_cut_by_the_server_unless_told_otherwise(leaf_class: Any, 
         leaf.rank("q", ["a"])
     body = own.server.requests[0].json()
     assert body.get("truncate", "truncate_prompt_tokens" in body) is False
+
+
+def test_an_instruction_is_sent_to_vllm_and_identifies_the_reranker(provider_named: Any) -> None:
+    own = provider_named("vllm")
+    with own.reranker(instruction="Prefer news") as news, own.reranker() as plain:
+        for leaf in (news, plain):
+            leaf.rank("q", ["a"])
+        assert identity(news, "") != identity(plain, "")
+    assert [request.json().get("instruction") for request in own.server.requests] == ["Prefer news", None]
+    with pytest.raises(ValueError, match="instruction is blank"):
+        own.reranker(instruction=" ")
+
+
+@pytest.mark.parametrize("name", ["cohere", "infinity", "jina", "tei"])
+def test_no_instruction_is_offered_for_a_service_that_would_ignore_it(provider_named: Any, name: str) -> None:
+    with pytest.raises(TypeError, match="instruction"):
+        provider_named(name).reranker(instruction="Prefer news")
 
 
 def test_errors_say_which_server_it_was(tei: Any) -> None:

@@ -61,6 +61,8 @@ def build() -> None:
     rank(LexicalReranker(k1=1.2, b=0.75))
     rank(InputOrder())
     rank(CrossEncoderReranker("BAAI/bge-reranker-large", backend="onnx", max_length=256, timeout=2.0, max_waiting=20))
+    rank(CrossEncoderReranker("Qwen/Qwen3-Reranker-0.6B", instruction="Prefer news", label=None))
+    rank(VLLMReranker("http://localhost:8000", instruction="Prefer news"))
     with CrossEncoderReranker() as reranker:
         assert_type(reranker, CrossEncoderReranker)
 
