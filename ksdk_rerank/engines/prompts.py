@@ -151,7 +151,9 @@ def _layout(prompt: Prompt, instruction: str | None, names: Mapping[str, str], m
     """The model's prompt, with special tokens under their new names."""
     texts = [text for text in (_QUERY, _DOCUMENT, instruction) if text]
     plain = prompt.render(_QUERY, _DOCUMENT, instruction)
-    spaced = prompt.render(*(f" \n{text} \n" for text in (_QUERY, _DOCUMENT)), instruction and f" \n{instruction} \n")
+    spaced = prompt.render(
+        f" \n{_QUERY} \n", f" \n{_DOCUMENT} \n", None if instruction is None else f" \n{instruction} \n"
+    )
     if _QUERY not in plain or plain.count(_DOCUMENT) != 1:
         raise UnsupportedModel(
             f"the chat template of {model} has no place for one query and one document, so it is not a reranker's; use"
