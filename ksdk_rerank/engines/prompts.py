@@ -136,7 +136,10 @@ class PromptEncoder(Encoder):
             )
         longest = min(self._max_length // 2, room - _SPARE)
         encoding, longer = self._query(query, longest)
-        layout = layout.having(_QUERY, query[: encoding.offsets[longest][0]] if longer else query)
+        if longer:
+            end = encoding.offsets[longest][0]  # 0 if the whole query was tokenized, because that leaves offsets out
+            query = query[: end or self._tokenizer.encode(query, add_special_tokens=False).offsets[longest][0]]
+        layout = layout.having(_QUERY, query)
         return layout, *self._room(layout), longer
 
     def _room(self, layout: _Layout) -> tuple[int, list[int]]:

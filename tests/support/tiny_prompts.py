@@ -58,6 +58,23 @@ Answer: """
 DEFAULT = "prefer manuals to news"
 """The instruction in the files of `qwen`."""
 
+# ruff: noqa: RUF001  # letters of other scripts are meant
+QUERIES = ["how do i rotate an api key", "什么是天气？", "key", "  Привет,\nкак дела?  ", "how " * 60 + "?", "\n"]
+DOCUMENTS = [
+    "Create a new key, then revoke the old one.\n",
+    "x",
+    "\x01",
+    '"',
+    " \n\n  def rotate(key):\n    return key[::-1]\t\t# rotated  \n",
+    "这是一个测试。今天天气很好。" * 3,
+    "שלום مرحبا 🙂👩‍👩‍👧‍👦 e\u0301 \ufb01",
+    "invoice " * 150,
+    "The <b>weather</b> is {{ nice }} & <|not a token|> [INST] </s>",
+    "12345 67.89%...\r\n\r\n",
+]
+PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
+"""Sixty pairs: long ones, nearly empty ones, other scripts, and white space next to the prompt."""
+
 
 def chat_tokenizer(special: list[str], *, start: str | None = None) -> Tokenizer:
     """Byte-level BPE, trained on `SAMPLE`."""
