@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.engine import Backend, ModelSettings, out_of_memory
-from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json, read_list
+from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json
 from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu
 from ksdk_rerank.engines.hub import Hub
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
@@ -93,11 +93,16 @@ def _load(settings: ModelSettings) -> Model:
     if not installed:
         raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
 
-    from ksdk_rerank.engines.model_config import check_head, window
+    from ksdk_rerank.engines.model_config import ModelKind, model_kind, window
 
     files = locate(settings)
+    kind = model_kind(files, settings.model)
+    if kind is ModelKind.PROMPT:
+        raise UnsupportedModel(
+            f"{settings.model} is a language model that needs a prompt, which this version does not support; use a"
+            " cross-encoder, or serve this model with vLLM"
+        )
     config = read_json(files.find("config.json"))
-    check_head(config, settings.model, read_list(files.find("modules.json")))
     # Called only for its checks: an engine's own error does not always name the damaged field.
     window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
     if settings.backend is None:
