@@ -222,7 +222,8 @@ def check_pair(
         return
     raise UnsupportedModel(
         f"the tokenizer of {model} {reason}, as language models' tokenizers do; rerankers built on language models need"
-        f" a prompt, which this version does not support; {_ADVICE}"
+        " their prompt, and without a chat template that names query and document only their authors know it;"
+        f" {_ADVICE}"
     )
 
 

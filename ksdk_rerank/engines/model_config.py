@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.engines.files import Files
 
-__all__ = ["ModelKind", "Module", "labels_are_named", "model_kind", "modules_of", "pad_id", "window"]
+__all__ = ["ModelKind", "Module", "label_index", "labels_are_named", "model_kind", "modules_of", "pad_id", "window"]
 
 # Models whose positions start at pad_token_id + 1, so the positions below that are never used. These are the models in
 # transformers 5.23.0 that have a `create_position_ids_from_input_ids`.
@@ -59,12 +59,13 @@ class Module:
         return str(PurePosixPath(self.path, name))
 
 
-def model_kind(files: Files, model: str) -> ModelKind:
+def model_kind(files: Files, model: str, label: int | str | None = None) -> ModelKind:
     """The kind of reranker that a model's files describe.
 
     Args:
         files: the model's files.
         model: the model's name, for messages.
+        label: which of a classifier's two labels means "relevant".
 
     Raises:
         UnsupportedModel: the files describe a model that cannot score pairs, or do not state the kind.
@@ -79,8 +80,10 @@ def model_kind(files: Files, model: str) -> ModelKind:
         return ModelKind.PROMPT
     if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
         raise UnsupportedModel(
-            f"{model} is a language model ({architecture}), not a classifier: as a reranker it needs a prompt, which"
-            f" this version does not support; {_ADVICE}, or serve this model with vLLM"
+            f"{model} is a language model ({architecture}) without a LogitScore module, which would say what tokens mean"
+            " relevant and not relevant; if it is a reranker, use a revision or copy that was saved with"
+            f" sentence-transformers 5.4 or later (with 1_LogitScore and chat_template.jinja), serve this model with"
+            f" vLLM, or {_ADVICE}"
         )
     if len(modules) > 1 and not architecture.endswith("ForSequenceClassification"):
         settings = modules[-1].file("config.json")
@@ -95,7 +98,7 @@ def model_kind(files: Files, model: str) -> ModelKind:
             raise UnsupportedModel(f"{model} outputs {count} scores per pair ({parts}), not one; {_ADVICE}")
         _check_saved_as_reranker(files, model)
         return ModelKind.MODULAR
-    _check_labels(config, architecture, model)
+    _check_labels(config, architecture, model, label)
     return ModelKind.CLASSIFIER
 
 
@@ -110,8 +113,8 @@ def _check_saved_as_reranker(files: Files, model: str) -> None:
         )
 
 
-def _check_labels(config: Mapping[str, object], architecture: str, model: str) -> None:
-    """Check that a `config.json` describes a classifier with one logit."""
+def _check_labels(config: Mapping[str, object], architecture: str, model: str, label: int | str | None) -> None:
+    """Check that a `config.json` describes a classifier with one logit, or with two of which `label` is one."""
     labels = _labels(config, model)
     if architecture and not _classifies(architecture, config):
         raise UnsupportedModel(
@@ -124,10 +127,39 @@ def _check_labels(config: Mapping[str, object], architecture: str, model: str) -
             f' cross-encoder; if it is one with one logit, add "num_labels": 1 to the file; otherwise {_ADVICE}'
         )
     count = 2 if labels is None else labels  # transformers' default, which it leaves out of the config
-    if count != 1:
+    if label is not None:
+        if count != 2:
+            raise UnsupportedModel(
+                f"label={label!r} picks one of two labels, but {model} has {count}; remove label=..., or use a"
+                " classifier with two labels"
+            )
+        label_index(config, label, model)
+    elif count == 2:
+        raise UnsupportedModel(
+            f"{model} is a classifier with 2 labels ({', '.join(_label_names(config))}), not a cross-encoder with one"
+            f" logit; if one of them means relevant, pass label=..., by name or index; otherwise {_ADVICE}"
+        )
+    elif count != 1:
         raise UnsupportedModel(
             f"{model} is a classifier with {count} labels, not a cross-encoder with one logit; {_ADVICE}"
         )
+
+
+def label_index(config: Mapping[str, object], label: int | str, model: str) -> int:
+    """The index of a label of a classifier with two. Raises `UnsupportedModel` if it has no such label."""
+    names = _label_names(config)
+    if label in names:
+        return names.index(str(label))
+    if isinstance(label, int) and label in (0, 1):
+        return label
+    raise UnsupportedModel(f"{model} has no label {label!r}; pass label=0, label=1 or one of {', '.join(names)}")
+
+
+def _label_names(config: Mapping[str, object]) -> list[str]:
+    """Names of a classifier's two labels, by index."""
+    names = config.get("id2label")
+    names = names if isinstance(names, dict) else {}
+    return [str(names.get(str(index), f"LABEL_{index}")) for index in range(2)]
 
 
 def labels_are_named(config: Mapping[str, object]) -> bool:

@@ -153,16 +153,20 @@ class PromptEncoder(Encoder):
 def _layout(prompt: Prompt, instruction: str | None, names: Mapping[str, str], model: str) -> _Layout:
     """The model's prompt, with special tokens under their new names."""
     texts = [text for text in (_QUERY, _DOCUMENT, instruction) if text]
-    plain = prompt.render(_QUERY, _DOCUMENT, instruction)
-    spaced = prompt.render(
-        f" \n{_QUERY} \n", f" \n{_DOCUMENT} \n", None if instruction is None else f" \n{instruction} \n"
+    refusal = UnsupportedModel(
+        f"the chat template of {model} has no place for one query and one document, so it is not a reranker's; use a"
+        " revision whose chat_template.jinja has the roles query and document, as sentence-transformers 5.4 and later"
+        " read them, or serve this model with vLLM"
     )
-    if _QUERY not in plain or plain.count(_DOCUMENT) != 1:
-        raise UnsupportedModel(
-            f"the chat template of {model} has no place for one query and one document, so it is not a reranker's; use"
-            " a revision whose chat_template.jinja has the roles query and document, as sentence-transformers 5.4 and"
-            " later read them, or serve this model with vLLM"
+    try:
+        plain = prompt.render(_QUERY, _DOCUMENT, instruction)
+        spaced = prompt.render(
+            f" \n{_QUERY} \n", f" \n{_DOCUMENT} \n", None if instruction is None else f" \n{instruction} \n"
         )
+    except Exception as error:  # there is no template, or it rejects the roles
+        raise refusal from error
+    if _QUERY not in plain or plain.count(_DOCUMENT) != 1:
+        raise refusal
     stripped = frozenset(text for text in texts if f" \n{text} \n" not in spaced)
     for text in texts:
         spaced = spaced.replace(f" \n{text} \n", text)

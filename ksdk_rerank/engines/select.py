@@ -96,12 +96,17 @@ def _load(settings: ModelSettings) -> Model:
     from ksdk_rerank.engines.model_config import ModelKind, model_kind, window
 
     files = locate(settings)
-    kind = model_kind(files, settings.model)
-    if kind is ModelKind.PROMPT:
-        raise UnsupportedModel(
-            f"{settings.model} is a language model that needs a prompt, which this version does not support; use a"
-            " cross-encoder, or serve this model with vLLM"
-        )
+    kind = model_kind(files, settings.model, settings.label)
+    if kind is ModelKind.PROMPT or settings.label is not None:
+        what = "is a language model" if kind is ModelKind.PROMPT else f"with label={settings.label!r}"
+        if "torch" not in wanted:
+            raise UnsupportedModel(
+                f'{settings.model} {what} needs the "torch" engine, but the other settings exclude it; leave backend,'
+                " dtype and onnx_file at their defaults"
+            )
+        if "torch" not in installed:
+            raise MissingExtra.of(_EXTRAS["torch"], f"CrossEncoderReranker({settings.model!r})")
+        installed = ["torch"]
     config = read_json(files.find("config.json"))
     # Called only for its checks: an engine's own error does not always name the damaged field.
     window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
@@ -114,17 +119,23 @@ def _load(settings: ModelSettings) -> Model:
 
 def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
     """Combine an engine with an encoder, and with the window and padding token from the model's files."""
-    from ksdk_rerank.engines.encoding import PairEncoder, check_pair
+    from ksdk_rerank.engines.encoding import Encoder, PairEncoder, check_pair
     from ksdk_rerank.engines.model_config import pad_id, window
+    from ksdk_rerank.engines.prompts import PromptEncoder
     from ksdk_rerank.engines.scoring import Model
 
     config = read_json(files.find("config.json"))
     tokenizer_config = read_json(files.find("tokenizer_config.json"))
-    check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
     max_length = window(config, tokenizer_config, settings.max_length, settings.model)
+    encoder: Encoder
+    if engine.prompt is None:
+        check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
+        encoder = PairEncoder(engine.tokenizer, max_length, settings.model)
+    else:
+        encoder = PromptEncoder(engine.tokenizer, engine.prompt, max_length, settings.model)
     return Model(
         engine,
-        PairEncoder(engine.tokenizer, max_length, settings.model),
+        encoder,
         name=settings.model,
         max_length=max_length,
         pad_id=pad_id(config, tokenizer_config, engine.tokenizer, settings.model),

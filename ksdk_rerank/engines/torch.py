@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,7 +14,8 @@ from tokenizers import Tokenizer
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
 from ksdk_rerank.engines.files import Files, read_json
-from ksdk_rerank.engines.model_config import ModelKind, labels_are_named, model_kind, modules_of
+from ksdk_rerank.engines.model_config import ModelKind, label_index, labels_are_named, model_kind, modules_of
+from ksdk_rerank.engines.prompts import Prompt
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable
 from ksdk_rerank.errors import ModelError, UnsupportedModel
@@ -55,7 +57,7 @@ class TorchEngine(Engine):
                 f"device={settings.device!r}, but torch {torch.__version__} finds no CUDA device; install a torch"
                 ' build with CUDA and a driver for it, or pass device="cpu"'
             )
-        kind = model_kind(files, settings.model)
+        kind = model_kind(files, settings.model, settings.label)
         check_files(files, () if kind is ModelKind.CLASSIFIER else modules_of(files, settings.model))
         config = read_json(files.find("config.json"))
         if kind is not ModelKind.CLASSIFIER:
@@ -75,8 +77,10 @@ class TorchEngine(Engine):
                     token=settings.token,
                     model_kwargs={"attn_implementation": attention} if attention else None,
                     config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
-                    # `model_kind` made sure of one label.
-                    num_labels=1 if kind is ModelKind.CLASSIFIER and not labels_are_named(config) else None,
+                    # `model_kind` made sure of one label, or of two if `settings.label` picks one.
+                    num_labels=(1 if settings.label is None else 2)
+                    if kind is ModelKind.CLASSIFIER and not labels_are_named(config)
+                    else None,
                 )
         except Exception as error:  # from transformers, safetensors, the hub or torch
             if out_of_memory(error):
@@ -99,7 +103,14 @@ class TorchEngine(Engine):
         self._inputs = [name for name in _INPUTS if name in tokenizer.model_input_names]
         self._device = encoder.model.device
         dtype = _dtype(settings.dtype, encoder.model)
-        self._scorer = (_Classifier if kind is ModelKind.CLASSIFIER else _Chain)(encoder).to(dtype).eval()
+        scorer: torch.nn.Module
+        if kind is ModelKind.CLASSIFIER:
+            label = None if settings.label is None else label_index(config, settings.label, settings.model)
+            scorer = _Classifier(encoder, label)
+        else:
+            scorer = (_Chain if kind is ModelKind.MODULAR else _PromptChain)(encoder)
+        self._scorer = scorer.to(dtype).eval()
+        self.prompt = _prompt(encoder, kind)
         self.budget = TOKEN_BUDGET if self._device.type == "cpu" else GPU_TOKEN_BUDGET
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
@@ -116,15 +127,17 @@ class TorchEngine(Engine):
 
 
 class _Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
-    """A `*ForSequenceClassification`, from token ids to logits."""
+    """A `*ForSequenceClassification`, from token ids to logits; of two labels, how far one is ahead of the other."""
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, label: int | None) -> None:
         super().__init__()
         self.model = encoder.model
+        self.label = label
 
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types, return_dict=True).logits
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types, return_dict=True).logits
+        return logits if self.label is None else logits[:, self.label] - logits[:, 1 - self.label]
 
 
 class _Chain(torch.nn.Module):  # type: ignore[misc]
@@ -137,6 +150,52 @@ class _Chain(torch.nn.Module):  # type: ignore[misc]
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return self.chain({"input_ids": input_ids, "attention_mask": attention_mask, **types})["scores"]
+
+
+class _PromptChain(torch.nn.Module):  # type: ignore[misc]
+    """A language model and its LogitScore, from the token ids of prompts, padded on the left, to scores."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.chain = encoder
+        self.takes_positions = "position_ids" in inspect.signature(encoder.model.forward).parameters
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        # One position's logits: a vocabulary is large. Positions count from the first token, not from the padding.
+        features = {"input_ids": input_ids, "attention_mask": attention_mask, "modality": "message"}
+        if self.takes_positions:
+            features["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        return self.chain({**features, "logits_to_keep": 1})["scores"]
+
+
+_NOT_FOR_TEMPLATES = ("padding", "truncation", "max_length", "return_tensors", "restore_suffix")
+"""Settings beside those of the chat template that do not reach it (sentence_transformers/base/modules/transformer.py in
+6.2.0)."""
+
+
+def _prompt(encoder: Any, kind: ModelKind) -> Prompt | None:
+    """The prompt as `CrossEncoder.predict` writes it; None if the model reads pairs.
+
+    A classifier has one only if its chat template names the two texts: others inherit a template for conversations.
+    """
+    if kind is ModelKind.MODULAR:
+        return None
+    first = encoder[0]
+    template = str(getattr(getattr(first, "processor", None), "chat_template", None))
+    if kind is ModelKind.CLASSIFIER and not ("query" in template and "document" in template):
+        return None
+    settings = first.processing_kwargs.get("chat_template", {})
+    options = {name: value for name, value in settings.items() if name not in _NOT_FOR_TEMPLATES}
+    default = encoder.prompts.get(encoder.default_prompt_name)
+
+    def render(query: str, document: str, instruction: str | None) -> str:
+        messages = [first.input_formatter.pair_to_messages((query, document))]
+        system = default if instruction is None else instruction
+        if system:
+            messages = first.input_formatter.prepend_prompt_to_messages(messages, system)
+        return str(first.processor.apply_chat_template(messages[0], tokenize=False, **options))
+
+    return Prompt(render, "left" if kind is ModelKind.PROMPT else "right")
 
 
 def _require_chains(kind: ModelKind, model: str) -> None:
