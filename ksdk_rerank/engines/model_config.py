@@ -80,8 +80,8 @@ def model_kind(files: Files, model: str, label: int | str | None = None) -> Mode
         return ModelKind.PROMPT
     if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
         raise UnsupportedModel(
-            f"{model} is a language model ({architecture}) without a LogitScore module, which would say what tokens mean"
-            " relevant and not relevant; if it is a reranker, use a revision or copy that was saved with"
+            f"{model} is a language model ({architecture}) without a LogitScore module, which would say what tokens"
+            " mean relevant and not relevant; if it is a reranker, use a revision or copy that was saved with"
             f" sentence-transformers 5.4 or later (with 1_LogitScore and chat_template.jinja), serve this model with"
             f" vLLM, or {_ADVICE}"
         )

@@ -98,7 +98,7 @@ def _load(settings: ModelSettings) -> Model:
     files = locate(settings)
     kind = model_kind(files, settings.model, settings.label)
     if kind is ModelKind.PROMPT or settings.label is not None:
-        what = "is a language model" if kind is ModelKind.PROMPT else f"with label={settings.label!r}"
+        what = "is a language model and" if kind is ModelKind.PROMPT else f"with label={settings.label!r}"
         if "torch" not in wanted:
             raise UnsupportedModel(
                 f'{settings.model} {what} needs the "torch" engine, but the other settings exclude it; leave backend,'

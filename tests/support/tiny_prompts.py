@@ -6,7 +6,6 @@ structured messages, strips the document and puts the query behind it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +103,7 @@ def write_prompt_model(folder: Path, kind: str = "qwen", *, template: str | None
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.cross_encoder.modules import LogitScore
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers.utils import logging
 
     if kind == "qwen":
         names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
@@ -112,7 +112,7 @@ def write_prompt_model(folder: Path, kind: str = "qwen", *, template: str | None
         names = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>", "pad_token": "<|end_of_text|>"}
         special = [*names.values(), "<|start_header_id|>", "<|end_header_id|>"]
         tokenizer = chat_tokenizer(special, start="<|begin_of_text|>")
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=1024, **names)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=2048, **names)
     wrapped.chat_template = template or (CHATML if kind == "qwen" else HEADERS)
     config = AutoConfig.for_model(
         "qwen3" if kind == "qwen" else "llama",
@@ -123,7 +123,7 @@ def write_prompt_model(folder: Path, kind: str = "qwen", *, template: str | None
         num_key_value_heads=2,
         head_dim=8,
         intermediate_size=64,
-        max_position_embeddings=1024,
+        max_position_embeddings=2048,
         initializer_range=0.25,
         tie_word_embeddings=kind == "qwen",
         pad_token_id=wrapped.pad_token_id,
@@ -133,6 +133,7 @@ def write_prompt_model(folder: Path, kind: str = "qwen", *, template: str | None
     torch.manual_seed(7)
     model = AutoModelForCausalLM.from_config(config)
     base = folder / "base"
+    logging.disable_progress_bar()
     model.save_pretrained(base)
     wrapped.save_pretrained(base)
     ids = {"true_token_id": tokenizer.token_to_id("yes"), "false_token_id": tokenizer.token_to_id("no")}
@@ -142,13 +143,8 @@ def write_prompt_model(folder: Path, kind: str = "qwen", *, template: str | None
     modules = [Transformer(str(base), transformer_task="text-generation"), LogitScore(**ids)]
     prompts = {"prompts": {"manuals": DEFAULT}, "default_prompt_name": "manuals"} if kind == "qwen" else {}
     CrossEncoder(modules=modules, **prompts).save(str(folder / "model"), create_model_card=False)
+    logging.enable_progress_bar()
     return folder / "model"
-
-
-def edit_json(path: Path, **fields: object) -> None:
-    """Change fields of a JSON file; None removes one."""
-    content = {**json.loads(path.read_text(encoding="utf-8")), **fields}
-    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
 
 
 @pytest.fixture(scope="session")
