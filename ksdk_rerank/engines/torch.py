@@ -110,7 +110,7 @@ class TorchEngine(Engine):
         else:
             scorer = (_Chain if kind is ModelKind.MODULAR else _PromptChain)(encoder)
         self._scorer = scorer.to(dtype).eval()
-        self.prompt = _prompt(encoder, kind)
+        self.prompt = _prompt(encoder, kind, settings.model)
         self.budget = TOKEN_BUDGET if self._device.type == "cpu" else GPU_TOKEN_BUDGET
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
@@ -173,17 +173,19 @@ _NOT_FOR_TEMPLATES = ("padding", "truncation", "max_length", "return_tensors", "
 6.2.0)."""
 
 
-def _prompt(encoder: Any, kind: ModelKind) -> Prompt | None:
+def _prompt(encoder: Any, kind: ModelKind, model: str) -> Prompt | None:
     """The prompt as `CrossEncoder.predict` writes it; None if the model reads pairs.
 
     A classifier has one only if its chat template names the two texts: others inherit a template for conversations.
     """
     if kind is ModelKind.MODULAR:
         return None
+    if kind is ModelKind.CLASSIFIER:
+        template = str(getattr(encoder.tokenizer, "chat_template", None))
+        if not ("query" in template and "document" in template):
+            return None
+        _require_chains(ModelKind.PROMPT, model)
     first = encoder[0]
-    template = str(getattr(getattr(first, "processor", None), "chat_template", None))
-    if kind is ModelKind.CLASSIFIER and not ("query" in template and "document" in template):
-        return None
     settings = first.processing_kwargs.get("chat_template", {})
     options = {name: value for name, value in settings.items() if name not in _NOT_FOR_TEMPLATES}
     default = encoder.prompts.get(encoder.default_prompt_name)
