@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,14 +78,16 @@ def rounded(length: int, multiple: int, longest: int) -> int:
     return min(-(-length // multiple) * multiple, max(length, longest))
 
 
-def pad(pairs: Sequence[NDArray[np.int32]], pad_id: int, length: int) -> Batch:
-    """Pad `pairs` on the right to `length`. Each pair has shape (2, tokens): token ids, then token types."""
+def pad(
+    pairs: Sequence[NDArray[np.int32]], pad_id: int, length: int, side: Literal["left", "right"] = "right"
+) -> Batch:
+    """Pad `pairs` to `length` on that side. Each pair has shape (2, tokens): token ids, then token types."""
     import numpy as np  # here, so that a call can be queued without it
 
     shape = (len(pairs), length)
     batch = Batch(np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
     for row, pair in enumerate(pairs):
-        tokens = pair.shape[1]
-        batch.ids[row, :tokens], batch.types[row, :tokens] = pair
-        batch.mask[row, :tokens] = 1
+        tokens = slice(pair.shape[1]) if side == "right" else slice(length - pair.shape[1], length)
+        batch.ids[row, tokens], batch.types[row, tokens] = pair
+        batch.mask[row, tokens] = 1
     return batch

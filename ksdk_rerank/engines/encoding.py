@@ -8,15 +8,17 @@ query too, and switching truncation on changes the tokenizer, which other thread
 A cross-encoder is trained on pairs with a separator between query and document: `[CLS] A [SEP] B [SEP]` (BERT),
 `<s> A </s></s> B </s>` (RoBERTa), `A </s> B </s>` (T5), `A <sep> B <sep> <cls>` (XLNet). A language model's tokenizer
 only puts its start token before each text, `<s> A <s> B` (Llama), or its end token after each. Neither is a separator,
-and a reranker built on such a model needs a prompt, so `check_pair` rejects it.
+and a reranker built on such a model needs a prompt (`prompts.py`), so `check_pair` rejects it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +27,7 @@ from tokenizers import Encoding, Tokenizer
 from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
-__all__ = ["Encoded", "NoInstruction", "PairEncoder", "WindowTooSmall", "check_pair"]
-
-_TEXTS_AT_ONCE = 32
-"""Texts tokenized at once when counting: the tokenizer takes about 100 bytes per token."""
+__all__ = ["Encoded", "Encoder", "NoInstruction", "PairEncoder", "WindowTooSmall", "check_pair"]
 
 _DECODERS = (
     *("arcee", "biogpt", "bloom", "cohere", "ctrl", "deepseek", "diffllama", "doge"),
@@ -75,20 +74,19 @@ class Encoded:
     query_truncated: bool
 
 
-class PairEncoder:
-    """Encodes a query with its documents for one model. Threads may share it.
+class Encoder(ABC):
+    """How a model reads pairs: turns a query and its documents into token ids. Threads may share it.
 
     A query longer than half of `max_length` is truncated to that half. This is logged as a warning once per model.
 
     Args:
-        tokenizer: the model's tokenizer. Its truncation and padding are switched off here; it never changes again.
+        tokenizer: the tokenizer to use. Its truncation and padding are switched off here; it never changes again.
         max_length: maximum tokens per pair, special tokens included.
         model: the model's name, for messages.
-
-    Raises:
-        WindowTooSmall: `max_length` has no room for one token of each text.
-        UnsupportedModel: the tokenizer puts no special token between query and document.
     """
+
+    padding_side: Literal["left", "right"] = "right"
+    """Where the model expects padding."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
         tokenizer.no_truncation()
@@ -98,6 +96,51 @@ class PairEncoder:
         self._max_length = max_length
         self._model = model
         self._not_warned = threading.Lock()  # the thread that gets it logs the warning, and never releases it
+
+    @abstractmethod
+    def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
+        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all.
+
+        Raises:
+            NoInstruction: there is an `instruction`, and the model has no place for one.
+        """
+
+    @abstractmethod
+    def document_room(self, query: str, instruction: str | None = None) -> int:
+        """How many document tokens fit beside `query`, after the query itself has been truncated.
+
+        Raises:
+            NoInstruction: as `encode` raises it.
+        """
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special tokens not counted."""
+        return self._first_tokens.count(texts)
+
+    def _query(self, query: str, longest: int) -> tuple[Encoding, bool]:
+        """An encoding that begins with the first `longest` tokens of `query`, and whether the query has more."""
+        ((encoding, longer),) = self._first_tokens.of([query], longest)
+        if longer and self._not_warned.acquire(blocking=False):
+            _log.warning(
+                "%s: a query was truncated to %d tokens, because a query may take only half of the model's %d;"
+                " Ranking.query_truncated reports this (logged once per model)",
+                self._model,
+                longest,
+                self._max_length,
+            )
+        return encoding, longer
+
+
+class PairEncoder(Encoder):
+    """Encodes a query with its documents as the tokenizer's own post-processor lays out a pair.
+
+    Raises:
+        WindowTooSmall: `max_length` has no room for one token of each text.
+        UnsupportedModel: the tokenizer puts no special token between query and document.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
+        super().__init__(tokenizer, max_length, model)
         self._stand_in = tokenizer.encode("a", add_special_tokens=False)
         before, after, _ = self._around_document(self._stand_in)
         if int(before[0, -1]) == self._stand_in.ids[-1]:  # the query's last token is next to the document
@@ -114,24 +157,8 @@ class PairEncoder:
         self._longest_query = min(max_length // 2, max_length - special - 1)
 
     def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
-        """Encode `query` with each of `documents`, in their order. A document may have no tokens at all.
-
-        Raises:
-            NoInstruction: there is an `instruction`, and a classifier has no place for one.
-        """
-        if instruction is not None:
-            raise NoInstruction(self._model)
-        query_encoding, query_truncated = self._query(query)
-        before, after, document_type = self._around_document(query_encoding)
+        before, after, document_type, query_truncated = self._around_documents(query, instruction)
         room = self._max_length - before.shape[1] - after.shape[1]
-        if query_truncated and self._not_warned.acquire(blocking=False):
-            _log.warning(
-                "%s: a query was truncated to %d tokens, because a query may take only half of the model's %d;"
-                " Ranking.query_truncated reports this (logged once per model)",
-                self._model,
-                self._longest_query,
-                self._max_length,
-            )
         encoded = Encoded([], [], query_truncated)
         for encoding, longer in self._first_tokens.of(documents, room):
             ids = encoding.ids[:room]
@@ -140,31 +167,20 @@ class PairEncoder:
             encoded.truncated.append(longer)
         return encoded
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, special tokens not counted."""
-        counts: list[int] = []
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            chunk = list(texts[start : start + _TEXTS_AT_ONCE])
-            counts += [len(encoding) for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
-        return counts
-
     def document_room(self, query: str, instruction: str | None = None) -> int:
-        """How many document tokens fit beside `query`, after the query itself has been truncated.
-
-        Raises:
-            NoInstruction: as `encode` raises it.
-        """
-        if instruction is not None:
-            raise NoInstruction(self._model)
-        before, after, _ = self._around_document(self._query(query)[0])
+        before, after, _, _ = self._around_documents(query, instruction)
         room: int = self._max_length - before.shape[1] - after.shape[1]
         return room
 
-    def _query(self, query: str) -> tuple[Encoding, bool]:
-        """The tokens of `query` that the model reads, and whether the query was truncated."""
-        ((encoding, longer),) = self._first_tokens.of([query], self._longest_query)
+    def _around_documents(
+        self, query: str, instruction: str | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], int, bool]:
+        """As `_around_document`, and whether the query was truncated."""
+        if instruction is not None:
+            raise NoInstruction(self._model)
+        encoding, longer = self._query(query, self._longest_query)
         encoding.truncate(self._longest_query)
-        return encoding, longer
+        return *self._around_document(encoding), longer
 
     def _around_document(self, query: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Token ids and types before a document, the same after it, and the document's own token type."""
@@ -206,7 +222,8 @@ def check_pair(
         return
     raise UnsupportedModel(
         f"the tokenizer of {model} {reason}, as language models' tokenizers do; rerankers built on language models need"
-        f" a prompt, which this version does not support; {_ADVICE}"
+        " their prompt, and without a chat template that names query and document only their authors know it;"
+        f" {_ADVICE}"
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from ksdk_rerank.engines.batching import Batch
+    from ksdk_rerank.engines.prompts import Prompt
 
 __all__ = ["Backend", "Dtype", "Engine", "ModelSettings", "inference_failed", "out_of_memory"]
 
@@ -53,6 +54,8 @@ class Engine(ABC):
     backend: ClassVar[str]
     tokenizer: Tokenizer
     """The model's tokenizer. It belongs to this engine alone, so nobody else may change its truncation or padding."""
+    prompt: Prompt | None = None
+    """How the model wants to be asked, if it is a language model; None if it reads pairs."""
     streams: int = 1
     """How many threads may run `forward` at once."""
     budget: int

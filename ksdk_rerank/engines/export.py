@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from ksdk_rerank._arguments import integer
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.telemetry import without_telemetry
-from ksdk_rerank.errors import MissingExtra, ModelError
+from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.files import Files
@@ -100,8 +100,7 @@ def export(
     if not all(find_spec(package) for package in _NEEDS):
         raise MissingExtra.of("torch", "export")
 
-    from ksdk_rerank.engines.files import read_json, read_list
-    from ksdk_rerank.engines.model_config import check_head
+    from ksdk_rerank.engines.model_config import ModelKind, model_kind
     from ksdk_rerank.engines.select import locate
     from ksdk_rerank.engines.torch import TorchEngine
 
@@ -117,7 +116,11 @@ def export(
         token=token,
     )
     files = locate(settings)
-    check_head(read_json(files.find("config.json")), settings.model, read_list(files.find("modules.json")))
+    if model_kind(files, settings.model) is ModelKind.PROMPT:
+        raise UnsupportedModel(
+            f"{settings.model} is a language model that needs a prompt, and cannot be exported; use it with"
+            ' backend="torch"'
+        )
     # Eager attention: the exporter turns torch's fused attention into more operators, which run slower.
     engine = TorchEngine(files, settings, attention="eager")
     target.parent.mkdir(parents=True, exist_ok=True)

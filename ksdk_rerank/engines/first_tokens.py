@@ -74,6 +74,11 @@ class FirstTokens:
                     encoding = next(short)
                     yield encoding, len(encoding) > count
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has."""
+        chunks = (texts[begin : begin + _AT_ONCE] for begin in range(0, len(texts), _AT_ONCE))
+        return [len(encoding) for chunk in chunks for encoding in self._encoded(chunk)]
+
     def _of_long(self, text: str, count: int, cut: int, start: Encoding) -> tuple[Encoding, bool]:
         while not self._settled(text, start, count, cut):
             if self._idle is not None:

@@ -1,20 +1,26 @@
-"""Reads labels, window and padding token from the model's config.
+"""Reads kind, window and padding token from the model's files.
 
-This happens before any weights are read, so a model that is not a cross-encoder is rejected at once.
+This happens before any weights are read, so a model that cannot score pairs is rejected at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ksdk_rerank.engines.files import read_json, read_list
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["check_head", "labels_are_named", "pad_id", "window"]
+    from ksdk_rerank.engines.files import Files
+
+__all__ = ["ModelKind", "Module", "label_index", "labels_are_named", "model_kind", "modules_of", "pad_id", "window"]
 
 # Models whose positions start at pad_token_id + 1, so the positions below that are never used. These are the models in
 # transformers 5.23.0 that have a `create_position_ids_from_input_ids`.
@@ -25,32 +31,91 @@ _POSITIONS_AFTER_PADDING = frozenset(
 _ADVICE = "use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
 
 
-def check_head(config: Mapping[str, object], model: str, modules: Sequence[object] = ()) -> None:
-    """Check that a model's files describe a cross-encoder with one logit.
+class ModelKind(Enum):
+    """How a model turns a pair into a logit."""
+
+    CLASSIFIER = "classifier"
+    """A `*ForSequenceClassification` with one logit."""
+    MODULAR = "modular"
+    """An encoder with a head of sentence-transformers modules, the last of which outputs the scores."""
+    PROMPT = "prompt"
+    """A language model that gets the pair in a prompt, and is scored by the logits of its next token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module of a sentence-transformers model.
+
+    Attributes:
+        name: its class, without the package.
+        path: its folder, relative to the model's; empty for the model's own folder.
+    """
+
+    name: str
+    path: str
+
+    def file(self, name: str) -> str:
+        """A file in its folder, relative to the model's."""
+        return str(PurePosixPath(self.path, name))
+
+
+def model_kind(files: Files, model: str, label: int | str | None = None) -> ModelKind:
+    """The kind of reranker that a model's files describe.
 
     Args:
-        config: the model's `config.json`.
+        files: the model's files.
         model: the model's name, for messages.
-        modules: the model's `modules.json`, which sentence-transformers writes.
+        label: which of a classifier's two labels means "relevant".
 
     Raises:
-        UnsupportedModel: the files describe another kind of model, or do not state the kind.
+        UnsupportedModel: the files describe a model that cannot score pairs, or do not state the kind.
         ModelError: a field has the wrong type.
     """
+    config = read_json(files.find("config.json"))
     architecture = _architecture(config, model)
+    modules = modules_of(files, model)
+    parts = ", ".join(module.name for module in modules)
+    if any(module.name == "LogitScore" for module in modules):
+        _check_saved_as_reranker(files, model)
+        return ModelKind.PROMPT
+    if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
+        raise UnsupportedModel(
+            f"{model} is a language model ({architecture}) without a LogitScore module, which would say what tokens"
+            " mean relevant and not relevant; if it is a reranker, use a revision or copy that was saved with"
+            f" sentence-transformers 5.4 or later (with 1_LogitScore and chat_template.jinja), serve this model with"
+            f" vLLM, or {_ADVICE}"
+        )
+    if len(modules) > 1 and not architecture.endswith("ForSequenceClassification"):
+        settings = modules[-1].file("config.json")
+        last = read_json(files.find(settings))
+        if last.get("module_output_name") != "scores":
+            raise UnsupportedModel(
+                f"{model} is an embedding model (bi-encoder) of sentence-transformers ({parts}): it turns each text"
+                f" into a vector, and has no module that scores pairs; {_ADVICE}"
+            )
+        count = _number(last, "out_features", settings, model)
+        if count != 1:
+            raise UnsupportedModel(f"{model} outputs {count} scores per pair ({parts}), not one; {_ADVICE}")
+        _check_saved_as_reranker(files, model)
+        return ModelKind.MODULAR
+    _check_labels(config, architecture, model, label)
+    return ModelKind.CLASSIFIER
+
+
+def _check_saved_as_reranker(files: Files, model: str) -> None:
+    """Check the class that saved the modules: `CrossEncoder` replaces the head of any other by random weights."""
+    name = "config_sentence_transformers.json"
+    saved = read_json(files.find(name)).get("model_type")
+    if saved != "CrossEncoder":
+        raise UnsupportedModel(
+            f'{model} has the modules of a cross-encoder, but its {name} does not say "model_type": "CrossEncoder"'
+            f" ({saved!r} instead), so sentence-transformers would replace its head; add the line, or {_ADVICE}"
+        )
+
+
+def _check_labels(config: Mapping[str, object], architecture: str, model: str, label: int | str | None) -> None:
+    """Check that a `config.json` describes a classifier with one logit, or with two of which `label` is one."""
     labels = _labels(config, model)
-    parts = _module_names(modules, model)
-    if "LogitScore" in parts or architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
-        kind = architecture or "with the module LogitScore"
-        raise UnsupportedModel(
-            f"{model} is a language model ({kind}), not a classifier: as a reranker it needs a prompt, which this"
-            f" version does not support; {_ADVICE}, or serve this model with vLLM"
-        )
-    if len(parts) > 1 and not architecture.endswith("ForSequenceClassification"):
-        kind = "a modular cross-encoder" if parts[-1] == "Dense" else "an embedding model (bi-encoder)"
-        raise UnsupportedModel(
-            f"{model} is {kind} of sentence-transformers ({', '.join(parts)}), which this version cannot run; {_ADVICE}"
-        )
     if architecture and not _classifies(architecture, config):
         raise UnsupportedModel(
             f"{model} is not a cross-encoder: its config.json names the architecture {architecture}, which does not"
@@ -62,10 +127,39 @@ def check_head(config: Mapping[str, object], model: str, modules: Sequence[objec
             f' cross-encoder; if it is one with one logit, add "num_labels": 1 to the file; otherwise {_ADVICE}'
         )
     count = 2 if labels is None else labels  # transformers' default, which it leaves out of the config
-    if count != 1:
+    if label is not None:
+        if count != 2:
+            raise UnsupportedModel(
+                f"label={label!r} picks one of two labels, but {model} has {count}; remove label=..., or use a"
+                " classifier with two labels"
+            )
+        label_index(config, label, model)
+    elif count == 2:
+        raise UnsupportedModel(
+            f"{model} is a classifier with 2 labels ({', '.join(_label_names(config))}), not a cross-encoder with one"
+            f" logit; if one of them means relevant, pass label=..., by name or index; otherwise {_ADVICE}"
+        )
+    elif count != 1:
         raise UnsupportedModel(
             f"{model} is a classifier with {count} labels, not a cross-encoder with one logit; {_ADVICE}"
         )
+
+
+def label_index(config: Mapping[str, object], label: int | str, model: str) -> int:
+    """The index of a label of a classifier with two. Raises `UnsupportedModel` if it has no such label."""
+    names = _label_names(config)
+    if label in names:
+        return names.index(str(label))
+    if isinstance(label, int) and label in (0, 1):
+        return label
+    raise UnsupportedModel(f"{model} has no label {label!r}; pass label=0, label=1 or one of {', '.join(names)}")
+
+
+def _label_names(config: Mapping[str, object]) -> list[str]:
+    """Names of a classifier's two labels, by index."""
+    names = config.get("id2label")
+    names = names if isinstance(names, dict) else {}
+    return [str(names.get(str(index), f"LABEL_{index}")) for index in range(2)]
 
 
 def labels_are_named(config: Mapping[str, object]) -> bool:
@@ -104,15 +198,17 @@ def _labels(config: Mapping[str, object], model: str) -> int | None:
     return None
 
 
-def _module_names(modules: Sequence[object], model: str) -> list[str]:
-    """Class names in a `modules.json`, without their packages."""
-    names = []
-    for module in modules:
-        name = module.get("type") if isinstance(module, dict) else None
+def modules_of(files: Files, model: str) -> list[Module]:
+    """The modules in a model's `modules.json`, which sentence-transformers writes; empty if there is none."""
+    modules = []
+    for entry in read_list(files.find("modules.json")):
+        name, path = (entry.get("type"), entry.get("path", "")) if isinstance(entry, dict) else (None, None)
         if not isinstance(name, str):
-            raise _wrong("modules.json", "type", module, "a name", model)
-        names.append(name.rpartition(".")[2])
-    return names
+            raise _wrong("modules.json", "type", entry, "a name", model)
+        if not isinstance(path, str) or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise _wrong("modules.json", "path", path, "a folder inside the model", model)
+        modules.append(Module(name.rpartition(".")[2], path))
+    return modules
 
 
 def window(

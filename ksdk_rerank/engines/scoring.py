@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ksdk_rerank.engines.encoding import PairEncoder
+    from ksdk_rerank.engines.encoding import Encoder
 
 __all__ = ["ForwardPass", "Job", "Model"]
 
@@ -39,7 +39,7 @@ length. Below that, too much would be padding."""
 class Model:
     """A loaded cross-encoder. As many threads may use it at once as its engine has streams."""
 
-    def __init__(self, engine: Engine, encoder: PairEncoder, *, name: str, max_length: int, pad_id: int) -> None:
+    def __init__(self, engine: Engine, encoder: Encoder, *, name: str, max_length: int, pad_id: int) -> None:
         self.engine = engine
         self.encoder = encoder
         self._name = name
@@ -63,7 +63,8 @@ class Model:
             InferenceFailed: the engine failed.
         """
         try:
-            return self.engine.forward(pad(pairs, self._pad_id, max(map(self.length, pairs))))
+            length = max(map(self.length, pairs))
+            return self.engine.forward(pad(pairs, self._pad_id, length, self.encoder.padding_side))
         except RerankError:
             raise
         except Exception as error:  # each engine has its own errors, and any can run out of memory

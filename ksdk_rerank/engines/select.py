@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.engines.engine import Backend, ModelSettings, out_of_memory
-from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json, read_list
+from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json
 from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu
 from ksdk_rerank.engines.hub import Hub
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
@@ -93,11 +93,21 @@ def _load(settings: ModelSettings) -> Model:
     if not installed:
         raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
 
-    from ksdk_rerank.engines.model_config import check_head, window
+    from ksdk_rerank.engines.model_config import ModelKind, model_kind, window
 
     files = locate(settings)
+    kind = model_kind(files, settings.model, settings.label)
+    if kind is ModelKind.PROMPT or settings.label is not None:
+        what = "is a language model and" if kind is ModelKind.PROMPT else f"with label={settings.label!r}"
+        if "torch" not in wanted:
+            raise UnsupportedModel(
+                f'{settings.model} {what} needs the "torch" engine, but the other settings exclude it; leave backend,'
+                " dtype and onnx_file at their defaults"
+            )
+        if "torch" not in installed:
+            raise MissingExtra.of(_EXTRAS["torch"], f"CrossEncoderReranker({settings.model!r})")
+        installed = ["torch"]
     config = read_json(files.find("config.json"))
-    check_head(config, settings.model, read_list(files.find("modules.json")))
     # Called only for its checks: an engine's own error does not always name the damaged field.
     window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
     if settings.backend is None:
@@ -109,17 +119,23 @@ def _load(settings: ModelSettings) -> Model:
 
 def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
     """Combine an engine with an encoder, and with the window and padding token from the model's files."""
-    from ksdk_rerank.engines.encoding import PairEncoder, check_pair
+    from ksdk_rerank.engines.encoding import Encoder, PairEncoder, check_pair
     from ksdk_rerank.engines.model_config import pad_id, window
+    from ksdk_rerank.engines.prompts import PromptEncoder
     from ksdk_rerank.engines.scoring import Model
 
     config = read_json(files.find("config.json"))
     tokenizer_config = read_json(files.find("tokenizer_config.json"))
-    check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
     max_length = window(config, tokenizer_config, settings.max_length, settings.model)
+    encoder: Encoder
+    if engine.prompt is None:
+        check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
+        encoder = PairEncoder(engine.tokenizer, max_length, settings.model)
+    else:
+        encoder = PromptEncoder(engine.tokenizer, engine.prompt, max_length, settings.model)
     return Model(
         engine,
-        PairEncoder(engine.tokenizer, max_length, settings.model),
+        encoder,
         name=settings.model,
         max_length=max_length,
         pad_id=pad_id(config, tokenizer_config, engine.tokenizer, settings.model),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,7 +14,8 @@ from tokenizers import Tokenizer
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
 from ksdk_rerank.engines.files import Files, read_json
-from ksdk_rerank.engines.model_config import labels_are_named
+from ksdk_rerank.engines.model_config import ModelKind, label_index, labels_are_named, model_kind, modules_of
+from ksdk_rerank.engines.prompts import Prompt
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable
 from ksdk_rerank.errors import ModelError, UnsupportedModel
@@ -21,11 +23,15 @@ from ksdk_rerank.errors import ModelError, UnsupportedModel
 __all__ = ["TorchEngine"]
 
 with without_telemetry():
+    import sentence_transformers
     import torch
     from sentence_transformers import CrossEncoder
     from transformers.utils import logging as transformers_logging
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_CHAINS = (5, 4)
+"""First version of sentence-transformers whose `CrossEncoder` runs a chain of modules; older ones only run classifiers
+(sentence_transformers/cross_encoder/CrossEncoder.py in 5.3.0, cross_encoder/model.py in 5.4.0)."""
 
 
 class TorchEngine(Engine):
@@ -51,9 +57,12 @@ class TorchEngine(Engine):
                 f"device={settings.device!r}, but torch {torch.__version__} finds no CUDA device; install a torch"
                 ' build with CUDA and a driver for it, or pass device="cpu"'
             )
-        check_files(files)
+        kind = model_kind(files, settings.model, settings.label)
+        check_files(files, () if kind is ModelKind.CLASSIFIER else modules_of(files, settings.model))
         config = read_json(files.find("config.json"))
-        if not config.get("architectures"):
+        if kind is not ModelKind.CLASSIFIER:
+            _require_chains(kind, settings.model)
+        elif not config.get("architectures"):
             check_weights_of_head(files, settings.model)
         # These arguments have the same names in sentence-transformers 5.0 to 6.2.
         try:
@@ -68,7 +77,10 @@ class TorchEngine(Engine):
                     token=settings.token,
                     model_kwargs={"attn_implementation": attention} if attention else None,
                     config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
-                    num_labels=None if labels_are_named(config) else 1,  # `check_head` made sure of one label
+                    # `model_kind` made sure of one label, or of two if `settings.label` picks one.
+                    num_labels=(1 if settings.label is None else 2)
+                    if kind is ModelKind.CLASSIFIER and not labels_are_named(config)
+                    else None,
                 )
         except Exception as error:  # from transformers, safetensors, the hub or torch
             if out_of_memory(error):
@@ -89,21 +101,113 @@ class TorchEngine(Engine):
             )
         self.tokenizer = Tokenizer.from_str(backend.to_str())  # this engine's own copy
         self._inputs = [name for name in _INPUTS if name in tokenizer.model_input_names]
-        inner: Any = encoder.model
-        self._model = inner.to(_dtype(settings.dtype, inner)).eval()
-        self.budget = TOKEN_BUDGET if self._model.device.type == "cpu" else GPU_TOKEN_BUDGET
+        self._device = encoder.model.device
+        dtype = _dtype(settings.dtype, encoder.model)
+        scorer: torch.nn.Module
+        if kind is ModelKind.CLASSIFIER:
+            label = None if settings.label is None else label_index(config, settings.label, settings.model)
+            scorer = _Classifier(encoder, label)
+        else:
+            scorer = (_Chain if kind is ModelKind.MODULAR else _PromptChain)(encoder)
+        self._scorer = scorer.to(dtype).eval()
+        self.prompt = _prompt(encoder, kind, settings.model)
+        self.budget = TOKEN_BUDGET if self._device.type == "cpu" else GPU_TOKEN_BUDGET
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         arrays = dict(zip(_INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
-        inputs = {name: torch.from_numpy(arrays[name]).to(self._model.device) for name in self._inputs}
+        inputs = {name: torch.from_numpy(arrays[name]).to(self._device) for name in self._inputs}
         with torch.inference_mode():
-            logits = self._model(**inputs, return_dict=True).logits
+            logits = self._scorer(**inputs)
         result: NDArray[np.floating] = logits.float().reshape(len(batch.ids)).cpu().numpy()
         return result
 
     def exportable(self) -> tuple[list[str], Any]:
         """The input names and the `torch.nn.Module` that takes them, for `export`."""
-        return self._inputs, self._model
+        return self._inputs, self._scorer
+
+
+class _Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
+    """A `*ForSequenceClassification`, from token ids to logits; of two labels, how far one is ahead of the other."""
+
+    def __init__(self, encoder: Any, label: int | None) -> None:
+        super().__init__()
+        self.model = encoder.model
+        self.label = label
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types, return_dict=True).logits
+        return logits if self.label is None else logits[:, self.label] - logits[:, 1 - self.label]
+
+
+class _Chain(torch.nn.Module):  # type: ignore[misc]
+    """sentence-transformers' own chain of modules, from token ids to scores before any activation."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.chain = encoder
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.chain({"input_ids": input_ids, "attention_mask": attention_mask, **types})["scores"]
+
+
+class _PromptChain(torch.nn.Module):  # type: ignore[misc]
+    """A language model and its LogitScore, from the token ids of prompts, padded on the left, to scores."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.chain = encoder
+        self.takes_positions = "position_ids" in inspect.signature(encoder.model.forward).parameters
+
+    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
+        # One position's logits: a vocabulary is large. Positions count from the first token, not from the padding.
+        features = {"input_ids": input_ids, "attention_mask": attention_mask, "modality": "message"}
+        if self.takes_positions:
+            features["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        return self.chain({**features, "logits_to_keep": 1})["scores"]
+
+
+_NOT_FOR_TEMPLATES = ("padding", "truncation", "max_length", "return_tensors", "restore_suffix")
+"""Settings beside those of the chat template that do not reach it (sentence_transformers/base/modules/transformer.py in
+6.2.0)."""
+
+
+def _prompt(encoder: Any, kind: ModelKind, model: str) -> Prompt | None:
+    """The prompt as `CrossEncoder.predict` writes it; None if the model reads pairs.
+
+    A classifier has one only if its chat template names the two texts: others inherit a template for conversations.
+    """
+    if kind is ModelKind.MODULAR:
+        return None
+    if kind is ModelKind.CLASSIFIER:
+        template = str(getattr(encoder.tokenizer, "chat_template", None))
+        if not ("query" in template and "document" in template):
+            return None
+        _require_chains(ModelKind.PROMPT, model)
+    first = encoder[0]
+    settings = first.processing_kwargs.get("chat_template", {})
+    options = {name: value for name, value in settings.items() if name not in _NOT_FOR_TEMPLATES}
+    default = encoder.prompts.get(encoder.default_prompt_name)
+
+    def render(query: str, document: str, instruction: str | None) -> str:
+        messages = [first.input_formatter.pair_to_messages((query, document))]
+        system = default if instruction is None else instruction
+        if system:
+            messages = first.input_formatter.prepend_prompt_to_messages(messages, system)
+        return str(first.processor.apply_chat_template(messages[0], tokenize=False, **options))
+
+    return Prompt(render, "left" if kind is ModelKind.PROMPT else "right")
+
+
+def _require_chains(kind: ModelKind, model: str) -> None:
+    installed = sentence_transformers.__version__
+    if tuple(int(part) for part in installed.split(".")[:2]) < _CHAINS:
+        needed = ".".join(map(str, _CHAINS))
+        raise UnsupportedModel(
+            f"{model} is a {kind.value} cross-encoder, which needs sentence-transformers {needed} or newer, but"
+            f' {installed} is installed; run: pip install "sentence-transformers>={needed}"'
+        )
 
 
 def _dtype(name: str, model: Any) -> torch.dtype:

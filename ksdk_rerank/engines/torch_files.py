@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,9 @@ from ksdk_rerank.engines.files import (
     damaged,
     decoded,
     read_json,
-    read_list,
     read_tokenizer,
 )
+from ksdk_rerank.engines.model_config import Module
 from ksdk_rerank.errors import UnsupportedModel
 
 __all__ = ["check_files", "check_weights_of_head", "readable"]
@@ -31,6 +31,7 @@ _OBJECTS = (
     *("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("config_sentence_transformers.json", "sentence_bert_config.json"),
 )
+_WEIGHTS_OF_MODULE = ("model.safetensors", "pytorch_model.bin")
 _VOCABULARIES = (
     *("vocab.txt", "vocab.json", "merges.txt"),
     *("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model"),
@@ -39,8 +40,12 @@ _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_
 _HEAD = re.compile(r"(^|\.)(classifier|score|classification_head|logits_proj)\b.*weight$")
 
 
-def check_files(files: Files) -> None:
+def check_files(files: Files, modules: Sequence[Module] = ()) -> None:
     """Fetch the files that torch will load, as far as the model has them, and check each one.
+
+    Args:
+        files: the model's files.
+        modules: its sentence-transformers modules, if it runs as a chain of them.
 
     Raises:
         ModelNotFound: a file cannot be fetched.
@@ -48,7 +53,6 @@ def check_files(files: Files) -> None:
     """
     for name in _OBJECTS:
         read_json(files.find(name))
-    read_list(files.find("modules.json"))
     tokenizer = files.find("tokenizer.json")
     if tokenizer is not None:
         read_tokenizer(tokenizer)
@@ -60,6 +64,11 @@ def check_files(files: Files) -> None:
     weights = _weights(files)
     if not weights and files.failure is not None:
         raise files.failure
+    for module in modules:
+        if module.path:
+            read_json(files.find(module.file("config.json")))
+            found = (files.find(module.file(name)) for name in _WEIGHTS_OF_MODULE)
+            weights += [path for path in found if path is not None][:1]
     for path in weights:
         check_start(path)
         if path.suffix == ".safetensors":

@@ -1,24 +1,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_models import MakeModel
 from tokenizers import Tokenizer, models
 
-from ksdk_rerank.engines.model_config import check_head, pad_id, window
+from ksdk_rerank.engines.files import Folder
+from ksdk_rerank.engines.model_config import ModelKind, model_kind, pad_id, window
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 ONE_LOGIT = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+MODULES = "sentence_transformers.models."
+KindOf = Callable[..., ModelKind]
+
+
+@pytest.fixture
+def kind_of(tmp_path: Path) -> KindOf:
+    """The kind of a folder with this `config.json`, these modules, and these other JSON files."""
+
+    def kind_of(config: object, modules: list[Any] | None = None, files: dict[str, object] | None = None) -> ModelKind:
+        written = {"config.json": config, **(files or {})}
+        if modules:
+            entries = [
+                {"type": MODULES + name, "path": f"{number}_{name}" if number else ""}
+                if isinstance(name, str)
+                else name
+                for number, name in enumerate(modules)
+            ]
+            written["modules.json"] = entries
+        for name, content in written.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(json.dumps(content))
+        return model_kind(Folder(tmp_path), "org/m")
+
+    return kind_of
 
 
 @pytest.mark.parametrize(
     "config", [ONE_LOGIT, {"architectures": ["NewForSequenceClassification"], "num_labels": 1}], ids=["names", "number"]
 )
-def test_a_cross_encoder_with_one_logit_passes(config: dict[str, object]) -> None:
-    check_head(config, "m")
+def test_a_cross_encoder_with_one_logit_passes(kind_of: KindOf, config: dict[str, object]) -> None:
+    assert kind_of(config) is ModelKind.CLASSIFIER
 
 
 @pytest.mark.parametrize(
@@ -31,9 +58,9 @@ def test_a_cross_encoder_with_one_logit_passes(config: dict[str, object]) -> Non
     ],
     ids=["three", "none", "embedding", "llm"],
 )
-def test_other_models_are_refused_by_name_with_advice(config: dict[str, object], message: str) -> None:
+def test_other_models_are_refused_by_name_with_advice(kind_of: KindOf, config: dict[str, object], message: str) -> None:
     with pytest.raises(UnsupportedModel, match=f"{message}.*use a cross-encoder with one logit"):
-        check_head(config, "org/m")
+        kind_of(config)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +106,9 @@ def test_the_padding_is_what_the_files_name_or_an_error() -> None:
     ],
 )
 def test_a_config_without_a_classifiers_architecture_passes_if_other_fields_say_one_logit(
-    config: dict[str, object],
+    kind_of: KindOf, config: dict[str, object]
 ) -> None:
-    check_head(config, "m")
-
-
-MODULES = "sentence_transformers.models."
+    assert kind_of(config) is ModelKind.CLASSIFIER
 
 
 @pytest.mark.parametrize(
@@ -98,36 +122,58 @@ MODULES = "sentence_transformers.models."
             "names the architecture BertForMaskedLM, which does not output a logit",
         ),
         (
-            {"architectures": ["ModernBertModel"]},
-            ["Transformer", "Pooling", "Dense", "LayerNorm", "Dense"],
-            r"is a modular cross-encoder of sentence-transformers \(Transformer, Pooling, Dense, LayerNorm, Dense\)",
-        ),
-        (
             {"architectures": ["BertModel"]},
             ["Transformer", "Pooling", "Normalize"],
             r"is an embedding model \(bi-encoder\) of sentence-transformers \(Transformer, Pooling, Normalize\)",
         ),
         ({}, ["Transformer", "Pooling"], r"is an embedding model \(bi-encoder\)"),
-        ({"architectures": ["Qwen3ForCausalLM"]}, ["Transformer", "LogitScore"], "needs a prompt, which this version"),
-        ({}, ["Transformer", "LogitScore"], "language model .with the module LogitScore."),
     ],
 )
 def test_a_refusal_says_what_the_files_say_and_no_more(
-    config: dict[str, object], modules: list[str], message: str
+    kind_of: KindOf, config: dict[str, object], modules: list[str], message: str
 ) -> None:
     with pytest.raises(UnsupportedModel, match=rf"{message}.*cross-encoder"):
-        check_head(config, "org/m", [{"type": MODULES + name, "path": ""} for name in modules])
+        kind_of(config, modules)
+
+
+HEAD = {"module_output_name": "scores", "out_features": 1}
+SAVED = {"config_sentence_transformers.json": {"model_type": "CrossEncoder"}}
+
+
+def test_the_modules_say_that_a_model_is_modular_or_needs_a_prompt(kind_of: KindOf) -> None:
+    assert kind_of({}, ["Transformer", "LogitScore"], SAVED) is ModelKind.PROMPT
+    bare = {"architectures": ["ModernBertModel"]}
+    assert kind_of(bare, ["Transformer", "Dense"], {**SAVED, "1_Dense/config.json": HEAD}) is ModelKind.MODULAR
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({**SAVED, "1_Dense/config.json": {"module_output_name": "sentence_embedding"}}, "is an embedding model"),
+        ({**SAVED, "1_Dense/config.json": {**HEAD, "out_features": 3}}, "outputs 3 scores per pair"),
+        ({"1_Dense/config.json": HEAD}, 'does not say "model_type": "CrossEncoder".*would replace its head'),
+    ],
+)
+def test_modules_that_do_not_score_pairs_are_refused(kind_of: KindOf, files: dict[str, object], message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        kind_of({"architectures": ["BertModel"]}, ["Transformer", "Dense"], files)
 
 
 @pytest.mark.parametrize("modules", [["Transformer"], ["Transformer", "Pooling"]])
-def test_a_classifier_is_one_whatever_modules_stand_beside_it(modules: list[str]) -> None:
-    check_head(ONE_LOGIT, "m", [{"type": MODULES + name, "path": ""} for name in modules])
+def test_a_classifier_is_one_whatever_modules_stand_beside_it(kind_of: KindOf, modules: list[str]) -> None:
+    assert kind_of(ONE_LOGIT, modules) is ModelKind.CLASSIFIER
 
 
 @pytest.mark.parametrize("module", [7, {}, {"type": 7}])
-def test_modules_of_the_wrong_type_are_named(module: object) -> None:
-    with pytest.raises(ModelError, match=r"modules\.json of m is damaged: type is .*not a name"):
-        check_head(ONE_LOGIT, "m", [module])
+def test_modules_of_the_wrong_type_are_named(kind_of: KindOf, module: object) -> None:
+    with pytest.raises(ModelError, match=r"modules\.json of org/m is damaged: type is .*not a name"):
+        kind_of(ONE_LOGIT, [module])
+
+
+@pytest.mark.parametrize("path", ["/etc", "../other", 7])
+def test_a_module_outside_the_models_folder_is_refused(kind_of: KindOf, path: object) -> None:
+    with pytest.raises(ModelError, match=r"path is .*not a folder inside the model"):
+        kind_of(ONE_LOGIT, [{"type": "Dense", "path": path}])
 
 
 ENGINES = ["onnx", "openvino", "torch"]

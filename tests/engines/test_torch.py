@@ -65,7 +65,7 @@ def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model: MakeMode
     folder = make_model(config={"dtype": "bfloat16", "torch_dtype": "bfloat16"})
     CrossEncoderReranker(str(folder), backend="torch", device="cpu").rank(QUERY, ["invoice"])
     (one,) = pool._runners.values()
-    assert one._loaded().engine._model.dtype == torch.float32  # type: ignore[attr-defined]
+    assert one._loaded().engine._scorer.model.dtype == torch.float32  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])  # torch's "meta" stands in for a GPU: it has shapes and no numbers
