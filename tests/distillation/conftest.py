@@ -68,4 +68,5 @@ def teacher(tokenizer: Tokenizer) -> Bert:
         if values.ndim == 2:
             torch.nn.init.normal_(values, std=0.05)
     torch.nn.init.normal_(found.classifier.weight, std=1)
-    return found.eval().requires_grad_(False)
+    found.eval().requires_grad_(False)
+    return found

@@ -92,8 +92,11 @@ def test_an_exported_student_loads_and_agrees(tmp_path: Path, teacher: Bert, tok
             logits, _ = student(torch.tensor([encoded.ids]), torch.tensor([encoded.type_ids.index(1)]))
         expected.append(float(logits))
     report = export(str(tmp_path / "model"), tmp_path / "exported")
-    for folder, options in ((tmp_path / "model", {"backend": "torch"}), (tmp_path / "exported", {"dtype": "float32"})):
-        with CrossEncoderReranker(str(folder), **options) as reranker:
+    for reranker in (
+        CrossEncoderReranker(str(tmp_path / "model"), backend="torch"),
+        CrossEncoderReranker(str(tmp_path / "exported"), dtype="float32"),
+    ):
+        with reranker:
             assert reranker.score(query, documents).raw == pytest.approx(expected, abs=1e-4)
     assert report.max_difference < 1e-4
     assert onnx.load(tmp_path / "exported/onnx/model.onnx").graph.output[0].name == "logits"
