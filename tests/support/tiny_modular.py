@@ -1,6 +1,6 @@
-"""Tiny rerankers of every kind but the classifier, saved by sentence-transformers itself, with seeded random weights.
+"""A tiny modular cross-encoder on ModernBERT, saved by sentence-transformers itself, with seeded random weights.
 
-Their tokenizer is the embedded model's: a real vocabulary. `tiny_models` writes classifiers, and needs no torch.
+Its tokenizer is the embedded model's, so it has a real vocabulary.
 """
 
 from __future__ import annotations
@@ -36,7 +36,15 @@ DOCUMENTS = (
 )
 
 
-def save_modular(folder: Path, *, pooling: str = "cls", activation: str = "GELU", residual: bool = False) -> Path:
+def save_modular(
+    folder: Path,
+    *,
+    positions: int = POSITIONS,
+    pooling: str = "cls",
+    activation: str = "GELU",
+    residual: bool = False,
+    labels: int = 1,
+) -> Path:
     """A ModernBERT with the head of the ettin rerankers: Pooling, Dense, LayerNorm, Dense with the output "scores"."""
     import torch
     from sentence_transformers import CrossEncoder
@@ -47,7 +55,7 @@ def save_modular(folder: Path, *, pooling: str = "cls", activation: str = "GELU"
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder_of(EMBEDDED) / "tokenizer.json"),
         model_input_names=["input_ids", "attention_mask"],
-        model_max_length=POSITIONS,
+        model_max_length=positions,
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
@@ -61,7 +69,7 @@ def save_modular(folder: Path, *, pooling: str = "cls", activation: str = "GELU"
         intermediate_size=48,
         num_hidden_layers=4,
         num_attention_heads=4,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         local_attention=LOCAL,
         bos_token_id=ids["cls_token_id"],
         eos_token_id=ids["sep_token_id"],
@@ -73,7 +81,7 @@ def save_modular(folder: Path, *, pooling: str = "cls", activation: str = "GELU"
     head = [
         Dense(HIDDEN, HIDDEN, activation_function=getattr(torch.nn, activation)(), use_residual=residual),
         LayerNorm(HIDDEN),
-        Dense(HIDDEN, 1, activation_function=torch.nn.Identity(), module_output_name="scores"),
+        Dense(HIDDEN, labels, activation_function=torch.nn.Identity(), module_output_name="scores"),
     ]
     model = CrossEncoder(modules=[Transformer(str(folder)), Pooling(HIDDEN, pooling), *head], device="cpu")
     for weights in model.parameters():  # those of a new model are so small that all pairs would score alike
@@ -81,6 +89,37 @@ def save_modular(folder: Path, *, pooling: str = "cls", activation: str = "GELU"
             torch.nn.init.normal_(weights, 0, 0.25)
     model.save_pretrained(str(folder))
     return folder
+
+
+def save_encoder_as_onnx(folder: Path) -> None:
+    """Write `onnx/model.onnx` as sentence-transformers' own export does: the first module only."""
+    import torch
+    from transformers import AutoModel
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModel.from_pretrained(folder, attn_implementation="eager")
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            hidden: torch.Tensor = self.model(input_ids, attention_mask).last_hidden_state
+            return hidden
+
+    inputs = {"input_ids": torch.tensor([[2, 5, 6], [2, 5, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+    sizes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("sequence", min=1)}
+    (folder / "onnx").mkdir()
+    torch.onnx.export(
+        Encoder().eval(),
+        (),
+        folder / "onnx/model.onnx",
+        kwargs=inputs,
+        input_names=list(inputs),
+        output_names=["last_hidden_state"],
+        dynamic_shapes=dict.fromkeys(inputs, sizes),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 def expected_logits(folder: Path | str) -> list[float]:
