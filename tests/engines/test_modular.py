@@ -16,7 +16,9 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from ksdk_rerank import Cached, CrossEncoderReranker, LongDocuments, Reranker
 from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.files import Folder
+from ksdk_rerank.engines.select import load
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 from ksdk_rerank.testing.contract import SubclassContract
 from langchain_ksdk_rerank import RerankCompressor
@@ -33,6 +35,16 @@ from tiny_modular import (  # noqa: E402
     save_encoder_as_onnx,
     save_modular,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_progress_bars() -> Iterator[None]:
+    """None from the libraries that build and load the models that ours is compared with."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +99,15 @@ def test_files_without_torch_give_the_same_logits(
         assert logits(reranker) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_logit_does_not_depend_on_the_padding_of_its_batch(tiny_modular: Path, exported: Path) -> None:
-    for folder, backend in ((tiny_modular, "torch"), (exported, "onnx")):
-        with CrossEncoderReranker(folder, backend=backend, device="cpu", dtype="float32") as reranker:  # type: ignore[arg-type]
-            together = reranker._loaded().engine
-            pairs = reranker._loaded().encoder.encode(QUERIES[0], DOCUMENTS).pairs
-            alone = [float(reranker._loaded().forward([pair])[0]) for pair in pairs]
-            assert list(reranker._loaded().forward(pairs)) == pytest.approx(alone, abs=1e-5)
-            assert together.backend == backend
+@pytest.mark.parametrize(("folder", "backend"), [("tiny_modular", "torch"), ("exported", "onnx")])
+def test_a_logit_does_not_depend_on_the_padding_of_its_batch(
+    request: pytest.FixtureRequest, folder: str, backend: Any
+) -> None:
+    folder = str(request.getfixturevalue(folder))
+    model = load(ModelSettings(folder, backend=backend, device="cpu", dtype="float32"))
+    pairs = model.encoder.encode(QUERIES[0], DOCUMENTS).pairs
+    alone = [float(model.forward([pair])[0]) for pair in pairs]
+    assert list(model.forward(pairs)) == pytest.approx(alone, abs=1e-5)
 
 
 def test_max_length_reaches_a_window_of_8192_tokens(tmp_path: Path) -> None:
