@@ -1,5 +1,9 @@
 """`export`: turns any cross-encoder into ONNX files, fp32 and int8, for the `onnx` engine.
 
+The graph takes token ids and outputs one logit per pair, also for a modular cross-encoder: its head is in the graph.
+Its `config.json` then says so by transformers' own fields, one label and no architecture. No `modules.json` is written:
+sentence-transformers would run the modules a second time.
+
 Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed) and
 onnxruntime's dynamic quantization (`onnxruntime.quantization.quantize_dynamic`, 1.32). Weights are quantized to int8
 per output channel, in 7 bits so that x86 without VNNI does not overflow; activations are quantized at run time.
@@ -10,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -23,6 +28,9 @@ from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import integer
 from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.files import read_json
+from ksdk_rerank.engines.model_config import ModelKind, model_kind
+from ksdk_rerank.engines.select import locate, model_of
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
@@ -44,7 +52,7 @@ _DOCUMENTS = (
     "To rotate an API key, create a second one, move your services over, then revoke the first.",
     "Invoices are sent on the first day of each month.",
     "key",
-    "Members with the role of owner see every project. " * 12,
+    "Members with the role of owner see every project. " * 40,  # more tokens than ModernBERT's local attention sees
 )
 
 
@@ -100,8 +108,6 @@ def export(
     if not all(find_spec(package) for package in _NEEDS):
         raise MissingExtra.of("torch", "export")
 
-    from ksdk_rerank.engines.model_config import ModelKind, model_kind
-    from ksdk_rerank.engines.select import locate
     from ksdk_rerank.engines.torch import TorchEngine
 
     opset = integer("opset", opset)
@@ -116,7 +122,8 @@ def export(
         token=token,
     )
     files = locate(settings)
-    if model_kind(files, settings.model) is ModelKind.PROMPT:
+    kind = model_kind(files, settings.model)
+    if kind is ModelKind.PROMPT:
         raise UnsupportedModel(
             f"{settings.model} is a language model that needs a prompt, and cannot be exported; use it with"
             ' backend="torch"'
@@ -127,7 +134,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
         written = Path(temporary, "model")
         (written / "onnx").mkdir(parents=True)
-        _write_settings(files, engine, written)
+        _write_settings(files, kind, engine, written)
         _write_onnx(engine, written / "onnx", opset)
         fp32, int8 = _differences(engine, written, settings.model)
         sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in _files(written)}
@@ -141,12 +148,16 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _write_settings(files: Files, engine: TorchEngine, folder: Path) -> None:
+def _write_settings(files: Files, kind: ModelKind, engine: TorchEngine, folder: Path) -> None:
     engine.tokenizer.save(str(folder / "tokenizer.json"))
     for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
         path = files.find(name)
         if path is not None:
             shutil.copyfile(path, folder / name)
+    if kind is ModelKind.MODULAR:
+        config = {name: value for name, value in read_json(folder / "config.json").items() if name != "architectures"}
+        text = json.dumps({**config, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}, indent=2)
+        (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
@@ -200,7 +211,6 @@ def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, 
         ModelError: the fp32 file differs by more than the tolerance.
     """
     from ksdk_rerank.engines.onnx import OnnxEngine
-    from ksdk_rerank.engines.select import locate, model_of
 
     settings = ModelSettings(str(folder))
     files = locate(settings)

@@ -117,9 +117,16 @@ def _check_labels(config: Mapping[str, object], architecture: str, model: str, l
     """Check that a `config.json` describes a classifier with one logit, or with two of which `label` is one."""
     labels = _labels(config, model)
     if architecture and not _classifies(architecture, config):
+        if config.get("auto_map"):
+            raise UnsupportedModel(
+                f"{model} runs code of its own ({architecture}), which is not a classifier of pairs; listwise rerankers"
+                " such as jina-reranker-v3 are like this, and read all documents at once; use its maker's API, such as"
+                f' load_reranker("jina:jina-reranker-v3"), or {_ADVICE}'
+            )
         raise UnsupportedModel(
-            f"{model} is not a cross-encoder: its config.json names the architecture {architecture}, which does not"
-            f" output a logit per pair, as is true of embedding models (bi-encoders); {_ADVICE}"
+            f"{model} is an encoder without a head that scores pairs, as embedding models (bi-encoders) are: its"
+            f" config.json names the architecture {architecture}, and no modules.json adds a head; if the model is a"
+            f" reranker, fetch its whole repository; otherwise {_ADVICE}"
         )
     if labels is None and not architecture:
         raise UnsupportedModel(

@@ -13,6 +13,7 @@ from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.onnx_files import opened
 from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
+from ksdk_rerank.engines.onnx_head import head_of
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
@@ -34,6 +35,8 @@ what other budgets cost."""
 
 class OnnxEngine(Engine):
     """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
+
+    If the first output holds token vectors, and the model's head is beside the graph, `Head` makes the logits.
 
     On a CPU, several threads each run a batch of their own. Threads that share a batch wait for each other at every
     operator, which costs most on a busy machine.
@@ -81,11 +84,13 @@ class OnnxEngine(Engine):
         self._inputs = checked_inputs(inputs, path)
         if takes_one(inputs, path):
             self.budget = 1
-        self._output = self._session.get_outputs()[0].name
+        output = self._session.get_outputs()[0]
+        self._output = output.name
+        self._head = head_of(output.shape, path, files, settings.model)
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         (logits,) = self._session.run([self._output], feed(batch, self._inputs))
-        return checked_logits(logits, batch)
+        return checked_logits(logits if self._head is None else self._head(logits, batch), batch)
 
 
 def _providers(device: str | None) -> list[str | tuple[str, dict[str, str]]]:

@@ -18,6 +18,7 @@ from ksdk_rerank.engines.files import Files
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.onnx_files import opened
 from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
+from ksdk_rerank.engines.onnx_head import head_of
 from ksdk_rerank.errors import ModelError, RerankError, UnsupportedModel
 
 __all__ = ["OpenVinoEngine"]
@@ -52,6 +53,8 @@ Python's lock, the other the lock of a variable in OpenVINO's bindings (2026.4.1
 
 class OpenVinoEngine(Engine):
     """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
+
+    If the first output holds token vectors, and the model's head is beside the graph, `Head` makes the logits.
 
     The compiled graph keeps dynamic shapes. Each stream has its own inference request, which one thread uses at a time.
 
@@ -90,10 +93,11 @@ class OpenVinoEngine(Engine):
             self._inputs = checked_inputs(inputs, path)
             if takes_one(inputs, path):
                 self.budget = 1
+            self._head = head_of(_shape(model.outputs[0]), path, files, settings.model)
             _fold(model)
             compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # its errors have no common base class, and span many lines
-            if isinstance(error, UnsupportedModel) or out_of_memory(error):
+            if isinstance(error, RerankError) or out_of_memory(error):
                 raise
             raise UnsupportedModel(
                 f"openvino {openvino.__version__} cannot load {path} ({' '.join(str(error).split())}); fetch or export"
@@ -115,13 +119,14 @@ class OpenVinoEngine(Engine):
         request = self._requests.get()
         try:
             request.infer(feed(batch, self._inputs), share_inputs=True)
-            return checked_logits(request.get_output_tensor(0).data, batch)
+            output = request.get_output_tensor(0).data
+            return checked_logits(output if self._head is None else self._head(output, batch), batch)
         finally:
             self._requests.put(request)
 
 
 def _shape(port: openvino.Output) -> list[int | None]:
-    """The shape of an input, with None for a dynamic size."""
+    """The shape of an input or output, with None for a dynamic size."""
     shape = port.get_partial_shape()
     if shape.rank.is_dynamic:
         return []
