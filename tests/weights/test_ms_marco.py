@@ -109,7 +109,7 @@ def modular(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def modular_export(modular: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ksdk_rerank.engines.export import export
 
-    return export(modular, tmp_path_factory.mktemp("exported") / "modular").folder
+    return export(str(modular), tmp_path_factory.mktemp("exported") / "modular").folder
 
 
 def test_a_modular_model_of_the_same_weights_gives_the_same_logits(
