@@ -37,7 +37,7 @@ _CHAINS = (5, 4)
 class TorchEngine(Engine):
     """Runs a cross-encoder with torch.
 
-    sentence-transformers only loads the model; its tokenization, sorting and activation are not used.
+    sentence-transformers loads the model and runs its modules; its tokenization, sorting and activation are not used.
 
     Args:
         files: the model's files.
@@ -46,7 +46,8 @@ class TorchEngine(Engine):
 
     Raises:
         ModelError: torch finds no CUDA device, a file is damaged, or the weights cannot be loaded.
-        UnsupportedModel: the tokenizer is not a fast one, or no weight is a classifier's.
+        UnsupportedModel: the tokenizer is not a fast one, no weight is a classifier's, or the installed
+            sentence-transformers is too old for this kind of model.
     """
 
     backend: ClassVar[str] = "torch"

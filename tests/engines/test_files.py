@@ -121,6 +121,13 @@ def test_torch_loads_the_same_repository(hub: Hub, load: Load, tiny_bert: str) -
     assert load("http://127.0.0.1:9", backend="torch")["scores"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_torch_loads_a_modular_repository_and_then_its_copy_in_the_cache(load: Load, tiny_modular: Path) -> None:
+    expected = CrossEncoderReranker(tiny_modular, backend="torch").score("the key", ["key", "invoice"]).raw
+    with Hub(str(tiny_modular)) as hub:
+        assert load(hub.url, backend="torch").get("scores") == pytest.approx(expected, abs=1e-4)
+    assert load("http://127.0.0.1:9", backend="torch").get("scores") == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.skipif(find_spec("sentence_transformers") is None, reason='needs pip install "ksdk-rerank[torch]"')
 def test_weights_that_are_not_safetensors_are_loaded_and_nobody_is_asked_to_convert_them(
     make_model: MakeModel, load: Load, tiny_bert: str

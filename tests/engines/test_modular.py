@@ -87,6 +87,13 @@ def test_torch_gives_the_logits_of_sentence_transformers(tiny_modular: Path, exp
         assert reranker.rank(QUERIES[0], DOCUMENTS).truncated == 1
 
 
+def test_all_modules_run_in_the_dtype_that_is_asked_for(tiny_modular: Path, expected: list[float]) -> None:
+    with CrossEncoderReranker(tiny_modular, backend="torch", device="cpu", dtype="bfloat16") as reranker:
+        found = logits(reranker)
+    assert found != pytest.approx(expected, abs=1e-4)
+    assert np.corrcoef(found, expected)[0, 1] > 0.99
+
+
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 @pytest.mark.parametrize("folder", ["exported", "with_encoder"])
 def test_files_without_torch_give_the_same_logits(

@@ -74,6 +74,55 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def modular(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights as a modular model: its encoder, and its pooler and classifier as two Dense modules."""
+    import torch
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("modular")
+    snapshot = next(Path(CACHE).glob("models--*/snapshots/*"))
+    classifier = AutoModelForSequenceClassification.from_pretrained(snapshot)
+    classifier.bert.save_pretrained(folder / "encoder")
+    AutoTokenizer.from_pretrained(snapshot).save_pretrained(folder / "encoder")
+    pooler, last = classifier.bert.pooler.dense, classifier.classifier
+    head = [
+        Dense(384, 384, activation_function=torch.nn.Tanh(), init_weight=pooler.weight, init_bias=pooler.bias),
+        Dense(
+            384,
+            1,
+            activation_function=torch.nn.Identity(),
+            init_weight=last.weight,
+            init_bias=last.bias,
+            module_output_name="scores",
+        ),
+    ]
+    modules = [Transformer(str(folder / "encoder")), Pooling(384, "cls"), *head]
+    CrossEncoder(modules=modules, device="cpu").save_pretrained(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def modular_export(modular: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ksdk_rerank.engines.export import export
+
+    return export(str(modular), tmp_path_factory.mktemp("exported") / "modular").folder
+
+
+def test_a_modular_model_of_the_same_weights_gives_the_same_logits(
+    expected: list[float], modular: Path, modular_export: Path
+) -> None:
+    with CrossEncoderReranker(modular, backend="torch", device="cpu") as model:
+        assert logits(model) == pytest.approx(expected, abs=1e-4)
+    with CrossEncoderReranker(modular_export, backend="onnx", dtype="float32") as model:
+        assert logits(model) == pytest.approx(expected, abs=1e-4)
+    with CrossEncoderReranker(modular_export, backend="openvino", dtype="float32") as model:
+        assert logits(model) == pytest.approx(expected, abs=1e-3)
+
+
 def test_torch_gives_the_logits_of_sentence_transformers(expected: list[float]) -> None:
     with reranker(backend="torch", device="cpu") as model:
         assert logits(model) == pytest.approx(expected, abs=1e-4)
@@ -86,11 +135,12 @@ def test_an_export_in_float32_gives_the_same_logits_without_torch(expected: list
         assert logits(model) == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("own_export", [False, True], ids=["the package's file", "our export"])
+@pytest.mark.parametrize("folder", [None, "exported", "modular_export"])
 def test_int8_stays_close_to_float32_and_keeps_the_best_document(
-    expected: list[float], exported: Path, own_export: bool
+    request: pytest.FixtureRequest, expected: list[float], folder: str | None
 ) -> None:
-    model = CrossEncoderReranker(exported, dtype="int8") if own_export else reranker(dtype="int8")
+    exported = None if folder is None else request.getfixturevalue(folder)
+    model = reranker(dtype="int8") if exported is None else CrossEncoderReranker(exported, dtype="int8")
     with model:
         assert model.engine == "onnx"
         found = logits(model)
