@@ -121,11 +121,11 @@ def buckets(pairs: Sequence[tuple[Ids, Ids]]) -> list[Bucket]:
     laid = []
     for width in np.unique(widths):
         places = np.flatnonzero(widths == width)
-        second = [2 + len(pairs[place][0]) for place in places]
+        second = [2 + min(len(pairs[place][0]), int(width) - 4) for place in places]  # some of the document stays
         ids = np.full((len(places), width), SEP, np.int64)
         for row, place, start in zip(ids, places, second, strict=True):
             query, passage = pairs[place]
             shown = passage[: width - 1 - start]
-            row[0], row[1 : start - 1], row[start : start + len(shown)] = CLS, query, shown
+            row[0], row[1 : start - 1], row[start : start + len(shown)] = CLS, query[: start - 2], shown
         laid.append(Bucket(torch.from_numpy(places), torch.from_numpy(ids), torch.tensor(second)))
     return laid
