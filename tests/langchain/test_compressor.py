@@ -261,9 +261,9 @@ def test_what_is_assigned_is_used() -> None:
 
 
 async def test_a_blank_query_and_what_is_no_document_are_refused() -> None:
-    with pytest.raises(ValueError, match="pass the question"):
+    with pytest.raises(ValueError, match="pass a question"):
         RerankCompressor("lexical").compress_documents(pages(), " ")
-    with pytest.raises(ValueError, match="pass the question"):
+    with pytest.raises(ValueError, match="pass a question"):
         await RerankCompressor("lexical").acompress_documents(pages(), " ")
 
 

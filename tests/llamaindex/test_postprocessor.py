@@ -604,7 +604,7 @@ def test_a_failure_is_raised_and_ends_what_it_started(
 
 
 def test_a_blank_query_is_refused_and_ends_what_it_started(call: Call, events: list[BaseEvent]) -> None:
-    with pytest.raises(ValueError, match="pass the question"):
+    with pytest.raises(ValueError, match="pass a question"):
         call(RerankPostprocessor(reranker="lexical").postprocess_nodes, candidates(), query_str=" ")
     assert [type(event) for event in reranks(events)] == [ReRankStartEvent, ReRankEndEvent]
 
