@@ -265,13 +265,13 @@ def test_the_body_of_an_error_gets_a_part_of_the_time_only(call: Call, server: L
     assert time.monotonic() - started < 15.0
 
 
-@pytest.mark.parametrize("delay", [0.35, 0.45, 0.49])
+@pytest.mark.parametrize("delay", [1.55, 1.7])  # a quarter of the time is for the body of an error
 def test_a_deadline_that_passes_while_the_body_of_an_error_is_read_leaves_the_status(
     server: LocalServer, delay: float
 ) -> None:
     stalled = Fault(status=401, body=WORDS, delay=delay, drip_body=60.0, headers=WAIT)
     for _ in range(3):
-        error = fails(server, stalled, timeout=0.5)
+        error = fails(server, stalled, timeout=2.0)
         if not isinstance(error, errors.TimedOut):  # a loaded machine may have sent the status too late
             break
     assert type(error) is errors.Unauthorized
@@ -281,12 +281,12 @@ def test_a_deadline_that_passes_while_the_body_of_an_error_is_read_leaves_the_st
 def test_a_deadline_that_passes_over_an_error_of_a_split_call_leaves_the_status(
     call: Call, server: LocalServer
 ) -> None:
-    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=2.0, retries=0)
-    stalled = Fault(status=401, body=WORDS, delay=1.7, drip_body=60.0)
+    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=3.0, retries=0)
+    stalled = Fault(status=401, body=WORDS, delay=2.4, drip_body=60.0)
     started = time.monotonic()
     with server.failing(stalled), pytest.raises(errors.Unauthorized):
         call(reranker.rank, "query", [f"document {number}" for number in range(20)])
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 5.0
 
 
 def test_one_deadline_covers_all_parts_of_a_split_call(call: Call, server: LocalServer) -> None:
