@@ -121,7 +121,6 @@ def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
     """Combine an engine with an encoder, and with the window and padding token from the model's files."""
     from ksdk_rerank.engines.encoding import Encoder, PairEncoder, check_pair
     from ksdk_rerank.engines.model_config import pad_id, window
-    from ksdk_rerank.engines.prompts import PromptEncoder
     from ksdk_rerank.engines.scoring import Model
 
     config = read_json(files.find("config.json"))
@@ -132,6 +131,8 @@ def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
         check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
         encoder = PairEncoder(engine.tokenizer, max_length, settings.model)
     else:
+        from ksdk_rerank.engines.prompts import PromptEncoder
+
         encoder = PromptEncoder(engine.tokenizer, engine.prompt, max_length, settings.model)
     return Model(
         engine,
