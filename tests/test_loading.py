@@ -129,7 +129,13 @@ def test_an_unknown_prefix_is_never_taken_for_a_hub_id(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["http://alice:s3cret@host", "TEI:http://alice:s3cret@host/v1", "vlm:https://host/v1?api-key=s3cret"]
+    "name",
+    [
+        "http://alice:s3cret@host",
+        "http://alice:p@s3cret@host",
+        "TEI:http://alice:s3cret@host/v1",
+        "vlm:https://host/v1?api-key=s3cret",
+    ],
 )
 def test_a_refused_address_is_shown_without_its_secrets(name: str) -> None:
     with pytest.raises(ValueError, match="did you mean") as caught:

@@ -22,7 +22,7 @@ _PATH = re.compile(r"(\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]|[^:]*\\")
 """How a folder's name begins, unlike a hub id: `/`, `./`, `~/`, `C:\\`. Any path with backslashes counts, too."""
 
 _URL = re.compile("https?://", re.IGNORECASE)
-_SECRETS = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=\?).*")
+_SECRETS = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?).*")
 
 
 def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
