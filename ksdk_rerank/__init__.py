@@ -19,6 +19,7 @@ from ksdk_rerank._version import __version__
 if TYPE_CHECKING:
     from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker
     from ksdk_rerank.compose.cached import Cached
+    from ksdk_rerank.compose.calibrated import Calibrated, calibrated
     from ksdk_rerank.compose.cascade import Cascade
     from ksdk_rerank.compose.deduplicated import Deduplicated
     from ksdk_rerank.compose.fallback import Fallback
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cached",
+    "Calibrated",
     "Cascade",
     "CohereReranker",
     "CrossEncoderReranker",
@@ -66,6 +68,7 @@ __all__ = [
     "Timeout",
     "VLLMReranker",
     "__version__",
+    "calibrated",
     "from_config",
     "load_reranker",
     "to_config",

@@ -13,6 +13,8 @@ HOMES: Mapping[str, str] = {
     "Scores": "base",
     "ScoringReranker": "base",
     "Cached": "compose.cached",
+    "Calibrated": "compose.calibrated",
+    "calibrated": "compose.calibrated",
     "Cascade": "compose.cascade",
     "Deduplicated": "compose.deduplicated",
     "Fallback": "compose.fallback",

@@ -31,6 +31,7 @@ __all__ = [
     "ScoringReranker",
     "members_of",
     "outside_its_range",
+    "sigmoid",
     "with_members",
 ]
 
@@ -281,12 +282,12 @@ def outside_its_range(raw: Sequence[float], kind: ScoreKind) -> str | None:
 def _calibrated(raw: Sequence[float], kind: ScoreKind, upper_bound: float | None) -> list[float]:
     """Scores in [0, 1]. Each depends only on its own raw score and the query, never on the other candidates."""
     if kind is ScoreKind.LOGIT:
-        return [_sigmoid(value) for value in raw]
+        return [sigmoid(value) for value in raw]
     scale = upper_bound if kind is ScoreKind.BOUNDED and upper_bound else 1.0
     return [min(1.0, max(0.0, value / scale)) for value in raw]
 
 
-def _sigmoid(logit: float) -> float:
+def sigmoid(logit: float) -> float:
     """1 / (1 + exp(-logit)), in a form that cannot overflow for either sign."""
     if logit >= 0:
         return 1.0 / (1.0 + math.exp(-logit))

@@ -17,6 +17,7 @@ import numpy as np
 
 from ksdk_rerank import (
     Cached,
+    Calibrated,
     Cascade,
     CohereReranker,
     CrossEncoderReranker,
@@ -113,6 +114,8 @@ NUMBERS: Mapping[str, tuple[str, Make]] = {
     "Cached": ("ttl", lambda value: Cached("lexical", ttl=value)),
     "Deduplicated": ("threshold", lambda value: Deduplicated("lexical", threshold=value)),
     "evaluate": ("confidence", lambda value: of_an_evaluation(confidence=value)),
+    "evaluate.keep_answers": ("keep_answers", lambda value: of_an_evaluation(keep_answers=value)),
+    "Calibrated": ("slope", lambda value: Calibrated("lexical", slope=value, intercept=0.0)),
     "Timeout": ("total", lambda value: Timeout(total=value)),
     "CrossEncoderReranker": ("timeout", lambda value: CrossEncoderReranker("some/model", timeout=value)),
     "JinaReranker": ("timeout", lambda value: JinaReranker(api_key="k", timeout=value)),

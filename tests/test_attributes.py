@@ -16,6 +16,7 @@ import pytest
 import ksdk_rerank
 from ksdk_rerank import (
     Cached,
+    Calibrated,
     Cascade,
     CrossEncoderReranker,
     Deduplicated,
@@ -75,6 +76,7 @@ URL = "http://127.0.0.1:9"
 
 EXAMPLES: dict[type, Arguments] = {
     Cached: {"reranker": FIRST, "max_entries": 9, "ttl": 1.5, "store": {}},
+    Calibrated: {"reranker": FIRST, "slope": 0.5, "intercept": -1.0},
     Cascade: {"first": FIRST, "second": SECOND, "keep": 7},
     CrossEncoderReranker: {
         "model": "a/b",

@@ -16,6 +16,7 @@ import pytest
 import ksdk_rerank
 from ksdk_rerank import (
     Cached,
+    Calibrated,
     Cascade,
     CohereReranker,
     CrossEncoderReranker,
@@ -60,6 +61,7 @@ def rerankers() -> list[Reranker]:
         Fallback([hosted[0], Cached(local, max_entries=9, ttl=1.5)]),
         Deduplicated("lexical", by="near", threshold=0.5),
         Cached("lexical"),
+        Calibrated("lexical", slope=0.5, intercept=-1.0),
         LongDocuments("lexical"),
     ]
     return [LexicalReranker(k1=2.0, b=0.5), InputOrder(), local, *hosted, *wrappers]

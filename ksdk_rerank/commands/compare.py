@@ -51,6 +51,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--metric", action="append", metavar="NAME", help=f"can be repeated (default: {', '.join(_METRICS)})"
     )
+    parser.add_argument(
+        "--keep-answers",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="find the smallest prompt that keeps this share of the answers in the whole list (default: 0.95)",
+    )
+    parser.add_argument(
+        "--price", type=float, help="what a million tokens cost you: adds what shorter prompts save, in that currency"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML report, which contains the texts")
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER", help="folder for cached answers (default: your cache folder)"
@@ -77,6 +87,8 @@ def _run(options: argparse.Namespace) -> int:
             options.metric or _METRICS,
             store=store,
             progress=update,
+            keep_answers=options.keep_answers,
+            price=options.price,
         )
     unwritten = None
     if options.report is not None:  # before the table, whose reader (such as `head`) may exit early
@@ -104,6 +116,7 @@ def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
     """Reject wrong options, metrics and reranker names before the first call."""
     from ksdk_rerank.evaluation.contenders import loaded
     from ksdk_rerank.evaluation.metrics import measure_for
+    from ksdk_rerank.evaluation.prompts import checked_keep_answers, checked_price
 
     if options.beir is not None and options.run_file is None:
         raise ValueError("--beir needs candidates: pass --run FILE, a TREC run")
@@ -117,6 +130,8 @@ def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
         raise ValueError("the candidates come from either --docs or --run: leave one out")
     if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
         raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
+    checked_keep_answers(options.keep_answers)
+    checked_price(options.price)
     measure_for(options.metric or _METRICS, [])
     with loaded(rerankers.items()):  # an unknown name is an error
         pass

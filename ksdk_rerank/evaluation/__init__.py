@@ -10,11 +10,15 @@ from ksdk_rerank.evaluation.contenders import Progress
 from ksdk_rerank.evaluation.evaluate import Evaluation, evaluate
 from ksdk_rerank.evaluation.formats import Collection, read_beir, read_corpus, read_qrels, read_queries, read_run
 from ksdk_rerank.evaluation.measurements import (
+    Calibration,
     Comparison,
+    Cut,
     EvaluatedQuery,
     EvaluatedReranker,
     Latency,
+    PromptSizes,
     RankedQuery,
+    ScoreBin,
 )
 from ksdk_rerank.evaluation.qrels import Answers, Grades, answers_to
 from ksdk_rerank.evaluation.questions import Questions, read_questions
@@ -22,8 +26,10 @@ from ksdk_rerank.evaluation.store import DiskStore
 
 __all__ = [
     "Answers",
+    "Calibration",
     "Collection",
     "Comparison",
+    "Cut",
     "DiskStore",
     "EvaluatedQuery",
     "EvaluatedReranker",
@@ -31,8 +37,10 @@ __all__ = [
     "Grades",
     "Latency",
     "Progress",
+    "PromptSizes",
     "Questions",
     "RankedQuery",
+    "ScoreBin",
     "answers_to",
     "evaluate",
     "read_beir",

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ksdk_rerank.errors import MissingExtra
 
-__all__ = ["intervals"]
+__all__ = ["Interval", "Intervals", "intervals"]
+
+Interval = tuple[float, float] | None
+"""A confidence interval; None for fewer than two queries."""
+
+Intervals = Callable[[Sequence[Sequence[float]]], list[Interval]]
+"""`intervals` with its level, number of draws and seed."""
+
+_DRAWS_AT_ONCE = 64  # bounds the memory of a matrix product
 
 
 def intervals(
     differences: Sequence[Sequence[float]], *, confidence: float, resamples: int, seed: int
-) -> list[tuple[float, float] | None]:
+) -> list[Interval]:
     """A confidence interval for the mean of each of `differences`; each holds one number per query.
 
     Follows the percentile bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13,
@@ -35,11 +43,13 @@ def intervals(
         import numpy as np
     except ImportError as error:
         raise MissingExtra.of("evaluate", "evaluate()") from error
-    values = np.asarray(differences, dtype=np.float64)
+    values = np.asarray(differences, dtype=np.float64).T
     random = np.random.Generator(np.random.PCG64(seed))
-    means = np.empty((resamples, len(values)))
-    for row in range(resamples):
-        means[row] = values[:, random.integers(0, queries, queries)].mean(axis=1)
+    means = np.empty((resamples, len(differences)))
+    for start in range(0, resamples, _DRAWS_AT_ONCE):
+        rows = range(start, min(start + _DRAWS_AT_ONCE, resamples))
+        times = [np.bincount(random.integers(0, queries, queries), minlength=queries) for _ in rows]
+        means[start : rows.stop] = np.asarray(times, dtype=np.float64) @ values / queries
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]

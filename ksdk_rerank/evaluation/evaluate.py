@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from statistics import fmean
 
-from ksdk_rerank._arguments import finite, integer, number
+from ksdk_rerank._arguments import integer, number
+from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.evaluation.bootstrap import intervals
@@ -16,25 +17,17 @@ from ksdk_rerank.evaluation.contenders import Given, Progress, labelled, loaded
 from ksdk_rerank.evaluation.html_report import as_html
 from ksdk_rerank.evaluation.ids import by_id, id_of
 from ksdk_rerank.evaluation.json_report import as_json
-from ksdk_rerank.evaluation.measurements import (
-    Comparison,
-    EvaluatedQuery,
-    EvaluatedReranker,
-    Latency,
-    Measurements,
-    RankedQuery,
-)
-from ksdk_rerank.evaluation.metrics import Measure, measure_for
+from ksdk_rerank.evaluation.measurements import EvaluatedQuery, Measurements
+from ksdk_rerank.evaluation.metrics import measure_for
+from ksdk_rerank.evaluation.prompts import checked_keep_answers, checked_price
 from ksdk_rerank.evaluation.qrels import Answers, Grades, Judgements, QueryJudgements, judgements_by_id
-from ksdk_rerank.evaluation.run import Run
+from ksdk_rerank.evaluation.rows import Table
 from ksdk_rerank.evaluation.tables import plain
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
-from ksdk_rerank.results import total_usage
 
 __all__ = ["Evaluation", "evaluate"]
 
 _MOST_EXAMPLES = 3  # ids from each side quoted in an error
-_EQUAL = 1e-9  # a smaller difference between two metric values is rounding: they are summed in different orders
 
 
 def evaluate(
@@ -50,6 +43,9 @@ def evaluate(
     resamples: int = 2000,
     seed: int = 0,
     progress: Progress | None = None,
+    keep_answers: float = 0.95,
+    count_tokens: Callable[[str], int] | None = None,
+    price: float | None = None,
 ) -> Evaluation:
     """Measure whether reranking helps: every reranker reorders the first stage's candidates.
 
@@ -72,6 +68,13 @@ def evaluate(
         resamples: the number of bootstrap draws.
         seed: the bootstrap's seed. The same input and seed give the same numbers, except for times.
         progress: called after each query.
+        keep_answers: the share of the answers in a whole list that the smallest prompt must keep, above 0 and at most
+            1. It decides which `min_score` and `top_n` each row recommends.
+        count_tokens: counts a document's tokens, such as `lambda text: len(encoding.encode(text))` with tiktoken. None
+            estimates them: four ASCII characters are a token, as are two of Cyrillic, Greek or accented Latin, and each
+            Chinese, Japanese or Korean one. The title counts if rerankers read it.
+        price: what a million input tokens of your language model cost, in any currency: prints what shorter prompts
+            save.
 
     Returns:
         One row for the first stage and one for each reranker. If a reranker fails on some queries, its row reports
@@ -88,6 +91,7 @@ def evaluate(
     confidence = number("confidence", confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}")
+    keep_answers, price = checked_keep_answers(keep_answers), checked_price(price)
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     named = labelled(rerankers)
     store = FailOpenStore.around(store)
@@ -109,9 +113,17 @@ def evaluate(
             f" {_examples(name for each in judged for name in each.candidates)};"
             " make both use the same names"
         )
-    table = _Table(ids, measure_for(metrics, judged), tuple(metrics), confidence, resamples, seed)
-    first_stage = table.first_stage([hits[query] for query in ids])
     questions = [(queries[query], [titled_text(hit) if titles else hit.text for hit in hits[query]]) for query in ids]
+    table = Table(
+        ids=ids,
+        judged=judged,
+        tokens=_tokens([documents for _, documents in questions], count_tokens or estimated_tokens),
+        measure=measure_for(metrics, judged),
+        metrics=tuple(metrics),
+        keep_answers=keep_answers,
+        intervals=partial(intervals, confidence=confidence, resamples=resamples, seed=seed),
+    )
+    first_stage = table.first_stage([hits[query] for query in ids])
     with loaded(named) as contenders:
         rows = [table.row(each.label, each.run(questions, store, progress), first_stage) for each in contenders]
     return Evaluation(
@@ -124,6 +136,9 @@ def evaluate(
         rerankers=tuple(rows),
         left_out=left_out,
         confidence=confidence,
+        keep_answers=keep_answers,
+        price=price,
+        tokens_estimated=count_tokens is None,
     )
 
 
@@ -138,6 +153,9 @@ class Evaluation(Measurements):
         rerankers: one row per reranker, in the order given.
         left_out: the queries that were skipped because nothing is known to be relevant to them, with the reason.
         confidence: the level of the confidence intervals, such as 0.95.
+        keep_answers: the share of the answers that the smallest prompts keep.
+        price: what a million tokens cost, or None.
+        tokens_estimated: whether tokens were estimated, because no `count_tokens` was passed.
     """
 
     def table(self) -> str:
@@ -193,74 +211,9 @@ def _left_out(queries: Mapping[str, str], judgements: Judgements) -> dict[str, s
     return reasons
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Builds the rows. It holds what all rerankers share, so that all are measured alike."""
-
-    ids: Sequence[str]
-    measure: Measure
-    metrics: Sequence[str]
-    confidence: float
-    resamples: int
-    seed: int
-
-    def first_stage(self, hits: Sequence[Sequence[SearchHit]]) -> EvaluatedReranker:
-        orders = [tuple(range(len(found))) for found in hits]
-        ranked = {
-            query: RankedQuery(order, tuple(finite(hit.score) for hit in found), values)
-            for query, order, found, values in zip(self.ids, orders, hits, self.measure(orders), strict=True)
-        }
-        means = {metric: fmean(one.values[metric] for one in ranked.values()) for metric in self.metrics}
-        compared = {metric: Comparison(mean, mean, None, 0, 0, len(ranked)) for metric, mean in means.items()}
-        return EvaluatedReranker("first stage", compared, ranked)
-
-    def row(self, label: str, run: Run, first_stage: EvaluatedReranker) -> EvaluatedReranker:
-        orders: list[tuple[int, ...]] = [()] * len(self.ids)
-        for position, answer in run.answers.items():
-            orders[position] = answer.ranking.indices
-        measured = self.measure(orders)
-        ranked = {
-            self.ids[position]: RankedQuery(
-                ranking.indices, tuple(ranked.score for ranked in ranking), measured[position], answer.seconds
-            )
-            for position, answer in run.answers.items()
-            for ranking in (answer.ranking,)
-        }
-        timed = [answer for answer in run.answers.values() if answer.ranking]
-        return EvaluatedReranker(
-            name=label,
-            metrics=self._compared(ranked, first_stage) if ranked else {},
-            queries=ranked,
-            latency=Latency.of(
-                [answer.seconds for answer in timed if not answer.first],
-                next((answer.seconds for answer in timed if answer.first), None),
-            ),
-            usage=total_usage(answer.ranking.usage for answer in run.answers.values()),
-            truncated=sum(answer.ranking.truncated for answer in run.answers.values()),
-            fallbacks=sum(bool(answer.ranking.failures) for answer in run.answers.values()),
-            failures={self.ids[position]: failure for position, failure in run.failures.items()},
-            not_asked=run.not_asked,
-        )
-
-    def _compared(self, ranked: Mapping[str, RankedQuery], first: EvaluatedReranker) -> dict[str, Comparison]:
-        pairs = {
-            metric: [(one.values[metric], first.queries[query].values[metric]) for query, one in ranked.items()]
-            for metric in self.metrics
-        }
-        differences = {metric: [new - old for new, old in pairs[metric]] for metric in self.metrics}
-        known = intervals(
-            list(differences.values()), confidence=self.confidence, resamples=self.resamples, seed=self.seed
-        )
-        compared = {}
-        for metric, interval in zip(self.metrics, known, strict=True):
-            wins = sum(difference > _EQUAL for difference in differences[metric])
-            losses = sum(difference < -_EQUAL for difference in differences[metric])
-            compared[metric] = Comparison(
-                value=fmean(new for new, _ in pairs[metric]),
-                first_stage=fmean(old for _, old in pairs[metric]),
-                interval=interval,
-                wins=wins,
-                losses=losses,
-                ties=len(ranked) - wins - losses,
-            )
-        return compared
+def _tokens(lists: Sequence[Sequence[str]], count: Callable[[str], int]) -> list[list[int]]:
+    """The tokens of each document. `count` is called once for each distinct text."""
+    counted: dict[str, int] = {}
+    for text in dict.fromkeys(text for documents in lists for text in documents):
+        counted[text] = integer("the result of count_tokens", count(text), at_least=0, unit="tokens")
+    return [[counted[text] for text in documents] for documents in lists]

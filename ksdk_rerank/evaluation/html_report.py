@@ -12,13 +12,14 @@ from importlib.resources import files
 from typing import Any
 
 from ksdk_rerank._fingerprint import LIBRARY
-from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
+from ksdk_rerank.evaluation.advice import arguments, heading
+from ksdk_rerank.evaluation.measurements import Cut, EvaluatedReranker, Measurements, PromptSizes, ScoreBin
 from ksdk_rerank.evaluation.tables import plain, summary
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 __all__ = ["as_html"]
 
-_SCRIPTS = ("drawing.js", "overview.js", "questions.js", "candidates.js", "page.js")
+_SCRIPTS = ("drawing.js", "overview.js", "prompts.js", "reliability.js", "questions.js", "candidates.js", "page.js")
 _LONGEST_TEXT = 2000  # characters of each document shown on the page
 _MOST_DETAILED = 300  # questions shown with their candidates; the page has the numbers for all questions
 _IN_SCRIPT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -86,6 +87,9 @@ def _data(evaluation: Measurements) -> dict[str, Any]:
         "metrics": evaluation.metrics,
         "confidence": f"{100 * evaluation.confidence:.4g}\u00a0%",
         "summary": summary(evaluation),
+        "keep": evaluation.keep_answers,
+        "price": evaluation.price,
+        "prompts": heading(evaluation),
         "rows": [_row(row) for row in (evaluation.first_stage, *evaluation.rerankers)],
         "queries": queries,
         "documents": [
@@ -124,7 +128,40 @@ def _row(row: EvaluatedReranker) -> dict[str, Any]:
         "fallbacks": row.fallbacks,
         "truncated": row.truncated,
         "usage": list(row.usage.items()),
+        "prompts": row.prompts and _prompts(row.prompts),
+        "bins": [_bin(each) for each in row.bins],
+        "calibration": row.calibration
+        and {
+            "slope": row.calibration.slope,
+            "intercept": row.calibration.intercept,
+            "bins": [_bin(each) for each in row.calibration.bins],
+        },
     }
+
+
+def _prompts(prompts: PromptSizes) -> dict[str, Any]:
+    return {
+        "uncut": _cut(prompts.uncut),
+        "smallest": _cut(prompts.smallest),
+        "byScore": [_cut(cut) for cut in prompts.by_min_score],
+        "byCount": [_cut(cut) for cut in prompts.by_top_n],
+    }
+
+
+def _cut(cut: Cut) -> dict[str, Any]:
+    return {
+        "arguments": arguments(cut),
+        "minScore": cut.min_score,
+        "topN": cut.top_n,
+        "kept": _short(cut.kept),
+        "interval": cut.kept_interval and [_short(end) for end in cut.kept_interval],
+        "tokens": _short(cut.tokens),
+        "documents": _short(cut.documents),
+    }
+
+
+def _bin(each: ScoreBin) -> list[float | None]:
+    return [each.low, each.high, each.documents, _short(each.score), _short(each.relevant)]
 
 
 def _short(number: float | None) -> float | None:

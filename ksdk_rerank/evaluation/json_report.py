@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+from ksdk_rerank.evaluation.advice import advice, arguments, saved_cost
 from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
 
 __all__ = ["as_json"]
@@ -18,8 +19,11 @@ def as_json(evaluation: Measurements) -> str:
         {
             "metrics": evaluation.metrics,
             "confidence": evaluation.confidence,
-            "first_stage": _row(evaluation.first_stage, candidates),
-            "rerankers": [_row(row, candidates) for row in evaluation.rerankers],
+            "keep_answers": evaluation.keep_answers,
+            "price": evaluation.price,
+            "tokens_estimated": evaluation.tokens_estimated,
+            "first_stage": _row(evaluation, evaluation.first_stage, candidates),
+            "rerankers": [_row(evaluation, row, candidates) for row in evaluation.rerankers],
             "queries": [
                 {
                     "id": query.id,
@@ -37,10 +41,17 @@ def as_json(evaluation: Measurements) -> str:
     )
 
 
-def _row(row: EvaluatedReranker, candidates: dict[str, list[str]]) -> dict[str, Any]:
+def _row(evaluation: Measurements, row: EvaluatedReranker, candidates: dict[str, list[str]]) -> dict[str, Any]:
     fields = dataclasses.asdict(row)
     for metric, compared in row.metrics.items():
         fields["metrics"][metric]["difference"] = compared.difference
     for query, ranked in row.queries.items():
         fields["queries"][query]["order"] = [candidates[query][index] for index in ranked.indices]
+    if row.prompts is not None:
+        fields["prompts"] |= {
+            "advice": advice(evaluation, row),
+            "arguments": arguments(row.prompts.smallest),
+            "saved_tokens_per_1000_queries": 1000 * row.prompts.saved_tokens,
+            "saved_cost_per_1000_queries": saved_cost(evaluation, row.prompts),
+        }
     return fields

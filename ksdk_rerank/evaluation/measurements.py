@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 from ksdk_rerank.results import Failure
 
-__all__ = ["Comparison", "EvaluatedQuery", "EvaluatedReranker", "Latency", "Measurements", "RankedQuery"]
+__all__ = [
+    "Calibration",
+    "Comparison",
+    "Cut",
+    "EvaluatedQuery",
+    "EvaluatedReranker",
+    "Latency",
+    "Measurements",
+    "PromptSizes",
+    "RankedQuery",
+    "ScoreBin",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,87 @@ class RankedQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """What `min_score` and `top_n` leave of a reranker's lists: means over the queries it answered.
+
+    Attributes:
+        min_score: as in `Reranker.rank`; None cuts nothing.
+        top_n: as in `Reranker.rank`; None cuts nothing.
+        kept: the share of relevant documents (or answers) in the whole list that the cut list still has: the mean over
+            the queries whose list has any.
+        kept_interval: a bootstrap interval for that mean; None for fewer than two queries.
+        tokens: tokens of the cut list, per query.
+        tokens_interval: a bootstrap interval for that mean.
+        documents: documents in the cut list, per query.
+    """
+
+    min_score: float | None
+    top_n: int | None
+    kept: float
+    kept_interval: tuple[float, float] | None
+    tokens: float
+    tokens_interval: tuple[float, float] | None
+    documents: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSizes:
+    """How many tokens a language model gets, and how many of the answers, if a reranker's lists are cut.
+
+    Attributes:
+        uncut: the whole lists.
+        smallest: the smallest prompt that keeps the wanted share of what the whole lists have, by `min_score`, `top_n`
+            or both. It was chosen on these very queries, so expect a little less on others.
+        by_min_score: cuts by a rising `min_score` alone; empty if nothing has a score, and for the first stage.
+        by_top_n: cuts by a rising `top_n` alone.
+    """
+
+    uncut: Cut
+    smallest: Cut
+    by_min_score: tuple[Cut, ...]
+    by_top_n: tuple[Cut, ...]
+
+    @property
+    def saved_tokens(self) -> float:
+        """Tokens per query that the smallest prompt saves, compared with the whole list."""
+        return self.uncut.tokens - self.smallest.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBin:
+    """The candidates whose score is from `low` up to `high` (1 belongs to the last bin).
+
+    Attributes:
+        low: the lowest score in the bin's range.
+        high: the end of its range.
+        documents: the number of candidates, over all queries.
+        score: their mean score.
+        relevant: the share of them that are relevant.
+    """
+
+    low: float
+    high: float
+    documents: int
+    score: float
+    relevant: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The arguments of `Calibrated` that fit a reranker's scores to these judgements.
+
+    Attributes:
+        slope: see `Calibrated`.
+        intercept: see `Calibrated`.
+        bins: the calibrated scores against the share of relevant candidates, on the same queries.
+    """
+
+    slope: float
+    intercept: float
+    bins: tuple[ScoreBin, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluatedReranker:
     """One row of the result: how well a reranker ordered the candidates, what that cost, and what failed.
 
@@ -114,6 +206,9 @@ class EvaluatedReranker:
         fallbacks: number of queries that another reranker answered, because a `Fallback` inside had to move on.
         failures: errors by query id, in the order they occurred.
         not_asked: number of queries that were skipped once the reranker was dropped.
+        prompts: how short the prompt can be; None if no answered query has a relevant candidate.
+        bins: scores against the share of relevant candidates; empty if nothing has a score, and for the first stage.
+        calibration: what makes each score such a share; None if the judgements do not allow it.
     """
 
     name: str
@@ -125,6 +220,9 @@ class EvaluatedReranker:
     fallbacks: int = 0
     failures: Mapping[str, Failure] = field(default_factory=dict)
     not_asked: int = 0
+    prompts: PromptSizes | None = None
+    bins: tuple[ScoreBin, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def failure(self) -> str | None:
@@ -143,3 +241,6 @@ class Measurements:
     rerankers: tuple[EvaluatedReranker, ...]
     left_out: Mapping[str, str]
     confidence: float
+    keep_answers: float
+    price: float | None
+    tokens_estimated: bool

@@ -73,6 +73,10 @@ class QueryJudgements:
             counted.append(name)
         return counted
 
+    def answered(self, indices: Sequence[int]) -> tuple[bool, ...]:
+        """For each place in an order, whether a relevant document or answer counts there."""
+        return tuple(name is not None and self.qrels[name] > 0 for name in self.run(indices))
+
 
 Judgements = dict[str, Mapping[str, int] | Sequence[str]]
 """The judgements of each query, by its id: grades by document, or answers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ksdk_rerank._text.columns import one_line, table
 from ksdk_rerank._text.snippets import shortened
+from ksdk_rerank.evaluation.advice import advice, arguments, heading
 from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
 
 __all__ = ["plain", "summary"]
@@ -12,11 +13,11 @@ _LONGEST_REASON = 300
 
 
 def plain(evaluation: Measurements, *, width: int | None = None) -> str:
-    """The whole table as text: a summary line, the rows, and notes on failures, usage and skipped queries.
+    """The whole table as text: a summary line, the rows, notes on failures and usage, and the smallest prompts.
 
     To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
     """
-    heading = [
+    head = [
         "reranker",
         *evaluation.metrics,
         "difference",
@@ -31,10 +32,12 @@ def plain(evaluation: Measurements, *, width: int | None = None) -> str:
     lines = [
         summary(evaluation),
         "",
-        *table(heading, rows, texts={"reranker"}, width=width, dispensable=dispensable),
+        *table(head, rows, texts={"reranker"}, width=width, dispensable=dispensable),
     ]
     if notes := _notes(evaluation):
         lines += ["", *notes]
+    if prompts := _prompts(evaluation):
+        lines += ["", *prompts]
     return "\n".join(lines)
 
 
@@ -85,3 +88,12 @@ def _notes(evaluation: Measurements) -> list[str]:
         ids = [query for query, why in evaluation.left_out.items() if why == reason]
         notes.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
     return [one_line(line) for line in notes]
+
+
+def _prompts(evaluation: Measurements) -> list[str]:
+    """For each row, a sentence on its smallest prompt, and below it the arguments to paste."""
+    lines = []
+    for row in (evaluation.first_stage, *evaluation.rerankers):
+        if row.prompts is not None and (sentence := advice(evaluation, row)):
+            lines += [one_line(sentence), f"    {arguments(row.prompts.smallest)}"]
+    return [f"{heading(evaluation)}:", *lines] if lines else []

@@ -12,6 +12,7 @@ import pytest
 
 from ksdk_rerank import InputOrder, LexicalReranker, Reranker, ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.compose.cached import Cached
+from ksdk_rerank.compose.calibrated import Calibrated
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
 from ksdk_rerank.compose.fusion import Fusion
@@ -111,6 +112,12 @@ class TestCachedInAStore(SubclassContract):
     @pytest.fixture
     def reranker(self) -> Reranker:
         return Cached(Overlap(), store=dict[str, str]())
+
+
+class TestCalibrated(SubclassContract):
+    @pytest.fixture
+    def reranker(self) -> Reranker:
+        return Calibrated(Overlap(), slope=0.5, intercept=-2.0)
 
 
 class TestAllOfThem(RerankerContract):

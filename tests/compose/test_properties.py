@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ksdk_rerank import InputOrder, LexicalReranker, Ranking, Reranker, ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.compose.cached import Cached
+from ksdk_rerank.compose.calibrated import Calibrated
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
 from ksdk_rerank.compose.fallback import Fallback
@@ -57,6 +58,7 @@ def _wrapped(inner: st.SearchStrategy[Reranker]) -> st.SearchStrategy[Reranker]:
     some = st.lists(inner, min_size=1, max_size=3)
     small = st.integers(1, 4)
     return st.one_of(
+        st.builds(Calibrated, inner, slope=st.floats(0.01, 10), intercept=st.floats(-9, 9)),
         st.builds(Cascade, inner, inner, keep=small),
         st.builds(Fusion, some, k=st.sampled_from([0, 1, 60])),
         st.builds(Deduplicated, inner, by=st.sampled_from(["text", "near"]), threshold=st.sampled_from([0.4, 0.8])),

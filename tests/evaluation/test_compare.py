@@ -57,6 +57,16 @@ def test_a_folder_is_compared_and_a_failing_reranker_is_a_row(
     assert "cohere:rerank-v3.5: 1 failed, 39 skipped after that: MissingKey: no Cohere API key" in out
 
 
+def test_the_smallest_prompts_are_named_with_what_they_save(few: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*few, "--docs", DOCS, "--keep-answers", "0.8", "--price", "2.5", "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    prompts = written["rerankers"][0]["prompts"]
+    assert prompts["smallest"]["kept"] >= written["keep_answers"] == 0.8
+    saved = prompts["saved_tokens_per_1000_queries"]
+    assert saved == pytest.approx(1000 * (prompts["uncut"]["tokens"] - prompts["smallest"]["tokens"]))
+    assert prompts["saved_cost_per_1000_queries"] == pytest.approx(saved / 1e6 * 2.5)
+
+
 def test_two_configurations_of_one_reranker_are_two_rows(
     few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +173,7 @@ def test_malformed_input_stops_before_anything_is_asked(
         ["--metric", "nope"],
         ["--report", str(tmp_path / "no" / "report.html")],
         ["--limit", "0"],
+        ["--keep-answers", "95"],
     ):
         assert main(["compare", "--questions", QUESTIONS, "--cache", str(tmp_path), *wrong]) == 1
         assert capsys.readouterr().err.count("\n") == 1

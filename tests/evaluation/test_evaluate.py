@@ -375,14 +375,14 @@ def test_the_table_is_plain_text(scripted: Factory) -> None:
     assert lines[2].split()[:5] == ["reranker", "nDCG@10", "MRR@10", "P@1", "R@5"]
     assert lines[4].split() == ["first", "stage", "0.696", "0.750", "0.500", "0.750"]
     assert lines[5].split()[:6] == ["reverse", "0.555", "0.500", "0.000", "0.750", "-0.140"]
-    assert lines[-1] == "reverse: used 20 total_tokens"
+    assert "reverse: used 20 total_tokens" in lines
 
 
 def test_large_sums_are_told_in_full(scripted: Factory) -> None:
     result = evaluate([scripted("r", reverse)], QUERIES, CANDIDATES, GRADES)
     row = dataclasses.replace(result.rerankers[0], usage={"total_tokens": 1234567.0, "search_units": 0.5})
     table = dataclasses.replace(result, rerankers=(row,)).table()
-    assert table.endswith("r: used 1,234,567 total_tokens, 0.5 search_units")
+    assert "r: used 1,234,567 total_tokens, 0.5 search_units" in table.splitlines()
 
 
 def test_what_a_service_says_does_not_steer_a_terminal(scripted: Factory) -> None:

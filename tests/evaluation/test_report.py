@@ -208,6 +208,49 @@ def test_the_keyboard_alone_will_do(page: Any, report: Path) -> None:
     assert page.problems == []
 
 
+def test_the_point_on_the_curve_moves_by_keyboard_and_pointer(page: Any, report: Path) -> None:
+    page.open(report, width=390)
+    page.run("document.querySelector('#prompts svg').focus()")
+    named = "document.activeElement.getAttribute('{}')"
+    assert page.run(named.format("role")) == "slider"
+    assert page.run(named.format("aria-label")) == "min_score of acme/knows, by tokens per question"
+    said, at = named.format("aria-valuetext"), "document.querySelector('#prompts .handle').getAttribute('cx') * 1"
+    # "knows" puts the one answer of each question first, with a score of sigmoid(4) = 0.982, and all others below 0.5.
+    assert page.run("document.getElementById('cut').textContent").startswith("min_score 0.982 keeps 100\u00a0% of the")
+    assert page.run("document.getElementById('cut-arguments').textContent") == "min_score=0.982, top_n=None"
+    before = page.run(at)
+    page.press("ArrowRight")
+    assert page.run(at) > before
+    assert page.run(said).startswith("min_score 0.5 keeps 100\u00a0% of the answers")
+    assert page.run(said) == page.run("document.getElementById('cut').textContent")
+    page.press("End")
+    assert page.run(said).startswith("min_score 0.00669 keeps 100\u00a0% of the answers")
+    assert "It saves 0 tokens per 1,000 questions." in page.run(said)
+    page.run("(s => { s.value = 'byCount'; s.dispatchEvent(new Event('change')); })(document.getElementById('cut-by'))")
+    area = page.run("(a => [a.left, a.right, a.top])(document.querySelector('#prompts .hit').getBoundingClientRect())")
+    for kind, x in (("mousePressed", area[0] + 1), ("mouseMoved", area[1] - 1), ("mouseReleased", area[1] - 1)):
+        mouse = {"x": x, "y": area[2] + 50, "button": "left", "buttons": 1, "clickCount": 1}
+        page.send("Input.dispatchMouseEvent", type=kind, **mouse)
+        shown = page.run("document.getElementById('cut-arguments').textContent")
+        assert shown == f"min_score=None, top_n={1 if kind == 'mousePressed' else 6}"
+    assert page.problems == []
+
+
+def test_scores_are_shown_against_shares_before_and_after_calibrating(page: Any, report: Path) -> None:
+    page.open(report)
+    pictures = "[...document.querySelectorAll('#reliability svg')].map(svg => svg.getAttribute('aria-label'))"
+    before, after = page.run(pictures)
+    assert before.startswith("Scores as they are, and the share of relevant documents: from 0 to 0.1, 0\u00a0% of ")
+    assert before.endswith("; from 0.9 to 1, 100\u00a0% of 8 documents")
+    assert after.startswith("Calibrated scores, ")
+    assert page.run("document.getElementById('calibrated').textContent").startswith("Calibrated(reranker, slope=")
+    page.run("(s => { s.value = '1'; s.dispatchEvent(new Event('change')); })(document.getElementById('cut-reranker'))")
+    assert len(page.run(pictures)) == 1  # "backwards" cannot be calibrated
+    assert "cannot be calibrated" in page.run("document.getElementById('reliability-note').textContent")
+    assert page.run("document.querySelectorAll('#smallest tbody tr').length") == 3  # the first stage, and two answered
+    assert page.problems == []
+
+
 def test_it_prints(page: Any, report: Path, pictures: Path) -> None:
     page.open(report, dark=True)
     page.pdf(pictures / "report.pdf")
@@ -278,5 +321,6 @@ def test_a_report_where_nobody_answered_says_so(page: Any, tmp_path: Path) -> No
     (tmp_path / "report.html").write_text(evaluate(["cohere:x"], {"q": "query"}, hits, {"q": ["a"]}).to_html())
     page.open(tmp_path / "report.html")
     assert page.run("document.getElementById('verdict').textContent") == "No reranker answered. The table shows why."
+    assert page.run("document.querySelectorAll('section[hidden]').length") == 2  # there is no prompt to shorten
     assert "no Cohere API key" in page.run("document.getElementById('rows').textContent")
     assert page.problems == []

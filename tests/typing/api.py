@@ -7,6 +7,7 @@ from typing import assert_type
 
 from ksdk_rerank import (
     Cached,
+    Calibrated,
     Cascade,
     CohereReranker,
     CrossEncoderReranker,
@@ -31,6 +32,7 @@ from ksdk_rerank import (
     TEIReranker,
     Timeout,
     VLLMReranker,
+    calibrated,
     from_config,
     load_reranker,
     to_config,
@@ -80,6 +82,8 @@ def compose(reranker: Reranker) -> None:
         LongDocuments(reranker, window=256, pool="mean", max_windows=64),
         Deduplicated(reranker, by="near"),
         Cached(reranker, ttl=60.0),
+        Calibrated(reranker, slope=0.5, intercept=0),
+        calibrated(reranker, {"query": {"relevant": 1, "not": False}}),
     ):
         rank(wrapper)
     assert_type(reranker.rank("q", ["a"]).failures, tuple[Failure, ...])

@@ -23,6 +23,10 @@ function drawAll() {
   drawRows();
   drawMetrics();
   drawGains();
+  if (cut.row) {
+    drawPrompts();
+    drawReliability();
+  }
 }
 
 document.querySelector("main").hidden = false;
@@ -37,6 +41,7 @@ byId("previous").addEventListener("click", () => choose({ question: sorted[chose
 byId("next").addEventListener("click", () => choose({ question: sorted[chosenPlace() + 1].at, document: null }));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeDocument(); });
 
+startPrompts();
 sortQuestions();
 fillQuestions();
 if (sorted.length) state.question = sorted[0].at;
