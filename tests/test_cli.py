@@ -273,3 +273,36 @@ def test_no_command_is_wrong_usage() -> None:
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 2
+
+
+def test_doctor_says_what_runs_here_and_how_fast(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv("JINA_API_KEY", "not-to-be-shown")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy:3128")
+    assert main(["doctor", "--json", "--reranker", "embedded"]) == 0
+    printed = capsys.readouterr().out
+    assert not any(secret in printed for secret in ("not-to-be-shown", "password"))
+    told = json.loads(printed)
+    (run,) = told["rerankers"]
+    assert (run["name"], run["engine"], run["problem"]) == ("embedded", "onnx onnx/model_qint7.onnx", "")
+    assert run["first"] > 0
+    assert run["next"] > 0
+    assert told["version"] == __version__
+    assert told["keys"] == ["JINA_API_KEY"]
+    assert told["packages"]["onnxruntime"]
+    assert "HTTPS_PROXY" in told["environment"][0]
+
+
+def test_doctor_calls_no_hub_and_no_service_unless_told_to(
+    capsys: pytest.CaptureFixture[str], monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy")
+    config = tmp_path / "both.json"
+    members = [{"class": "CrossEncoderReranker", "parameters": {"model": "some/model"}}, {"class": "InputOrder"}]
+    config.write_text(json.dumps({"class": "Fallback", "parameters": {"rerankers": members}}))
+    assert main(["doctor", "--reranker", "tei:http://127.0.0.1:9", "--reranker", str(config)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "tei:http://127.0.0.1:9: a service, which is called only with --online" in lines
+    assert any(line.startswith(f"{config}: some/model is not in the cache") for line in lines)
+    assert any(line.startswith("Problem: ") and "gopher://proxy" in line for line in lines)
+    assert lines[-1].startswith("Advice: tei:http://127.0.0.1:9, ")

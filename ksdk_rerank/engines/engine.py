@@ -56,6 +56,8 @@ class Engine(ABC):
     """The model's tokenizer. It belongs to this engine alone, so nobody else may change its truncation or padding."""
     prompt: Prompt | None = None
     """How the model wants to be asked, if it is a language model; None if it reads pairs."""
+    file: str | None = None
+    """The ONNX file that it runs, as a path in the model's folder; None if it reads the model's weights itself."""
     streams: int = 1
     """How many threads may run `forward` at once."""
     budget: int

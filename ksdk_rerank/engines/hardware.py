@@ -7,7 +7,7 @@ import platform
 import shutil
 from pathlib import Path
 
-__all__ = ["cores", "has_bfloat16", "has_gpu", "int8_kind", "streams_and_threads"]
+__all__ = ["cores", "has_bfloat16", "has_gpu", "has_gpu_driver", "int8_kind", "streams_and_threads"]
 
 _STREAMS = 4
 """Maximum batches at once. Each takes memory for its own activations, so the number does not grow with the machine.
@@ -60,12 +60,17 @@ def has_gpu() -> bool:
 
     Importing torch takes seconds, so without a GPU driver it is not imported.
     """
-    if not (any(path.exists() for path in _GPU_DRIVERS) or shutil.which("nvidia-smi")):
+    if not has_gpu_driver():
         return False
     import torch
 
     usable: bool = torch.cuda.is_available()
     return usable
+
+
+def has_gpu_driver() -> bool:
+    """Whether a driver of NVIDIA or AMD is installed."""
+    return any(path.exists() for path in _GPU_DRIVERS) or shutil.which("nvidia-smi") is not None
 
 
 def _flags() -> set[str]:

@@ -51,6 +51,7 @@ class OnnxEngine(Engine):
     backend: ClassVar[str] = "onnx"
 
     def __init__(self, name: str, files: Files, settings: ModelSettings) -> None:
+        self.file = name
         path, graph, self.tokenizer = opened(name, files)
         kind = graph.quantization
         self.budget = _BUDGETS[kind]

@@ -77,6 +77,7 @@ class OpenVinoEngine(Engine):
         precision = {"float32": "f32", "bfloat16": "bf16"}.get(settings.dtype)
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ModelError('this processor does not support bfloat16; pass dtype="float32"')
+        self.file = name
         path, _, self.tokenizer = opened(name, files)
         self.streams, threads = streams_and_threads()
         options: dict[str, str | int] = {

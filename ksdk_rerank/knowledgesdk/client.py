@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import httpx
     from pydantic import SecretStr
 
-__all__ = ["ClientOwner", "KnowledgeSDKClient", "account_of", "client_from"]
+__all__ = ["KEY_VARIABLES", "ClientOwner", "KnowledgeSDKClient", "account_of", "client_from"]
 
-_KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
+KEY_VARIABLES = ("KNOWLEDGESDK_API_KEY", "KNOWLEDGE_SDK_API_KEY", "KNOWLEDGE_API_KEY")
 """Environment variables that may hold the key, in order of preference."""
 
 _BASE_URL = "https://api.knowledgesdk.com"  # https://knowledgesdk.com/docs/api-reference, read 2026-11
@@ -80,7 +80,7 @@ class KnowledgeSDKClient(Closing):
         parts = checked_url(self.base_url, origin, example=_BASE_URL)
         self.url = endpoint_url(parts, below_host="/v1/search", below_version="/search", whole=_WHOLE_ADDRESS)
         self.empty_when_unavailable = empty_when_unavailable
-        self._key = key_for(self.url, api_key, service="KnowledgeSDK", variables=_KEY_VARIABLES, hosted=_HOSTED)
+        self._key = key_for(self.url, api_key, service="KnowledgeSDK", variables=KEY_VARIABLES, hosted=_HOSTED)
         self._service = HttpService(
             "KnowledgeSDK",
             auth=None if self._key is None else HeaderKey(self._key, "x-api-key", prefix=""),

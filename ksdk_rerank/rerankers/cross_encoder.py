@@ -141,6 +141,11 @@ class CrossEncoderReranker(ScoringReranker):
         """Which engine runs the model, such as `"onnx"`. Loads the model if necessary."""
         return self._runner().model(self.timeout).engine.backend
 
+    @property
+    def engine_file(self) -> str | None:
+        """Which ONNX file runs, such as `"onnx/model.onnx"`; None with torch. Loads the model if necessary."""
+        return self._runner().model(self.timeout).engine.file
+
     def identifying_parameters(self) -> dict[str, object]:
         return {name: value for name, value in self.parameters().items() if name not in ("timeout", "max_waiting")}
 

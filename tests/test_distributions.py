@@ -1,0 +1,19 @@
+"""The distributions that carry the frameworks' names install this version of the package."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ksdk_rerank import __version__
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("framework", ["langchain", "llamaindex"])
+def test_a_frameworks_distribution_installs_this_version_with_its_extra(framework: str) -> None:
+    project = tomllib.loads((ROOT / "distributions" / framework / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+    assert project["dependencies"] == [f"ksdk-rerank[{framework},local]=={__version__}"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {framework, "local"} <= set(extras)
