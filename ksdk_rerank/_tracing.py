@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.results import Ranking
+from ksdk_rerank.results import Failure, Ranking
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -84,5 +84,9 @@ def _outcome(ranking: Ranking) -> dict[str, str | int | float]:
     if scores:
         outcome |= {"ksdk_rerank.score.highest": max(scores), "ksdk_rerank.score.lowest": min(scores)}
     if ranking.failures:
-        outcome["ksdk_rerank.failures"] = "; ".join(f"{f.reranker}: {f.error}" for f in ranking.failures)
+        outcome["ksdk_rerank.failures"] = "; ".join(map(_brief, ranking.failures))
     return outcome
+
+
+def _brief(failure: Failure) -> str:
+    return f"{failure.reranker}: {failure.error}{' (skipped)' if failure.skipped else ''}"

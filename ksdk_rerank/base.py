@@ -32,6 +32,7 @@ __all__ = [
     "members_of",
     "outside_its_range",
     "sigmoid",
+    "unit_scores",
     "with_members",
 ]
 
@@ -224,10 +225,10 @@ class ScoringReranker(Reranker):
         raw = checked_scores(scores.raw, len(documents), self.name)
         if outside := outside_its_range(raw, self.score_kind):
             raise BadReply(f"{self.name} returned {outside}; if it is a logit, {self._if_logits}", service=self.name)
-        calibrated = _calibrated(raw, self.score_kind, scores.upper_bound)
+        values = unit_scores(raw, self.score_kind, scores.upper_bound)
         best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # stable: ties keep input order
         return Ranking(
-            tuple(Ranked(index, documents[index], calibrated[index], raw[index]) for index in best_first),
+            tuple(Ranked(index, documents[index], values[index], raw[index]) for index in best_first),
             reranked_by=self.name,
             usage=scores.usage,
             truncated=scores.truncated,
@@ -279,7 +280,7 @@ def outside_its_range(raw: Sequence[float], kind: ScoreKind) -> str | None:
     return None
 
 
-def _calibrated(raw: Sequence[float], kind: ScoreKind, upper_bound: float | None) -> list[float]:
+def unit_scores(raw: Sequence[float], kind: ScoreKind, upper_bound: float | None) -> list[float]:
     """Scores in [0, 1]. Each depends only on its own raw score and the query, never on the other candidates."""
     if kind is ScoreKind.LOGIT:
         return [sigmoid(value) for value in raw]

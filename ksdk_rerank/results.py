@@ -38,11 +38,14 @@ class Failure:
         reranker: the name of the reranker that failed.
         error: the class of its error, such as `"RateLimited"`.
         message: the error's message; it never contains a key.
+        skipped: whether this call did not try the reranker because it is cooling down; the error is then the one that
+            began the cool-down.
     """
 
     reranker: str
     error: str
     message: str
+    skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Ranking(Sequence[Ranked]):
         usage: the call's cost in the service's own units, such as `{"search_units": 1}` or `{"total_tokens": 812}`;
             empty if nothing is counted.
         truncated: how many documents were cut off to fit the model's window, so that only their beginnings were read.
-        failures: the rerankers that failed before one answered; empty unless a `Fallback` moved on.
+        failures: the rerankers that failed or were skipped before one answered; empty unless a `Fallback` moved on.
         duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty unless
             duplicates were removed.
         query_truncated: whether the query was cut off: by a local model to half of its window, or to the most that a

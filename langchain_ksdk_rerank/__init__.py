@@ -7,10 +7,14 @@ try:
 except ImportError as error:
     raise MissingExtra.of("langchain", "langchain_ksdk_rerank") from error
 
+from langchain_ksdk_rerank.bridge import CompressorReranker
 from langchain_ksdk_rerank.compressor import LangChainCrossEncoder, RerankCompressor, RerankerCrossEncoder
+from langchain_ksdk_rerank.decisions import DecisionReranker
 from langchain_ksdk_rerank.retrievers import KnowledgeSDKRetriever, RerankedRetriever
 
 __all__ = [
+    "CompressorReranker",
+    "DecisionReranker",
     "KnowledgeSDKRetriever",
     "LangChainCrossEncoder",
     "RerankCompressor",

@@ -3,6 +3,7 @@
 from ksdk_rerank.errors import MissingExtra
 
 try:
+    from llamaindex_ksdk_rerank.bridge import PostprocessorReranker
     from llamaindex_ksdk_rerank.postprocessor import RerankPostprocessor
     from llamaindex_ksdk_rerank.retriever import KnowledgeSDKRetriever
 except ModuleNotFoundError as error:
@@ -10,4 +11,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtra.of("llamaindex", "llamaindex_ksdk_rerank") from error
 
-__all__ = ["KnowledgeSDKRetriever", "RerankPostprocessor"]
+__all__ = ["KnowledgeSDKRetriever", "PostprocessorReranker", "RerankPostprocessor"]

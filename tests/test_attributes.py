@@ -96,12 +96,14 @@ EXAMPLES: dict[type, Arguments] = {
         "label": "entailment",
     },
     Deduplicated: {"reranker": FIRST, "by": "near", "threshold": 0.5},
-    Failure: {"reranker": "a", "error": "TimedOut", "message": "late"},
-    Fallback: {"rerankers": [FIRST, SECOND]},
+    Failure: {"reranker": "a", "error": "TimedOut", "message": "late", "skipped": True},
+    Fallback: {"rerankers": [FIRST, SECOND], "cool_down": 5.0},
     Fusion: {"rerankers": [FIRST, SECOND], "k": 10, "weights": [1.0, 0.5]},
     InfinityReranker: service(url=URL, model="a/b", raw_scores=True, max_documents_per_request=3),
     InputOrder: {},
-    JinaReranker: service(model="jina-reranker-v3", base_url=URL, raw_scores=True, max_documents_per_request=3),
+    JinaReranker: service(
+        model="jina-reranker-v3", base_url=URL, raw_scores=True, max_documents_per_request=3, max_concurrency=4
+    ),
     KnowledgeSDKClient: service(base_url=URL, empty_when_unavailable=True),
     LexicalReranker: {"k1": 2.0, "b": 0.5},
     LongDocuments: {"reranker": FIRST, "window": 50, "stride": 20, "pool": "mean", "k": 2, "max_windows": 9},
@@ -150,12 +152,29 @@ EXAMPLES: dict[type, Arguments] = {
 }
 
 
+def decision_model() -> object:
+    from langchain_core.decisions import BaseDecisionModel
+
+    class Silent(BaseDecisionModel):
+        _provider = "nobody"
+
+        def _classify(self, state: Any, questions: Any) -> Any:
+            raise AssertionError("nothing is asked")
+
+    return Silent(model="silent")
+
+
 def of_extras() -> dict[type, Arguments]:
     """The same of the classes that need an extra which is installed."""
     found: dict[type, Arguments] = {}
     if find_spec("cohere"):
         found[ksdk_rerank.CohereReranker] = service(
-            model="rerank-v3.5", base_url=URL, raw_scores=True, max_tokens_per_doc=512, max_documents_per_request=3
+            model="rerank-v3.5",
+            base_url=URL,
+            raw_scores=True,
+            max_tokens_per_doc=512,
+            max_documents_per_request=3,
+            max_concurrency=4,
         )
     if find_spec("ir_measures"):
         from ksdk_rerank.evaluation import DiskStore
@@ -189,7 +208,14 @@ def of_extras() -> dict[type, Arguments]:
                 "score_kind": ksdk_rerank.ScoreKind.UNIT,
             },
             langchain.RerankerCrossEncoder: {"reranker": FIRST},
+            langchain.CompressorReranker: {
+                "compressor": compressor,
+                "score_kind": ksdk_rerank.ScoreKind.BOUNDED,
+                "upper_bound": 10.0,
+            },
         }
+        if find_spec("langchain_core.decisions"):
+            found[langchain.DecisionReranker] = {"model": decision_model(), "max_documents_per_request": 3}
     if find_spec("llama_index"):
         from llama_index.core.callbacks import CallbackManager
         from llama_index.core.schema import MetadataMode
@@ -197,7 +223,12 @@ def of_extras() -> dict[type, Arguments]:
         import llamaindex_ksdk_rerank as llamaindex
 
         callbacks = CallbackManager()
+        bounded = {"score_kind": ksdk_rerank.ScoreKind.BOUNDED, "upper_bound": 10.0}
         found |= {
+            llamaindex.PostprocessorReranker: {
+                "postprocessor": llamaindex.RerankPostprocessor(reranker=FIRST),
+                **bounded,
+            },
             llamaindex.KnowledgeSDKRetriever: {
                 "similarity_top_k": 3,
                 "api_key": "key-of-a-test",

@@ -84,11 +84,14 @@ def test_what_a_fallback_had_to_pass_over_is_told(call: Call, spans: Any) -> Non
         def _rank(self, query: str, documents: Any) -> Any:
             raise RateLimited("no more")
 
-    call(Fallback([Limited(), LexicalReranker()]).rank, "q", ["a"])
+    fallback = Fallback([Limited(), LexicalReranker()])
+    call(fallback.rank, "q", ["a"])
     outer = spans()[-1]
     assert outer.attributes["ksdk_rerank.failures"] == "input-order: RateLimited"
     assert outer.attributes["gen_ai.response.model"] == "lexical"
     assert [span.parent.span_id for span in spans()[:-1]] == [outer.context.span_id] * 2
+    call(fallback.rank, "q", ["a"])
+    assert spans()[-1].attributes["ksdk_rerank.failures"] == "input-order: RateLimited (skipped)"
 
 
 def test_the_query_is_told_where_it_is_asked_for(call: Call, spans: Any, monkeypatch: pytest.MonkeyPatch) -> None:

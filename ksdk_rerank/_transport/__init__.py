@@ -12,6 +12,7 @@
     error_mapping.py   turns failures into our errors
     sync_bridge.py     runs synchronous calls on a background event loop
     pacing.py          yields to other tasks when very many calls begin at once
+    slots.py           limits the requests under way, for all threads and event loops
 
 Rerankers and the search client only define what to send and how to parse the reply.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -109,6 +110,11 @@ class Authentication(httpx.Auth):
         """Raise `MissingKey` if an unpickled copy finds no key in the environment of its own process."""
         for secret in self._secrets:
             secret.get_secret_value()
+
+    def fingerprint(self) -> str:
+        """A hash of all secrets, to tell accounts apart."""
+        secrets = json.dumps([secret.get_secret_value() for secret in self._secrets])
+        return hashlib.blake2b(secrets.encode(), digest_size=16).hexdigest()
 
     def redacted(self, text: str) -> str:
         """`text` for an error or a log, with every secret redacted."""

@@ -10,14 +10,17 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
 from ksdk_rerank import errors
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer, integer_or_none
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.connections import ClientsByLoop, default_client
 from ksdk_rerank._transport.error_mapping import ErrorClass, Reporter
@@ -25,6 +28,7 @@ from ksdk_rerank._transport.failed_replies import Refusal, start_of
 from ksdk_rerank._transport.json_reply import JsonReply, read_reply
 from ksdk_rerank._transport.pacing import pause_if_busy
 from ksdk_rerank._transport.retry import transient_errors_retried
+from ksdk_rerank._transport.slots import slots_for
 from ksdk_rerank._transport.sync_bridge import run_in_background, run_where_names_resolve
 from ksdk_rerank.timeout import Timeout
 
@@ -39,6 +43,19 @@ _MAX_ERROR_BYTES = 64 * 1024  # a longer reply with a success status is no error
 _REFUSAL_SECONDS = 2.0  # to read an error's body, or a quarter of the total deadline if that is less
 _REQUESTS_AT_ONCE = 8  # per split call; the rest wait, so that one call does not starve the others
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """How far the current attempt of a call has come.
+
+    Attributes:
+        refusal: a reply with an error's status whose body is being read.
+        queued: whether it still waits for its turn, because of `max_concurrency`.
+    """
+
+    refusal: Refusal | None = None
+    queued: bool = False
 
 
 class HttpService:
@@ -56,6 +73,8 @@ class HttpService:
             the reply's text and returns the class.
         client_factory: returns an `httpx.AsyncClient`, for the user's own proxies, certificates or transports. It is
             called once per concurrent request; the clients are reused, and closed by us.
+        max_concurrency: how many requests may be under way, counting those of all instances in this process that have
+            such a limit, the same host and the same key. Further ones wait, within the total deadline. None: no limit.
     """
 
     def __init__(
@@ -67,10 +86,12 @@ class HttpService:
         retries: int = 2,
         error_of_status: Mapping[int, ErrorClass] | None = None,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
+        max_concurrency: int | None = None,
     ) -> None:
         self.service = service
         self.timeout = Timeout.of(timeout)
         self.retries = integer("retries", retries, at_least=0)
+        self.max_concurrency = integer_or_none("max_concurrency", max_concurrency, unit="request")
         self._auth = auth
         self._report = Reporter(service, auth, self.timeout, error_of_status or {}, client_factory is None)
         self._client_factory = client_factory or partial(default_client, service)
@@ -91,18 +112,17 @@ class HttpService:
             self._auth.check()
         began = _call_began.get(time.monotonic())
         left = began + self.timeout.total - time.monotonic()
-        refusals: list[Refusal] = []
+        attempt = _Attempt()
         try:
             async with asyncio.timeout(left):
                 retrying = transient_errors_retried(self.retries, left)
-                return await retrying(self._attempt, url, content, headers, refusals)
+                return await retrying(self._attempt, url, content, headers, attempt)
         except TimeoutError as error:
             if isinstance(error, errors.TimedOut):
                 raise
-            if refusals:  # the deadline passed while reading an error's body; its status is worth more
-                raise self._report.refused(refusals[-1], url) from error
-            waited = time.monotonic() - began
-            raise self._report.error(errors.TimedOut, f"had not answered in full after {waited:.1f} s") from error
+            if attempt.refusal:  # the deadline passed while reading an error's body; its status is worth more
+                raise self._report.refused(attempt.refusal, url) from error
+            raise self._late(attempt, time.monotonic() - began) from error
 
     async def together(self, requests: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """The results of a call that is split into several `requests`, in their order.
@@ -136,15 +156,27 @@ class HttpService:
         """Close the connections of the running event loop."""
         await self._clients.close()
 
-    async def _attempt(
-        self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]
-    ) -> JsonReply:
-        refusals.clear()
-        return await run_where_names_resolve(self._exchange(url, content, headers, refusals))
+    async def _attempt(self, url: str, content: bytes, headers: Mapping[str, str], attempt: _Attempt) -> JsonReply:
+        attempt.refusal = None
+        async with AsyncExitStack() as stack:
+            if self.max_concurrency is not None:
+                attempt.queued = True
+                slots = slots_for(urlsplit(url).netloc, self._auth and self._auth.fingerprint())
+                await stack.enter_async_context(slots.slot(self.max_concurrency))
+                attempt.queued = False
+            return await run_where_names_resolve(self._exchange(url, content, headers, attempt))
 
-    async def _exchange(
-        self, url: str, content: bytes, headers: Mapping[str, str], refusals: list[Refusal]
-    ) -> JsonReply:
+    def _late(self, attempt: _Attempt, waited: float) -> errors.ServiceError:
+        if not attempt.queued:
+            return self._report.error(errors.TimedOut, f"had not answered in full after {waited:.1f} s")
+        return self._report.error(
+            errors.TimedOut,
+            f"the request was not sent within {waited:.1f} s, because others with the same key took all places"
+            f" (max_concurrency={self.max_concurrency})",
+            advice="raise max_concurrency or the timeout, or make fewer calls at once",
+        )
+
+    async def _exchange(self, url: str, content: bytes, headers: Mapping[str, str], attempt: _Attempt) -> JsonReply:
         timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect, pool=self.timeout.total)
         async with self._clients.turn(self._client_factory) as client:
             try:
@@ -158,9 +190,9 @@ class HttpService:
                     follow_redirects=False,
                 ) as response:
                     if not response.is_success:
-                        refusals.append(Refusal(response))
-                        await refusals[-1].read(min(_REFUSAL_SECONDS, self.timeout.total / 4))
-                        raise self._report.refused(refusals[-1], url)
+                        attempt.refusal = refusal = Refusal(response)
+                        await refusal.read(min(_REFUSAL_SECONDS, self.timeout.total / 4))
+                        raise self._report.refused(refusal, url)
                     await pause_if_busy()
                     reply, problem = await read_reply(response)
                     if problem:

@@ -75,7 +75,7 @@ def _name_of(kind: type) -> str:
                 return plugin.name
     raise TypeError(
         f"{kind.__name__} is neither a class of ksdk_rerank nor registered by its package, so it has no written form;"
-        " register it as an entry point (see CONTRIBUTING.md), or pass the reranker itself"
+        " pass the reranker itself, or, if the class is yours, register it as an entry point (see CONTRIBUTING.md)"
     )
 
 

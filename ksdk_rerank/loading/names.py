@@ -59,7 +59,10 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     if isinstance(name, Mapping):
         return from_config(name)
     if not isinstance(name, str):
-        raise TypeError(f"a reranker is a Reranker or a name, got {type(name).__name__}")
+        raise TypeError(
+            f"a reranker is a Reranker or a name, got {type(name).__name__}; wrap a LangChain compressor in"
+            " CompressorReranker, and a LlamaIndex postprocessor in PostprocessorReranker"
+        )
     name = name.strip()
     if name in ALONE:
         return _exported(ALONE[name])()

@@ -64,6 +64,7 @@ class RemoteReranker(ScoringReranker):
         timeout: float | Timeout,
         retries: int,
         client_factory: Callable[[], httpx.AsyncClient] | None,
+        max_concurrency: int | None = None,
     ) -> None:
         self.raw_scores = raw_scores
         if raw_scores:
@@ -80,8 +81,10 @@ class RemoteReranker(ScoringReranker):
             retries=retries,
             error_of_status=self._error_of_status,
             client_factory=client_factory,
+            max_concurrency=max_concurrency,
         )
         self.retries = self._service.retries
+        self.max_concurrency = self._service.max_concurrency
 
     @property
     def name(self) -> str:
@@ -157,7 +160,7 @@ class RemoteReranker(ScoringReranker):
         return self._service.bad_reply(str(problem), reply, advice=advice)
 
     def identifying_parameters(self) -> dict[str, object]:
-        how_it_is_sent = {"timeout", "retries", "max_documents_per_request"}
+        how_it_is_sent = {"timeout", "retries", "max_documents_per_request", "max_concurrency"}
         return {name: value for name, value in self.parameters().items() if name not in how_it_is_sent}
 
     def close(self) -> None:
@@ -186,6 +189,9 @@ class HostedReranker(RemoteReranker):
             that time.
         client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
             concurrent request; the clients are reused, and closed for you.
+        max_concurrency: how many requests to the service may be under way at once. All rerankers in this process that
+            set it and have the same host and key count together, from any thread or event loop. A request that finds
+            no place within the timeout raises `TimedOut`. None, the default, sets no limit.
 
     Raises:
         MissingKey: no key was given, none is in the environment, and `base_url` is the service's own API.
@@ -211,6 +217,7 @@ class HostedReranker(RemoteReranker):
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
+        max_concurrency: int | None = None,
     ) -> None:
         self.model = self._default_model if model is None else model
         self._adapt_to_model()
@@ -228,6 +235,7 @@ class HostedReranker(RemoteReranker):
             timeout,
             retries,
             client_factory,
+            max_concurrency,
         )
 
     def _adapt_to_model(self) -> None:

@@ -70,6 +70,7 @@ class CohereReranker(HostedReranker):
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
+        max_concurrency: int | None = None,
     ) -> None:
         _sdk_client()
         self.max_tokens_per_doc = checked_limit(max_tokens_per_doc, "max_tokens_per_doc")
@@ -82,6 +83,7 @@ class CohereReranker(HostedReranker):
             timeout=timeout,
             retries=retries,
             client_factory=client_factory,
+            max_concurrency=max_concurrency,
         )
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:

@@ -593,7 +593,7 @@ def test_errors_are_not_remembered(call: Call) -> None:
 def test_a_ranking_for_which_a_fallback_moved_on_is_not_remembered(call: Call) -> None:
     preferred = Length()
     preferred.errors = [RateLimited("too many requests; wait a second")]
-    cached = Cached(Fallback([preferred, InputOrder()]))
+    cached = Cached(Fallback([preferred, InputOrder()], cool_down=None))
     assert call(cached.rank, "q", ["a", "bb"]).reranked_by == "input-order"
     assert call(cached.rank, "q", ["a", "bb"]).reranked_by == "length-one"
     assert call(cached.rank, "q", ["a", "bb"]).reranked_by == "length-one"

@@ -110,7 +110,7 @@ def test_it_moves_on_where_the_service_failed(
     call: Call, error: errors.RerankError, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = Failing(error)
-    ranking = call(Fallback([first, "lexical"]).rank, "how do keys rotate", DOCUMENTS, top_n=2)
+    ranking = call(Fallback([first, "lexical"], cool_down=0).rank, "how do keys rotate", DOCUMENTS, top_n=2)
     expected = LexicalReranker().rank("how do keys rotate", DOCUMENTS, top_n=2)
     assert ranking.results == expected.results
     assert ranking.reranked_by == "lexical"

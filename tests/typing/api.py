@@ -76,7 +76,7 @@ def build() -> None:
 
 def compose(reranker: Reranker) -> None:
     for wrapper in (
-        Fallback([reranker, "input-order"]),
+        Fallback([reranker, "input-order"], cool_down=5.0),
         Cascade("lexical", reranker, keep=20),
         Fusion([reranker, InputOrder()], weights=[2.0, 1.0]),
         LongDocuments(reranker, window=256, pool="mean", max_windows=64),
