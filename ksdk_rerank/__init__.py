@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from ksdk_rerank.loading import from_config, load_reranker, to_config
     from ksdk_rerank.rerankers.cohere import CohereReranker
     from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+    from ksdk_rerank.rerankers.endpoint import RerankEndpoint
     from ksdk_rerank.rerankers.infinity import InfinityReranker
     from ksdk_rerank.rerankers.input_order import InputOrder
     from ksdk_rerank.rerankers.jina import JinaReranker
     from ksdk_rerank.rerankers.lexical import LexicalReranker
+    from ksdk_rerank.rerankers.nvidia import NVIDIAReranker
     from ksdk_rerank.rerankers.tei import TEIReranker
     from ksdk_rerank.rerankers.vllm import VLLMReranker
+    from ksdk_rerank.rerankers.voyage import VoyageReranker
     from ksdk_rerank.results import Failure, Ranked, Ranking
     from ksdk_rerank.timeout import Timeout
 
@@ -55,8 +58,10 @@ __all__ = [
     "KnowledgeSDKClient",
     "LexicalReranker",
     "LongDocuments",
+    "NVIDIAReranker",
     "Ranked",
     "Ranking",
+    "RerankEndpoint",
     "RerankError",
     "Reranker",
     "ScoreKind",
@@ -67,6 +72,7 @@ __all__ = [
     "TEIReranker",
     "Timeout",
     "VLLMReranker",
+    "VoyageReranker",
     "__version__",
     "calibrated",
     "from_config",

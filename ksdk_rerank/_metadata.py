@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from ksdk_rerank._arguments import finite
+from ksdk_rerank._fields import labelled
 
 __all__ = [
     "SCORE_KEYS",
@@ -45,21 +46,39 @@ def score_in(metadata: Mapping[str, Any]) -> float | None:
 
 
 def checked_text(text: object) -> object:
-    """Check what to score: None (the content), a function of the document, or metadata keys, returned as a tuple."""
+    """Check what to score: None (the content), a function of the document, or metadata keys.
+
+    The keys are a sequence, returned as a tuple, or a mapping from labels, in which None stands for the content.
+    """
     if text is None or callable(text):
         return text
+    if isinstance(text, Mapping):
+        if not all(isinstance(label, str) and isinstance(key, (str, type(None))) for label, key in text.items()):
+            raise TypeError(f"text must map labels to metadata keys, or to None for the content, got {text!r}")
+        return dict(text)
     if isinstance(text, str) or not isinstance(text, Sequence) or not all(isinstance(key, str) for key in text):
         advice = "a single key needs a list, such as ['title']"
-        raise TypeError(f"text must be a function or a sequence of metadata keys, got {text!r}; {advice}")
+        raise TypeError(f"text must be a function, or metadata keys in a sequence or mapping, got {text!r}; {advice}")
     return tuple(text)
 
 
 def texts_of(
-    items: Sequence[T], text: Callable[[T], str] | Sequence[str] | None, content: Callable[[T], str]
+    items: Sequence[T],
+    text: Callable[[T], str] | Sequence[str] | Mapping[str, str | None] | None,
+    content: Callable[[T], str],
 ) -> list[str]:
-    """What to score of each item: `text(item)`, or its content below the metadata values that `text` names."""
+    """What to score of each item: `text(item)`, or its content and the metadata values that `text` names.
+
+    If a mapping does not say where the content goes, it comes last, labelled `text`.
+    """
     if callable(text):
         return [text(item) for item in items]
+    if isinstance(text, Mapping):
+        fields = (text if None in text.values() else {**text, "text": None}).items()
+        return [
+            labelled({label: content(item) if key is None else item.metadata.get(key) for label, key in fields})
+            for item in items
+        ]
     lines = ([*(item.metadata.get(key) for key in text or ()), content(item)] for item in items)
     return ["\n".join(str(line) for line in each if line is not None) for each in lines]
 

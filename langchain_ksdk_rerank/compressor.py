@@ -35,7 +35,8 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
         top_n: maximum number of documents to return; None returns all.
         min_score: the lowest `relevance_score` to return, in [0, 1]. Applied before `top_n`; ignored if nothing has a
             score, as after `InputOrder`.
-        text: what to score: the content (None), metadata values above the content (their keys), or a function's result.
+        text: what to score: the content (None), metadata values above the content (their keys), labelled fields (a
+            mapping from labels to keys, in this order, with None for the content), or a function's result.
 
     Returns copies that keep their id, class and metadata, which gains `relevance_score` (a float in [0, 1], or None if
     unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the search's score, or else a
@@ -48,7 +49,7 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
     reranker: Reranker
     top_n: int | None
     min_score: float | None
-    text: Callable[[Document], str] | tuple[str, ...] | None
+    text: Callable[[Document], str] | tuple[str, ...] | dict[str, str | None] | None
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
         *,
         top_n: int | None = 5,
         min_score: float | None = None,
-        text: Callable[[Document], str] | Sequence[str] | None = None,
+        text: Callable[[Document], str] | Sequence[str] | Mapping[str, str | None] | None = None,
     ) -> None:
         given = {"top_n": top_n, "min_score": min_score, "text": text, "reranker": reranker}
         values: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}

@@ -17,12 +17,13 @@ from pydantic import BeforeValidator
 
 from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
 from ksdk_rerank._arguments import finite
-from ksdk_rerank._metadata import SCORE_KEYS, hand_on, rescored, without_scores
+from ksdk_rerank._metadata import SCORE_KEYS, checked_text, hand_on, rescored, texts_of, without_scores
 from ksdk_rerank._request import checked_min_score, checked_top_n
 
 __all__ = ["RerankPostprocessor"]
 
 dispatcher = get_dispatcher(__name__)
+_Text = Callable[[BaseNode], str] | Sequence[str] | Mapping[str, str | None] | None
 _Done = Callable[[Ranking], list[NodeWithScore]]
 
 
@@ -38,6 +39,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
         min_score: keep only nodes whose relevance, in [0, 1], is at least this. Applied before `top_n`; ignored if the
             reranker scores nothing, as after a fallback to `InputOrder`.
         metadata_mode: the metadata to read along with a node's text; by default, what an embedding model reads.
+        text: read something else: metadata values above the text (their keys), labelled fields (a mapping from labels
+            to keys, in this order, with None for the text), or a function's result. `metadata_mode` is then ignored.
         callback_manager: for legacy callbacks; query and chat engines set their own.
 
     Returns copies that keep their ids, relationships and classes. `NodeWithScore.score` becomes the relevance, in
@@ -65,6 +68,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     top_n: Annotated[int | None, BeforeValidator(checked_top_n)] = 5
     min_score: Annotated[float | None, BeforeValidator(checked_min_score)] = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
+    text: Annotated[_Text, BeforeValidator(checked_text)] = None
 
     _loaded: dict[str, Reranker] = PrivateAttr(default_factory=dict)
 
@@ -112,7 +116,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
         return self._loaded[reranker]
 
     def _arguments(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> dict[str, Any]:
-        texts = [_text(scored.node, self.metadata_mode) for scored in nodes]
+        read = [scored.node for scored in nodes]
+        if self.text is None:
+            texts = [_text(node, self.metadata_mode) for node in read]
+        else:
+            texts = texts_of(read, self.text, lambda node: node.get_content(metadata_mode=MetadataMode.NONE))
         return {"query": query.query_str, "documents": texts, "top_n": self.top_n, "min_score": self.min_score}
 
     @contextmanager

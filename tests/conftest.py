@@ -12,7 +12,10 @@ from pytest_socket import socket_allow_hosts
 
 pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "tiny_models", "tiny_modular", "tiny_prompts"]
 
-_SCRUBBED = ("KNOWLEDGE", "COHERE", "CO_API", "JINA", "HF_TOKEN", "LANGSMITH", "LANGCHAIN", "OPENAI")
+_SCRUBBED = (
+    *("KNOWLEDGE", "COHERE", "CO_API", "JINA", "VOYAGE", "NVIDIA"),
+    *("HF_TOKEN", "LANGSMITH", "LANGCHAIN", "OPENAI"),
+)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 settings.register_profile("busy", deadline=None)  # other processes run tests at the same time

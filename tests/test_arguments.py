@@ -92,7 +92,7 @@ INTEGERS: Mapping[str, tuple[str, Make]] = {
         "max_documents_per_request",
         lambda value: JinaReranker(api_key="k", max_documents_per_request=value),
     ),
-    "CohereReranker": ("max_tokens_per_doc", lambda value: cohere(max_tokens_per_doc=value)),
+    "CohereReranker": ("max_tokens_per_document", lambda value: cohere(max_tokens_per_document=value)),
     "TEIReranker": (
         "max_documents_per_request",
         lambda value: TEIReranker("http://a", max_documents_per_request=value),

@@ -29,8 +29,10 @@ from ksdk_rerank import (
     KnowledgeSDKClient,
     LexicalReranker,
     LongDocuments,
+    NVIDIAReranker,
     Ranked,
     Ranking,
+    RerankEndpoint,
     Reranker,
     Scores,
     SearchHit,
@@ -38,6 +40,7 @@ from ksdk_rerank import (
     TEIReranker,
     Timeout,
     VLLMReranker,
+    VoyageReranker,
 )
 from ksdk_rerank.errors import MissingExtra, ServiceError
 from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn, LocalServer, Reply, Request
@@ -64,6 +67,11 @@ def answer(request: Request) -> Reply:
 def service(**more: object) -> Arguments:
     """What classes that ask a service have in common, with values that are no defaults."""
     return {"api_key": "key-of-a-test", "timeout": Timeout(total=4.0), "retries": 1, "client_factory": made, **more}
+
+
+def leaf(**more: object) -> Arguments:
+    """The same of the rerankers among them."""
+    return service(max_documents_per_request=3, max_chars_per_document=900, **more)
 
 
 def made() -> httpx.AsyncClient:
@@ -99,14 +107,24 @@ EXAMPLES: dict[type, Arguments] = {
     Failure: {"reranker": "a", "error": "TimedOut", "message": "late", "skipped": True},
     Fallback: {"rerankers": [FIRST, SECOND], "cool_down": 5.0},
     Fusion: {"rerankers": [FIRST, SECOND], "k": 10, "weights": [1.0, 0.5]},
-    InfinityReranker: service(url=URL, model="a/b", raw_scores=True, max_documents_per_request=3),
+    InfinityReranker: leaf(url=URL, model="a/b", raw_scores=True),
     InputOrder: {},
-    JinaReranker: service(
-        model="jina-reranker-v3", base_url=URL, raw_scores=True, max_documents_per_request=3, max_concurrency=4
-    ),
+    JinaReranker: leaf(model="jina-reranker-v3", base_url=URL, raw_scores=True, max_concurrency=4),
     KnowledgeSDKClient: service(base_url=URL, empty_when_unavailable=True),
     LexicalReranker: {"k1": 2.0, "b": 0.5},
     LongDocuments: {"reranker": FIRST, "window": 50, "stride": 20, "pool": "mean", "k": 2, "max_windows": 9},
+    NVIDIAReranker: leaf(model="a/b", base_url=URL, raw_scores=True, max_concurrency=4),
+    RerankEndpoint: leaf(
+        url=URL,
+        model="a/b",
+        api_key_variable="SOME_KEY",
+        scores="logit",
+        documents_field="input",
+        max_concurrency=4,
+        extra_headers={"X-Title": "my app"},
+        extra_body={"rewrite_query": True},
+        extra_query={"version": "2"},
+    ),
     Ranked: {"index": 1, "document": "d", "score": 0.5, "raw_score": 0.1, "span": (0, 1)},
     Ranking: {
         "results": (Ranked(0, "d"),),
@@ -120,11 +138,12 @@ EXAMPLES: dict[type, Arguments] = {
     Scores: {"raw": [1.0], "upper_bound": 2.0, "usage": {"tokens": 1}, "truncated": 1, "query_truncated": True},
     SearchHit: {"id": "1", "text": "t", "title": "T", "source": "s", "score": 0.5, "metadata": {"page": 4}},
     SearchResults: {"hits": (SearchHit("1", "t"),), "query": "q", "total": 1},
-    TEIReranker: service(url=URL, model="a/b", truncate=False, raw_scores=True, max_documents_per_request=3),
+    TEIReranker: leaf(url=URL, model="a/b", truncate=False, raw_scores=True),
     Timeout: {"connect": 1.0, "read": 2.0, "total": 3.0},
-    VLLMReranker: service(
-        url=URL, model="a/b", truncate=False, raw_scores=True, instruction="Prefer news", max_documents_per_request=3
+    VLLMReranker: leaf(
+        url=URL, model="a/b", truncate=False, raw_scores=True, instruction="Prefer news", max_tokens_per_document=99
     ),
+    VoyageReranker: leaf(model="rerank-2.5-lite", base_url=URL, raw_scores=True, max_concurrency=4),
     MissingExtra: {"message": "install it", "extra": "local"},
     ServiceError: {
         "message": "it failed",
@@ -168,13 +187,8 @@ def of_extras() -> dict[type, Arguments]:
     """The same of the classes that need an extra which is installed."""
     found: dict[type, Arguments] = {}
     if find_spec("cohere"):
-        found[ksdk_rerank.CohereReranker] = service(
-            model="rerank-v3.5",
-            base_url=URL,
-            raw_scores=True,
-            max_tokens_per_doc=512,
-            max_documents_per_request=3,
-            max_concurrency=4,
+        found[ksdk_rerank.CohereReranker] = leaf(
+            model="rerank-v3.5", base_url=URL, raw_scores=True, max_tokens_per_document=512, max_concurrency=4
         )
     if find_spec("ir_measures"):
         from ksdk_rerank.evaluation import DiskStore
@@ -241,6 +255,7 @@ def of_extras() -> dict[type, Arguments]:
                 "top_n": 3,
                 "min_score": 0.2,
                 "metadata_mode": MetadataMode.NONE,
+                "text": ["title"],
                 "callback_manager": callbacks,
             },
         }

@@ -28,11 +28,14 @@ from ksdk_rerank import (
     JinaReranker,
     LexicalReranker,
     LongDocuments,
+    NVIDIAReranker,
     Ranking,
+    RerankEndpoint,
     Reranker,
     TEIReranker,
     Timeout,
     VLLMReranker,
+    VoyageReranker,
     from_config,
     load_reranker,
     to_config,
@@ -49,12 +52,23 @@ def rerankers() -> list[Reranker]:
     )
     hosted = [
         JinaReranker("jina-reranker-v3", api_key=SECRET, timeout=Timeout(connect=1.0, total=5.0)),
+        VoyageReranker("rerank-2.5-lite", api_key=SECRET, max_documents_per_request=100),
+        NVIDIAReranker("nvidia/llama-3.2-nv-rerankqa-1b-v2", api_key=SECRET),
+        RerankEndpoint(
+            "https://openrouter.ai/api/v1",
+            "cohere/rerank-v3.5",
+            api_key=SECRET,
+            api_key_variable="OPENROUTER_API_KEY",
+            extra_headers={"X-Title": "my app"},
+            extra_body={"provider": {"order": ["Cohere"], "allow_fallbacks": False}},
+            extra_query={"version": "2"},
+        ),
         TEIReranker("http://localhost:8080", api_key=SECRET, truncate=False),
         VLLMReranker("http://localhost:8000", model="a/b", raw_scores=True, instruction="Prefer recent ones"),
         InfinityReranker("http://localhost:7997", max_documents_per_request=None),
     ]
     with contextlib.suppress(MissingExtra):  # its SDK
-        hosted.append(CohereReranker(api_key=SECRET, max_tokens_per_doc=512, retries=0))
+        hosted.append(CohereReranker(api_key=SECRET, max_tokens_per_document=512, retries=0))
     wrappers = [
         Cascade(LexicalReranker(k1=2.0), LongDocuments(local, stride=64, pool="mean"), keep=7),
         Fusion(["lexical", InputOrder()], k=10, weights=[1.0, 0.5]),
@@ -69,7 +83,7 @@ def rerankers() -> list[Reranker]:
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JINA_API_KEY", "CO_API_KEY"):
+    for name in ("JINA_API_KEY", "CO_API_KEY", "VOYAGE_API_KEY", "NVIDIA_API_KEY", "OPENROUTER_API_KEY"):
         monkeypatch.setenv(name, "from-the-environment")
 
 

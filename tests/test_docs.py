@@ -102,17 +102,30 @@ def test_the_tests_on_the_testing_page_pass(pytester: pytest.Pytester) -> None:
     assert {"passed"} <= outcomes.keys() <= {"passed", "warnings"}
 
 
-def test_the_recipe_for_a_hosted_service_is_one_short_file_that_passes_its_test(pytester: pytest.Pytester) -> None:
-    found = [block.code for block in blocks(ROOT / "CONTRIBUTING.md") if "Acme" in block.code]
-    leaf, test = found
+def test_the_recipe_for_a_hosted_service_is_two_short_files_that_pass_the_tests(pytester: pytest.Pytester) -> None:
+    page = ROOT / "CONTRIBUTING.md"
+    (leaf,) = (block.code for block in blocks(page) if "Acme" in block.code)
+    (reply,) = re.findall(r"^```json\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert len(leaf.splitlines()) <= 35
-    beside_the_others = (
-        f"import ksdk_rerank.rerankers\n\nksdk_rerank.rerankers.__path__.append({str(pytester.path)!r})\n"
+    beside_the_others = f"""
+        import ksdk_rerank.rerankers
+
+        ksdk_rerank.rerankers.__path__.append({str(pytester.path)!r})
+        from ksdk_rerank.rerankers.acme import AcmeReranker
+
+        ksdk_rerank.AcmeReranker = AcmeReranker  # as the list of exports does
+    """
+    tests = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in (ROOT / "tests/rerankers/conftest.py", ROOT / "tests/rerankers/test_services.py")
+    }
+    pytester.makepyfile(
+        acme=leaf, conftest=textwrap.dedent(beside_the_others), **{f"rerankers/{k}": v for k, v in tests.items()}
     )
-    pytester.makeconftest(beside_the_others)
-    pytester.makepyfile(acme=leaf, test_acme=test)
-    outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120).parseoutcomes()
-    assert outcomes.keys() == {"passed"}
+    (pytester.mkdir("rerankers/replies") / "acme.json").write_text(reply, encoding="utf-8")
+    selected = "documented or Contract"  # the others are about other services
+    outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-k", selected, timeout=120).parseoutcomes()
+    assert {"passed", "deselected"} == outcomes.keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

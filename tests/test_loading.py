@@ -13,12 +13,13 @@ from ksdk_rerank import (
     InputOrder,
     JinaReranker,
     LexicalReranker,
+    RerankEndpoint,
     TEIReranker,
     VLLMReranker,
     load_reranker,
 )
 from ksdk_rerank.errors import ModelNotFound
-from ksdk_rerank.rerankers._remote import SelfHostedReranker
+from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 
 
 def test_short_names_stand_for_their_classes() -> None:
@@ -51,7 +52,7 @@ def test_a_hosted_reranker_goes_by_its_model(monkeypatch: pytest.MonkeyPatch) ->
     assert reranker.model == "jina-reranker-m0"
 
 
-@pytest.mark.parametrize("kind", ["cohere", "jina"])
+@pytest.mark.parametrize("kind", ["cohere", "jina", "nvidia", "voyage"])
 def test_a_hosted_reranker_without_a_model_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match=f"write {kind}:MODEL"):
         load_reranker(f"{kind}:")
@@ -69,6 +70,28 @@ def test_a_server_goes_by_its_url_and_the_model_behind_it(
     reranker = load_reranker(f"{kind}:http://localhost:8000{model}")
     assert isinstance(reranker, expected)
     assert (reranker.url, reranker.model) == ("http://localhost:8000", named)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "model"),
+    [
+        ("http://localhost:8080", "http://localhost:8080", None),
+        ("HTTPS://rerank.example.com/v1 # a/b", "HTTPS://rerank.example.com/v1", "a/b"),
+        ("http://localhost:8080/v1?version=2#a/b@c", "http://localhost:8080/v1?version=2", "a/b@c"),
+    ],
+)
+def test_a_url_alone_is_any_server_of_the_usual_kind(name: str, url: str, model: str | None) -> None:
+    reranker = load_reranker(name)
+    assert isinstance(reranker, RerankEndpoint)
+    assert (reranker.url, reranker.model) == (url, model)
+
+
+@pytest.mark.parametrize("kind", ["", "tei:", "vllm:"])
+@pytest.mark.parametrize("user", ["alice:s3cret@", "alice:p@s3cret@", "alice:1#s3cret@", "s3cret:@"])
+def test_a_url_with_a_password_is_refused_without_showing_it(kind: str, user: str) -> None:
+    with pytest.raises(ValueError, match="no user name, password or fragment") as caught:
+        load_reranker(f"{kind}http://{user}host/v1")
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["lexicle", "", "bm25", "cohere", "lexical:"])
@@ -98,9 +121,6 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         ("cohere/rerank-v3.5", "cohere:rerank-v3.5"),
         ("jina/jina-reranker-m0", "jina:jina-reranker-m0"),
         ("tei/http://localhost:8080", "tei:http://localhost:8080"),
-        # an address alone
-        ("http://localhost:8080", "tei:http://localhost:8080"),
-        ("HTTPS://rerank.example.com/v1", "tei:HTTPS://rerank.example.com/v1"),
     ],
 )
 def test_a_name_that_is_nearly_right_is_refused_with_the_nearest_one(name: str, nearest: str) -> None:
@@ -113,8 +133,8 @@ def test_a_name_that_is_nearly_right_is_refused_with_the_nearest_one(name: str, 
 @pytest.mark.parametrize(
     "name",
     [
-        "voyage:x/y",
-        "voyage:rerank-2",
+        "zeroentropy:x/y",
+        "zeroentropy:zerank-2",
         "openai:BAAI/bge",
         "hf://BAAI/bge",
         "file:///models/bge",
@@ -131,8 +151,6 @@ def test_an_unknown_prefix_is_never_taken_for_a_hub_id(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "http://alice:s3cret@host",
-        "http://alice:p@s3cret@host",
         "TEI:http://alice:s3cret@host/v1",
         "vlm:https://host/v1?api-key=s3cret",
     ],

@@ -11,8 +11,11 @@ import pytest
 pytest.importorskip("numpy")
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ksdk_rerank._arguments import finite
+from ksdk_rerank._fields import labelled
 from ksdk_rerank._metadata import checked_text, hand_on, rescored, score_in, texts_of
 
 
@@ -71,12 +74,51 @@ def test_the_retrieval_score_that_a_call_handed_on_counts_in_that_call_only() ->
         (None, "Body"),
         (["title", "missing", "none", "year"], "Title\n2026\nBody"),
         ([], "Body"),
+        ({"Title": "title", "Note": "missing", "Year": "year"}, "Title: Title\nYear: 2026\ntext: Body"),
+        ({"page": None, "title": "title"}, "page: Body\ntitle: Title"),
         (lambda item: item.metadata["title"].upper(), "TITLE"),
     ],
 )
 def test_texts_are_the_content_below_the_metadata_that_was_asked_for(text: Any, read: str) -> None:
     item = Page(title="Title", year=2026, none=None)
     assert texts_of([item], text, lambda item: "Body") == [read]
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("Rotate a key", "a: Rotate a key"),
+        (" Über 5 % (ca. 12:30) \n", "a: Über 5 % (ca. 12:30)"),
+        ("true: or not", 'a: "true: or not"'),
+        ("C# and #5", 'a: "C# and #5"'),
+        ("- item", 'a: "- item"'),
+        ("ends with:", 'a: "ends with:"'),
+        ("one\r\n\n  two: #3\x00", "a: |-\n  one\n\n    two: #3"),
+        ("  indented\nthen not", "a: |-\n  indented\n  then not"),
+        (" \n", ""),
+        (["x", 1], "a: \"['x', 1]\""),
+    ],
+)
+def test_a_field_is_a_labelled_line_or_a_block(value: object, line: str) -> None:
+    assert labelled({"a": value, "b": None}) == line
+
+
+@given(st.dictionaries(st.text(min_size=1).filter(str.isprintable), st.text(), max_size=4))
+def test_labelled_fields_are_yaml_with_the_same_words(fields: dict[str, str]) -> None:
+    yaml = pytest.importorskip("yaml")
+    read = yaml.load(labelled(fields), yaml.BaseLoader) or {}  # which leaves numbers and dates as texts
+    words = {name: printable(value).split() for name, value in fields.items()}
+    assert [(name, value.split()) for name, value in read.items()] == [item for item in words.items() if item[1]]
+
+
+def printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+@pytest.mark.parametrize("text", [{"a": 5}, {5: "title"}], ids=repr)
+def test_labels_stand_for_metadata_keys_or_the_content(text: object) -> None:
+    with pytest.raises(TypeError, match="map labels to metadata keys, or to None for the content, got"):
+        checked_text(text)
 
 
 @pytest.mark.parametrize("text", ["title", 5, ["title", 5]], ids=repr)

@@ -31,7 +31,7 @@ class ApiKey:
     Args:
         given: the key, or None to read the first of `variables` that is set.
         service: the service's name, for error messages.
-        variables: names of environment variables, in order of preference.
+        variables: names of environment variables, in order of preference. There may be none.
 
     Raises:
         MissingKey: there is no key.
@@ -49,7 +49,7 @@ class ApiKey:
         if self._secret is None:
             self._secret = self._from_environment()
         if self._secret is None:
-            first, *others = self._variables
+            first, *others = self._variables or ("a variable that api_key_variable names",)
             also = f" ({', '.join(others)} also accepted)" if others else ""
             raise MissingKey(f"no {self._service} API key: pass api_key=... or set {first}{also}")
         return self._secret.get_secret_value()

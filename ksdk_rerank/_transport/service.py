@@ -101,10 +101,12 @@ class HttpService:
         """Send `body` to `url` and wait for the reply. Raises a `ServiceError` if there is no usable one."""
         return run_in_background(self.apost(url, body))
 
-    async def apost(self, url: str, body: Mapping[str, object]) -> JsonReply:
-        """Like `post`, on the running event loop."""
+    async def apost(self, url: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> JsonReply:
+        """Like `post`, on the running event loop, with further `headers` if there are any."""
         content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode(errors="replace")
-        return await self.asend(url, content, _HEADERS)
+        sent = httpx.Headers(_HEADERS)  # which ignore case
+        sent.update(headers or {})
+        return await self.asend(url, content, sent)
 
     async def asend(self, url: str, content: bytes, headers: Mapping[str, str]) -> JsonReply:
         """Like `apost`, for a body that is already encoded. Authentication is added here."""

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import httpx
 
-__all__ = ["ENDPOINT", "checked_url", "endpoint_url", "given_url", "is_host_of", "shown_url"]
+__all__ = ["ENDPOINT", "checked_url", "endpoint_url", "given_url", "is_host_of", "names_a_secret", "shown_url"]
 
 _VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$", re.ASCII | re.IGNORECASE)
 ENDPOINT = re.compile(
@@ -143,7 +143,12 @@ def _hint(text: str) -> str:
 def _may_hold_a_secret(query: str) -> bool:
     """Whether a parameter's name or value looks like a secret, or a parameter has no value (it may itself be one)."""
     named = parse_qsl(query.replace(";", "&"), keep_blank_values=True)
-    return any(not value or _SECRET_NAME.search(name) or _is_like_a_secret(value) for name, value in named)
+    return any(not value or names_a_secret(name, value) for name, value in named)
+
+
+def names_a_secret(name: str, value: str = "") -> bool:
+    """Whether a parameter, header or field looks like a secret: a key, token, signature, code or password."""
+    return bool(_SECRET_NAME.search(name)) or _is_like_a_secret(value)
 
 
 def _is_like_a_secret(value: str) -> bool:

@@ -22,7 +22,8 @@ from ksdk_rerank.errors import InvalidEnvironment, RerankError
 from ksdk_rerank.knowledgesdk.client import KEY_VARIABLES, KnowledgeSDKClient
 from ksdk_rerank.loading import default_name, from_config, load_reranker, to_config
 from ksdk_rerank.loading.registry import WITH_MODEL
-from ksdk_rerank.rerankers._remote import HostedReranker, RemoteReranker
+from ksdk_rerank.rerankers._hosted import HostedReranker
+from ksdk_rerank.rerankers._remote import RemoteReranker
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 __all__ = ["add"]

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TypeGuard
 
 from ksdk_rerank._exports import HOMES, exported
 from ksdk_rerank.base import Reranker
@@ -16,8 +17,11 @@ from ksdk_rerank.timeout import Timeout
 
 __all__ = ["from_config", "to_config"]
 
-_RETIRED = (("Fusion", "method", "rrf"),)
+_RETIRED = (("Fusion", "method", "rrf"), ("CohereReranker", "max_tokens_per_doc", None))
 """Arguments that no longer exist and the value that changes nothing: older configurations still contain them."""
+
+_NOT_DATA = ("Cached.store",)
+"""Arguments whose value is an object of the user's even if it is a mapping."""
 
 
 def to_config(reranker: Reranker) -> dict[str, object]:
@@ -48,7 +52,7 @@ def from_config(config: Mapping[str, object]) -> Reranker:
         MissingKey, MissingExtra: as the class raises them.
         PluginError: another package registers the class, but it cannot be loaded; or two packages do.
     """
-    made = _read(config)
+    made = _read_object(config)
     if not isinstance(made, Reranker):
         raise ValueError(f'a reranker\'s configuration is {{"class": NAME, "parameters": {{...}}}}, got {config!r:.80}')
     return made
@@ -95,26 +99,39 @@ def _written(value: object, where: str) -> object:
         return [_written(item, where) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if where not in _NOT_DATA and _is_plain(value):
+        return {name: _written(item, where) for name, item in value.items()}
     raise TypeError(
         f"{where} is a {type(value).__name__}, which has no written form; write the reranker without it, and add it"
         " where the reranker is built"
     )
 
 
+def _is_plain(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether `value` is a mapping that `_read` can tell from a reranker's configuration."""
+    return isinstance(value, Mapping) and "class" not in value and all(isinstance(name, str) for name in value)
+
+
+def _read_object(value: Mapping[str, object]) -> object:
+    name, parameters = value.get("class"), value.get("parameters", {})
+    make: Callable[..., object] | None = _class(name)
+    if make is None:
+        others = plugins()
+        if not isinstance(name, str) or name not in others:
+            known = ", ".join([*filter(_class, HOMES), *others])
+            raise ValueError(f"no reranker class is called {name!r}; use one of: {known}")
+        make = others[name].build
+    if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
+        raise ValueError(f'the configuration of {name} is {{"class": {name!r}, "parameters": {{...}}}}')
+    current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
+    return make(**{key: _read(item) for key, item in current.items()})
+
+
 def _read(value: object) -> object:
+    if _is_plain(value):
+        return {name: _read(item) for name, item in value.items()}
     if isinstance(value, Mapping):
-        name, parameters = value.get("class"), value.get("parameters", {})
-        make: Callable[..., object] | None = _class(name)
-        if make is None:
-            others = plugins()
-            if not isinstance(name, str) or name not in others:
-                known = ", ".join([*filter(_class, HOMES), *others])
-                raise ValueError(f"no reranker class is called {name!r}; use one of: {known}")
-            make = others[name].build
-        if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
-            raise ValueError(f'the configuration of {name} is {{"class": {name!r}, "parameters": {{...}}}}')
-        current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
-        return make(**{key: _read(item) for key, item in current.items()})
+        return _read_object(value)
     if isinstance(value, (list, tuple)):
         return [_read(item) for item in value]
     return value

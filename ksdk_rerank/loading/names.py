@@ -22,6 +22,7 @@ _PATH = re.compile(r"(\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]|[^:]*\\")
 """How a folder's name begins, unlike a hub id: `/`, `./`, `~/`, `C:\\`. Any path with backslashes counts, too."""
 
 _URL = re.compile("https?://", re.IGNORECASE)
+_USER = re.compile(r"https?://[^/\s]*@", re.IGNORECASE)
 _SECRETS = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?).*")
 
 
@@ -33,10 +34,13 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
 
             - `"embedded"`: the English cross-encoder that comes with the package
             - `"lexical"`, `"input-order"`
-            - `"cohere:rerank-v3.5"`, `"jina:jina-reranker-v2-base-multilingual"`: the key comes from the environment
+            - `"cohere:rerank-v3.5"`, `"jina:jina-reranker-v2-base-multilingual"`, `"voyage:rerank-2.5"`,
+              `"nvidia:nvidia/llama-nemotron-rerank-1b-v2"`: the key comes from the environment
             - `"tei:http://localhost:8080"`, `"vllm:http://localhost:8000"`, `"infinity:http://localhost:7997"`: no key.
               If the server has several models, add the model's name after the URL:
               `"vllm:http://localhost:8000#BAAI/bge-reranker-v2-m3"`
+            - `"http://localhost:8080"`, `"https://rerank.example.com/v1#MODEL"`: a `RerankEndpoint`, for any other
+              server of the same kind; no key
             - a local cross-encoder: a hub id such as `"cross-encoder/ms-marco-MiniLM-L-6-v2"`, or a folder
             - `"acme"` or `"acme:MODEL"`: a reranker that another package registers as `acme`. Its class gets everything
               after the colon as its only argument
@@ -72,8 +76,9 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
             raise ValueError(f"{kind}: names no model; write {kind}:MODEL")
         return _exported(WITH_MODEL[kind])(rest)
     if colon and kind in WITH_URL:
-        url, _, model = (part.strip() for part in rest.partition("#"))
-        return _exported(WITH_URL[kind])(url, model=model or None)
+        return _server(WITH_URL[kind], rest)
+    if _URL.match(name):
+        return _server("RerankEndpoint", name)
     if name == EMBEDDED or _PATH.match(name) or _is_hub_id(name):
         return _exported("CrossEncoderReranker")(name)
     others = plugins()
@@ -92,6 +97,14 @@ def default_name() -> str:
 def reranker_names() -> str:
     """The names that `load_reranker` accepts, as a list to read. Those of other packages name the package."""
     return _listed(plugins().values())
+
+
+def _server(class_name: str, address: str) -> Reranker:
+    """The reranker for `URL` or `URL#MODEL`."""
+    url, _, model = (part.strip() for part in address.partition("#"))
+    if _USER.match(address):  # then the "#" may be part of a password
+        url, model = address, ""
+    return _exported(class_name)(url, model=model or None)
 
 
 def _is_hub_id(name: str) -> bool:
@@ -113,7 +126,10 @@ def _advice(name: str, others: Mapping[str, Plugin]) -> str:
 def _listed(others: Iterable[Plugin]) -> str:
     return ", ".join(
         [
-            "embedded, lexical, input-order, cohere:MODEL, jina:MODEL, tei:URL, vllm:URL#MODEL, infinity:URL#MODEL",
+            *(EMBEDDED, *ALONE),
+            *(f"{kind}:MODEL" for kind in WITH_MODEL),
+            *(f"{kind}:URL[#MODEL]" for kind in WITH_URL),
+            "the URL of another rerank server, such as http://localhost:8080[#MODEL]",
             *(f"{plugin.name}[:MODEL] (from {plugin.packages})" for plugin in others),
             "a hub id such as cross-encoder/ms-marco-MiniLM-L-6-v2, or a folder",
         ]
@@ -121,8 +137,6 @@ def _listed(others: Iterable[Plugin]) -> str:
 
 
 def _nearest(name: str, others: Iterable[str]) -> str | None:
-    if _URL.match(name):
-        return f"tei:{name}"  # or vllm:, or infinity:, as the message lists
     head, rest = [*re.split("[:/]", name, maxsplit=1), ""][:2]
     for kind in get_close_matches(head.lower().replace("_", "-"), [*OURS, *others], n=1):
         takes = _EXAMPLES.get(kind, "") if kind in OURS else rest

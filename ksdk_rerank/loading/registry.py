@@ -25,7 +25,12 @@ __all__ = ["ALONE", "EMBEDDED", "OURS", "WITH_MODEL", "WITH_URL", "Plugin", "plu
 EMBEDDED = "embedded"  # the folder in ksdk_rerank/models
 # Class names as the package exports them. Each class is imported when it is first needed.
 ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
-WITH_MODEL = {"cohere": "CohereReranker", "jina": "JinaReranker"}
+WITH_MODEL = {
+    "cohere": "CohereReranker",
+    "jina": "JinaReranker",
+    "nvidia": "NVIDIAReranker",
+    "voyage": "VoyageReranker",
+}
 WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "InfinityReranker"}
 OURS = (EMBEDDED, *ALONE, *WITH_MODEL, *WITH_URL)
 

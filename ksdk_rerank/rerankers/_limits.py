@@ -10,7 +10,7 @@ from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import Scores
 from ksdk_rerank.results import total_usage
 
-__all__ = ["Limits", "checked_limit", "merged"]
+__all__ = ["Limits", "checked_limit", "merged", "shortened"]
 
 _OTHER_FIELDS = 1000  # maximum bytes of a request's other fields, besides the query and the documents
 
@@ -23,36 +23,46 @@ class Limits:
         documents: maximum documents per request, unless the user sets another.
         characters: maximum characters per query or document.
         request_bytes: maximum bytes per request body.
+        request_tokens: maximum tokens per request, where each document counts together with the query. A character is
+            counted as a token, which overestimates nearly every text.
     """
 
     documents: int | None = None
     characters: int | None = None
     request_bytes: int | None = None
-
-    def cut(self, text: str) -> tuple[str, bool]:
-        """`text` truncated to what the service accepts, and whether more than outer white space is lost."""
-        if self.characters is None or len(text) <= self.characters:
-            return text, False
-        text = text.strip()  # so that the rest is not blank
-        return text[: self.characters], len(text) > self.characters
+    request_tokens: int | None = None
 
     def split(self, query: str, documents: Sequence[str], most: int) -> list[list[str]]:
-        """`documents` in order, as one list per request, with at most `most` documents and `request_bytes` each.
+        """`documents` in order, as one list per request, each with at most `most` documents and within the limits.
 
-        A document that exceeds the bytes on its own still gets a request.
+        A document that exceeds a limit on its own still gets a request.
         """
-        room = None if self.request_bytes is None else self.request_bytes - _size(query) - _OTHER_FIELDS
+        bytes_left = None if self.request_bytes is None else self.request_bytes - _size(query) - _OTHER_FIELDS
         parts: list[list[str]] = [[]]
-        used = 0
+        used_bytes = used_tokens = 0
         for document in documents:
-            size = 0 if room is None else _size(document)
-            is_full = len(parts[-1]) == most or (room is not None and used + size > room)
+            size = 0 if bytes_left is None else _size(document)
+            tokens = len(query) + len(document)
+            is_full = (
+                len(parts[-1]) == most
+                or (bytes_left is not None and used_bytes + size > bytes_left)
+                or (self.request_tokens is not None and used_tokens + tokens > self.request_tokens)
+            )
             if is_full and parts[-1]:
                 parts.append([])
-                used = 0
+                used_bytes = used_tokens = 0
             parts[-1].append(document)
-            used += size
+            used_bytes += size
+            used_tokens += tokens
         return parts
+
+
+def shortened(text: str, characters: int | None) -> tuple[str, bool]:
+    """`text` truncated to `characters` if given, and whether more than outer white space is lost."""
+    if characters is None or len(text) <= characters:
+        return text, False
+    text = text.strip()  # so that the rest is not blank
+    return text[:characters], len(text) > characters
 
 
 def _size(text: str) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Sequence
 
-__all__ = ["ListCut", "has_results", "scores_by_index", "usage_of"]
+__all__ = ["ListCut", "field_at", "has_results", "scores_by_index", "usage_of"]
 
 _LONGEST_QUOTED = 7  # characters; a secret is longer
 
@@ -53,6 +54,13 @@ def scores_by_index(results: object, count: int, *, field: str = "relevance_scor
     return [scores[index] for index in range(count)]
 
 
+def field_at(data: object, path: Sequence[str]) -> object:
+    """The value at `path` in a JSON object, such as `("meta", "billed_units")`; None if there is none."""
+    for name in path:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
+
+
 def usage_of(counts: object) -> dict[str, float]:
     """The numeric fields of `counts`; everything else is ignored, because missing usage must not fail a call."""
     if not isinstance(counts, dict):
@@ -66,8 +74,9 @@ def usage_of(counts: object) -> dict[str, float]:
 
 def has_results(data: object) -> bool:
     """Whether `data` contains at least one result, valid or not, so that it is no error message."""
-    results = data.get("results") if isinstance(data, dict) else data
-    return isinstance(results, list) and any(isinstance(result, dict) and "index" in result for result in results)
+    lists = data.values() if isinstance(data, dict) else [data]
+    items = (item for each in lists if isinstance(each, list) for item in each)
+    return any(isinstance(item, dict) and "index" in item for item in items)
 
 
 def _finite(value: object, subject: str) -> float:

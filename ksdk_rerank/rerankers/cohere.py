@@ -9,11 +9,9 @@ import httpx
 
 from ksdk_rerank._transport.json_reply import JsonReply
 from ksdk_rerank._transport.service import HttpService
-from ksdk_rerank.base import Scores
 from ksdk_rerank.errors import MissingExtra
+from ksdk_rerank.rerankers._hosted import HostedReranker
 from ksdk_rerank.rerankers._limits import checked_limit
-from ksdk_rerank.rerankers._parsing import scores_by_index, usage_of
-from ksdk_rerank.rerankers._remote import HostedReranker
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -36,8 +34,8 @@ class CohereReranker(HostedReranker):
         api_key: by default from `CO_API_KEY` or `COHERE_API_KEY`.
         base_url: by default from `CO_API_URL`, else the hosted API. On a host or a versioned root, requests go to
             `/v2/rerank`.
-        max_tokens_per_doc: truncate documents to this many tokens. None leaves it to the service, which truncates
-            to 4096.
+        max_tokens_per_document: have the service truncate documents to this many tokens. By default it truncates to
+            4096.
         max_documents_per_request: a call with more documents is split into several concurrent requests; None never
             splits. Cohere advises at most 1,000 and bills per hundred, so splitting there costs nothing extra. It
             accepts at most 10,000 (https://docs.cohere.com/docs/reranking-best-practices, read 2026-11-26).
@@ -46,7 +44,8 @@ class CohereReranker(HostedReranker):
         MissingExtra: the SDK is not installed.
 
     `raw_score` is Cohere's `relevance_score`, in [0, 1], and `score` equals it. `usage` holds the billed units, such as
-    `{"search_units": 1.0}`. Cohere does not report how many documents it truncated, so `Ranking.truncated` stays 0.
+    `{"search_units": 1.0}`. Cohere does not report how many documents it truncated, so `Ranking.truncated` counts only
+    those longer than `max_chars_per_document`.
     """
 
     _service_name = "Cohere"
@@ -57,6 +56,7 @@ class CohereReranker(HostedReranker):
     _key_variables = ("CO_API_KEY", "COHERE_API_KEY")  # in the SDK's order
     _below_host = "/v2/rerank"
     _below_version = None
+    _billed = ("meta", "billed_units")
 
     def __init__(
         self,
@@ -65,21 +65,23 @@ class CohereReranker(HostedReranker):
         api_key: str | SecretStr | None = None,
         base_url: str | None = None,
         raw_scores: bool = False,
-        max_tokens_per_doc: int | None = None,
+        max_tokens_per_document: int | None = None,
         max_documents_per_request: int | None = 1000,
+        max_chars_per_document: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
         max_concurrency: int | None = None,
     ) -> None:
         _sdk_client()
-        self.max_tokens_per_doc = checked_limit(max_tokens_per_doc, "max_tokens_per_doc")
+        self.max_tokens_per_document = checked_limit(max_tokens_per_document, "max_tokens_per_document")
         super().__init__(
             model,
             api_key=api_key,
             base_url=base_url,
             raw_scores=raw_scores,
             max_documents_per_request=max_documents_per_request,
+            max_chars_per_document=max_chars_per_document,
             timeout=timeout,
             retries=retries,
             client_factory=client_factory,
@@ -87,15 +89,7 @@ class CohereReranker(HostedReranker):
         )
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
-        # Without top_n, all documents are returned.
-        return {"query": query, "documents": list(documents), "max_tokens_per_doc": self.max_tokens_per_doc}
-
-    def _parse(self, data: object, count: int) -> Scores:
-        if not isinstance(data, dict):
-            raise ValueError("the reply is not a JSON object")
-        meta = data.get("meta")
-        billed = meta.get("billed_units") if isinstance(meta, dict) else None
-        return Scores(scores_by_index(data.get("results"), count), usage=usage_of(billed))
+        return {**super()._build(query, documents), "max_tokens_per_doc": self.max_tokens_per_document}
 
     async def _send(self, body: dict[str, object]) -> JsonReply:
         carrier = _Carrier(self._service, self._url)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ksdk_rerank.rerankers._limits import Limits
-from ksdk_rerank.rerankers._remote import SelfHostedReranker
+from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class InfinityReranker(SelfHostedReranker):
 
     _service_name = "Infinity"
     _key_variable = "INFINITY_API_KEY"
+    _below_host = "/rerank"
     _limits = Limits(characters=122_880)
 
     def __init__(
@@ -41,11 +42,22 @@ class InfinityReranker(SelfHostedReranker):
         api_key: str | SecretStr | None = None,
         raw_scores: bool = False,
         max_documents_per_request: int | None = 2048,
+        max_chars_per_document: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
-        super().__init__(url, model, api_key, raw_scores, max_documents_per_request, timeout, retries, client_factory)
+        super().__init__(
+            url,
+            model,
+            api_key,
+            raw_scores,
+            max_documents_per_request,
+            max_chars_per_document,
+            timeout,
+            retries,
+            client_factory,
+        )
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
-        return {"query": query, "documents": list(documents), "raw_scores": self.raw_scores}
+        return {**super()._build(query, documents), "raw_scores": self.raw_scores}

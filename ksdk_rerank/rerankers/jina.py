@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksdk_rerank.base import ScoreKind
-from ksdk_rerank.rerankers._remote import HostedReranker
+from ksdk_rerank.rerankers._hosted import HostedReranker
 
 __all__ = ["JinaReranker"]
 
@@ -38,5 +38,4 @@ class JinaReranker(HostedReranker):
             self.pointwise, self.score_kind = False, ScoreKind.COSINE
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
-        # Without top_n, all documents are returned.
-        return {"query": query, "documents": list(documents), "return_documents": False}
+        return {**super()._build(query, documents), "return_documents": False}

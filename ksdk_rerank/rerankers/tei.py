@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.base import Scores
 from ksdk_rerank.errors import NotFound, ServerError, ServiceError
 from ksdk_rerank.rerankers._limits import Limits
-from ksdk_rerank.rerankers._parsing import scores_by_index
-from ksdk_rerank.rerankers._remote import SelfHostedReranker
+from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -44,7 +42,10 @@ class TEIReranker(SelfHostedReranker):
 
     _service_name = "TEI"
     _key_variable = "API_KEY"
+    _below_host = "/rerank"
     _below_version = None  # /v1 is TEI's embeddings API; reranking is at /rerank
+    _results = ()
+    _score = "score"
     _error_of_status = {424: _error_of_424}  # noqa: RUF012
     # A character takes at most 6 bytes in JSON, so one query and one document always fit into a request.
     _limits = Limits(characters=150_000, request_bytes=2_000_000)
@@ -58,11 +59,22 @@ class TEIReranker(SelfHostedReranker):
         truncate: bool = True,
         raw_scores: bool = False,
         max_documents_per_request: int | None = 32,
+        max_chars_per_document: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
-        super().__init__(url, model, api_key, raw_scores, max_documents_per_request, timeout, retries, client_factory)
+        super().__init__(
+            url,
+            model,
+            api_key,
+            raw_scores,
+            max_documents_per_request,
+            max_chars_per_document,
+            timeout,
+            retries,
+            client_factory,
+        )
         self.truncate = truncate
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
@@ -72,6 +84,3 @@ class TEIReranker(SelfHostedReranker):
             "truncate": self.truncate,
             "raw_scores": self.raw_scores,
         }
-
-    def _parse(self, data: object, count: int) -> Scores:
-        return Scores(scores_by_index(data, count, field="score"))  # sorted by score, best first

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import text
-from ksdk_rerank.rerankers._remote import SelfHostedReranker
+from ksdk_rerank.rerankers._limits import checked_limit
+from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ class VLLMReranker(SelfHostedReranker):
             (vllm/entrypoints/pooling/scoring/protocol.py has the field in 0.22.0 but not in 0.21.0, read 2026-11-26)
             and a model whose chat template has a place for it, such as Qwen3-Reranker. vLLM reports nothing if it
             ignores the field: an older server does, and so does any other model. `compare` shows whether it works.
+        max_tokens_per_document: have the server truncate documents to this many tokens
+            (https://github.com/vllm-project/vllm/pull/38827, April 2026). An older server ignores it.
     """
 
     _service_name = "vLLM"
     _key_variable = "VLLM_API_KEY"
-    _below_host = "/v1/rerank"
 
     def __init__(
         self,
@@ -43,20 +45,33 @@ class VLLMReranker(SelfHostedReranker):
         truncate: bool = True,
         raw_scores: bool = False,
         instruction: str | None = None,
+        max_tokens_per_document: int | None = None,
         max_documents_per_request: int | None = None,
+        max_chars_per_document: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
     ) -> None:
-        super().__init__(url, model, api_key, raw_scores, max_documents_per_request, timeout, retries, client_factory)
+        super().__init__(
+            url,
+            model,
+            api_key,
+            raw_scores,
+            max_documents_per_request,
+            max_chars_per_document,
+            timeout,
+            retries,
+            client_factory,
+        )
         self.truncate = truncate
+        self.max_tokens_per_document = checked_limit(max_tokens_per_document, "max_tokens_per_document")
         self.instruction = None if instruction is None else text("instruction", instruction)
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
         return {
-            "query": query,
-            "documents": list(documents),  # without top_n, all documents are returned
+            **super()._build(query, documents),
             "truncate_prompt_tokens": -1 if self.truncate else None,  # -1 means the model's window
             "use_activation": False if self.raw_scores else None,
             "instruction": self.instruction,
+            "max_tokens_per_doc": self.max_tokens_per_document,
         }

@@ -206,10 +206,10 @@ async def test_no_documents_give_no_documents() -> None:
 def test_text_says_what_is_scored() -> None:
     echo = Echo()
     document = Document("Body", metadata={"title": "Title"})
-    for text in (None, ["title"], lambda document: document.metadata["title"].upper()):
+    for text in (None, ["title"], {"page": None, "name": "title"}, lambda document: document.metadata["title"].upper()):
         [result] = RerankCompressor(echo, text=text).compress_documents([document], QUERY)
         assert result.page_content == "Body"
-    assert echo.texts == ["Body", "Title\nBody", "TITLE"]
+    assert echo.texts == ["Body", "Title\nBody", "page: Body\nname: Title", "TITLE"]
 
 
 def test_a_title_can_decide() -> None:

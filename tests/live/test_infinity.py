@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ksdk_rerank import CrossEncoderReranker, InfinityReranker, errors
+from ksdk_rerank import CrossEncoderReranker, InfinityReranker, RerankEndpoint, Reranker, errors
 
 URL = os.environ.get("KSDK_TEST_INFINITY_URL", "")
 FOLDER = os.environ.get("KSDK_TEST_INFINITY_MODEL", "")
@@ -36,13 +36,31 @@ def local() -> Iterator[CrossEncoderReranker]:
         yield reranker
 
 
+def own_class(raw_scores: bool, limit: int) -> Reranker:
+    return InfinityReranker(URL, raw_scores=raw_scores, max_documents_per_request=limit)
+
+
+def endpoint(raw_scores: bool, limit: int) -> Reranker:
+    return RerankEndpoint(
+        f"{URL}/rerank",
+        scores="logit" if raw_scores else "unit",
+        extra_body={"raw_scores": raw_scores},
+        max_documents_per_request=limit,
+    )
+
+
 @pytest.mark.parametrize("raw_scores", [False, True], ids=["scores", "logits"])
 @pytest.mark.parametrize("limit", [2048, 4], ids=["in one request", "in two"])
+@pytest.mark.parametrize("build", [own_class, endpoint])
 def test_it_ranks_as_the_same_weights_do_here(
-    call: Callable[..., Any], local: CrossEncoderReranker, raw_scores: bool, limit: int
+    call: Callable[..., Any],
+    local: CrossEncoderReranker,
+    build: Callable[[bool, int], Reranker],
+    raw_scores: bool,
+    limit: int,
 ) -> None:
     expected = {ranked.index: ranked for ranked in local.rank(QUERY, DOCUMENTS)}
-    with InfinityReranker(URL, raw_scores=raw_scores, max_documents_per_request=limit) as reranker:
+    with build(raw_scores, limit) as reranker:
         ranking = call(reranker.rank, QUERY, DOCUMENTS)
     scores = [ranked.score for ranked in ranking]
     assert scores == sorted(scores, reverse=True)

@@ -440,7 +440,7 @@ def test_numbers_of_numpys_become_pythons_own() -> None:
 
 
 def test_the_signature_is_that_of_the_fields() -> None:
-    names = ["callback_manager", "reranker", "top_n", "min_score", "metadata_mode"]
+    names = ["callback_manager", "reranker", "top_n", "min_score", "metadata_mode", "text"]
     assert list(inspect.signature(RerankPostprocessor).parameters) == names
 
 
@@ -642,6 +642,7 @@ def test_to_dict_and_back_keeps_every_setting() -> None:
         "top_n": None,
         "min_score": 0.25,
         "metadata_mode": "llm",
+        "text": None,
     }
     for restored in (
         RerankPostprocessor.from_dict(data),
@@ -652,6 +653,31 @@ def test_to_dict_and_back_keeps_every_setting() -> None:
         assert restored.to_dict() == data
         assert restored.metadata_mode is MetadataMode.LLM
         assert texts(restored.postprocess_nodes(candidates(), query_str=QUERY))[0] == "The red fox jumps."
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [(["page"], "4\nA red car."), ({"page": "page", "body": None}, "page: 4\nbody: A red car.")]
+)
+def test_text_says_what_is_read_and_survives_to_dict(
+    call: Call, text: list[str] | dict[str, str | None], read: str
+) -> None:
+    node, listening = candidate("A red car.", page=4, other="not read"), Listening()
+    for reranker in (RerankPostprocessor(reranker="lexical", text=text), RerankPostprocessor(reranker="lexical")):
+        reranker.text = text
+        restored = RerankPostprocessor.from_json(json.dumps(reranker.to_dict()), reranker=listening)
+        for one in (restored, pickle.loads(pickle.dumps(restored.model_copy(update={"reranker": "lexical"})))):
+            one.reranker = listening
+            (scored,) = call(one.postprocess_nodes, [node], query_str=QUERY)
+            assert scored.node.get_content() == "A red car."
+    assert listening.read == [[read]] * 4
+
+
+def test_a_function_may_read_a_node_without_text_of_its_own(call: Call) -> None:
+    image = NodeWithScore(node=ImageNode(metadata={"caption": "A red fox."}))
+    by_caption = RerankPostprocessor(reranker="lexical", text=lambda node: str(node.metadata.get("caption", "")))
+    assert call(by_caption.postprocess_nodes, [image], query_str=QUERY)[0].metadata["relevance_score"] > 0
+    with pytest.raises(TypeError, match="a single key needs a list"):
+        RerankPostprocessor(reranker="lexical", text="caption")
 
 
 def test_to_dict_and_back_keeps_the_options_of_a_reranker() -> None:

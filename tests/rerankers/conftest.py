@@ -1,7 +1,12 @@
-"""Fixtures: one local server per provider, speaking its wire format; replies/*.json cite the documentation."""
+"""Fixtures: one local server per service, speaking its wire format.
+
+Each file in `replies` has a service's documented request and reply, their source, and the reranker for it. Whatever
+concerns every service reads these files, so a new one only needs its own.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,18 +16,16 @@ from typing import Any, cast
 
 import pytest
 
-from ksdk_rerank import CohereReranker, InfinityReranker, JinaReranker, TEIReranker, VLLMReranker
+import ksdk_rerank
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.testing import LocalServer, Reply, Request
 
-_LEAVES = {
-    "cohere": CohereReranker,
-    "infinity": InfinityReranker,
-    "jina": JinaReranker,
-    "tei": TEIReranker,
-    "vllm": VLLMReranker,
+WIRES: dict[str, dict[str, Any]] = {
+    file.stem: json.loads(file.read_text(encoding="utf-8"))
+    for file in sorted((Path(__file__).parent / "replies").glob("*.json"))
 }
-_KEYED = ("cohere", "jina")
+_PROVIDERS = ("cohere", "infinity", "jina", "tei", "vllm")  # those with test files of their own, which stand for all
+_OTHERS = {WIRES[name]["reranker"]["class"]: name for name in WIRES if name not in _PROVIDERS}.values()
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,18 @@ class Provider:
     server: LocalServer
     wire: dict[str, Any]
 
+    @property
+    def kind(self) -> Any:
+        """The class of its leaf."""
+        return getattr(ksdk_rerank, self.wire["reranker"]["class"])
+
     def reranker(self, url: str | None = None, **options: Any) -> Any:
-        """Its leaf, with a key where one is wanted."""
+        """Its leaf, with a key if the service requires one."""
         address = url or self.server.url
-        if self.name in _KEYED:
-            return cast(Any, _LEAVES[self.name])(**{"api_key": "test-key", "base_url": address, **options})
-        return cast(Any, _LEAVES[self.name])(address, **options)
+        given = {**self.wire["reranker"].get("parameters", {}), **options}
+        if "base_url" in inspect.signature(self.kind).parameters:
+            return self.kind(**{"api_key": "test-key", "base_url": address, **given})
+        return self.kind(address, **given)
 
     def body(self, results: Sequence[tuple[object, object]]) -> Any:
         """The documented reply, with other results: pairs of an index and a score."""
@@ -47,10 +56,11 @@ class Provider:
 
 def reply_with(wire: dict[str, Any], results: Sequence[tuple[object, object]]) -> Any:
     documented = wire["reply"]
-    like = (documented["results"] if isinstance(documented, dict) else documented)[0]
-    score = "score" if "score" in like else "relevance_score"
+    field = next((name for name in ("results", "data", "rankings") if name in documented), None)
+    like = (documented if field is None else documented[field])[0]
+    score = next(name for name in ("score", "logit", "relevance_score") if name in like)
     made = [{**like, "index": index, score: value} for index, value in results]
-    return {**documented, "results": made} if isinstance(documented, dict) else made
+    return made if field is None else {**documented, field: made}
 
 
 def score_of(text: str) -> float:
@@ -69,19 +79,15 @@ class Answering(LocalServer):
 
     def answer(self, request: Request) -> Reply:
         body = cast(dict[str, Any], request.json())
-        texts = body["texts"] if "texts" in body else body["documents"]
-        scores = [score_of(text) for text in texts]
+        documents = next(value for value in body.values() if isinstance(value, list))
+        scores = [score_of(each["text"] if isinstance(each, dict) else each) for each in documents]
         best_first = sorted(enumerate(scores), key=lambda result: -result[1])
         return Reply.json(reply_with(self.wire, best_first))
 
 
-def wire_of(name: str) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads((Path(__file__).parent / "replies" / f"{name}.json").read_text()))
-
-
 @pytest.fixture(scope="session")
 def _servers() -> Iterator[dict[str, Answering]]:
-    servers = {name: Answering(wire_of(name)).start() for name in _LEAVES}
+    servers: dict[str, Answering] = {}
     yield servers
     for server in servers.values():
         server.stop()
@@ -92,6 +98,8 @@ def provider_named(_servers: dict[str, Answering]) -> Callable[[str], Provider]:
     """A provider by name, its server with nothing received yet."""
 
     def named(name: str) -> Provider:
+        if name not in _servers:
+            _servers[name] = Answering(WIRES[name]).start()
         server = _servers[name]
         server.requests.clear()
         return Provider(name, server, server.wire)
@@ -99,9 +107,21 @@ def provider_named(_servers: dict[str, Answering]) -> Callable[[str], Provider]:
     return named
 
 
-@pytest.fixture(params=sorted(_LEAVES))
+@pytest.fixture(params=_PROVIDERS)
 def provider(request: pytest.FixtureRequest, provider_named: Callable[[str], Provider]) -> Provider:
-    """Every provider in turn."""
+    """Those services in turn that stand for all."""
+    return provider_named(request.param)
+
+
+@pytest.fixture(params=WIRES)
+def service(request: pytest.FixtureRequest, provider_named: Callable[[str], Provider]) -> Provider:
+    """Every service in turn."""
+    return provider_named(request.param)
+
+
+@pytest.fixture(params=_OTHERS)
+def other(request: pytest.FixtureRequest, provider_named: Callable[[str], Provider]) -> Provider:
+    """One service in turn for each class without a test file of its own."""
     return provider_named(request.param)
 
 

@@ -3,7 +3,7 @@
 `tests/transport` and `tests/engines` look at each fault closely. Here each is met once, with real servers, files and
 engines: the error is ours and of the right class, and `Fallback` moves on if it is transient. Cohere's requests go
 through its SDK, Jina's directly, as those of all others: these two meet every fault. The others meet those faults that
-depend on how they read a reply.
+depend on how they read a reply; OpenRouter stands for all that `RerankEndpoint` reaches.
 """
 
 from __future__ import annotations
@@ -100,7 +100,11 @@ LOCAL_FAULTS: dict[str, tuple[Callable[[Path], CrossEncoderReranker], type[error
 IN_THE_REPLY = ("an error under status 200", "another shape")
 CELLS = [
     *((leaf, fault) for leaf in ("cohere", "jina") for fault in REMOTE_FAULTS),
-    *((leaf, fault) for leaf in ("infinity", "tei", "vllm") for fault in IN_THE_REPLY),
+    *(
+        (leaf, fault)
+        for leaf in ("infinity", "nvidia", "openrouter", "tei", "vllm", "voyage")
+        for fault in IN_THE_REPLY
+    ),
     *(("local", fault) for fault in LOCAL_FAULTS),
 ]
 
@@ -166,4 +170,4 @@ def test_every_error_of_a_model_or_a_service_is_met() -> None:
     }
     known = {getattr(errors, name) for name in errors.__all__}
     assert {each for each in known if issubclass(each, (errors.ModelError, errors.ServiceError))} == met
-    assert len(CELLS) == len(set(CELLS)) == 2 * 17 + 3 * 2 + 8
+    assert len(CELLS) == len(set(CELLS)) == 2 * 17 + 6 * 2 + 8

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ksdk_rerank import JinaReranker, ScoreKind, errors, from_config, load_reranker, to_config
-from ksdk_rerank.testing import Fault
 from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]
@@ -28,19 +27,6 @@ class TestContract(SubclassContract):
         monkeypatch.setenv("JINA_API_KEY", "test-key")  # for the copy out of a pickle
         with jina.reranker() as leaf:
             yield leaf
-
-
-def test_the_request_and_the_reply_are_the_documented_ones(call: Call, jina: Any) -> None:
-    wire = jina.wire
-    with jina.reranker() as leaf, jina.server.failing(Fault(body=wire["reply"])):
-        ranking = call(leaf.rank, wire["request"]["query"], wire["request"]["documents"])
-    (request,) = jina.server.requests
-    assert (request.method, request.path) == ("POST", wire["path"])
-    assert request.json() == wire["request"]
-    assert request.headers["authorization"] == "Bearer test-key"
-    assert [(r.index, r.raw_score) for r in ranking] == [(1, 0.9412), (2, 0.3175), (0, 0.0023)]
-    assert ranking.usage == wire["usage"]
-    assert ranking.reranked_by == "jina:jina-reranker-v2-base-multilingual"
 
 
 def test_documents_beyond_the_limit_go_in_several_requests(call: Call, jina: Any) -> None:

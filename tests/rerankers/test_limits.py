@@ -17,8 +17,8 @@ LONGEST = {"infinity": 122_880, "tei": 150_000}  # characters
 
 def texts_of(request: Any) -> list[str]:
     body = request.json()
-    texts: list[str] = body["texts"] if "texts" in body else body["documents"]
-    return texts
+    texts = next(value for value in body.values() if isinstance(value, list))
+    return [each["text"] if isinstance(each, dict) else each for each in texts]
 
 
 @pytest.mark.parametrize("name", LONGEST)
@@ -66,6 +66,36 @@ def test_a_query_of_more_characters_than_the_server_takes_is_cut_visibly(
         f"{leaf.name}: the query was truncated to {LONGEST[name]} characters, the most that the service accepts;"
         " Ranking.query_truncated reports it for every call, this warning appears once"
     ]
+
+
+@pytest.mark.parametrize("name", ["cohere", "infinity", "nvidia", "openrouter", "tei"])
+def test_longer_documents_are_cut_to_the_characters_that_are_asked_for(
+    call: Call, provider_named: Callable[[str], Any], name: str
+) -> None:
+    provider = provider_named(name)
+    documents = ["0.1 éa", "0.2 longer", "  0.3 " + "a" * 200_000, "0.4 wide          "]
+    with provider.reranker(max_chars_per_document=8) as leaf:
+        ranking = call(leaf.rank, "a long query is not cut", documents)
+    (request,) = provider.server.requests
+    assert texts_of(request) == ["0.1 éa", "0.2 long", "0.3 aaaa", "0.4 wide"]
+    assert "a long query is not cut" in str(request.json()["query"])
+    assert (ranking.truncated, ranking.query_truncated) == (2, False)
+    assert [hit.document for hit in ranking] == documents[::-1]
+
+
+def test_a_cap_above_the_server_s_own_changes_nothing(provider_named: Callable[[str], Any]) -> None:
+    tei = provider_named("tei")
+    with tei.reranker(max_chars_per_document=200_000) as leaf:
+        assert leaf.rank("q", ["a" * 180_000]).truncated == 1
+    assert [len(text) for request in tei.server.requests for text in texts_of(request)] == [150_000]
+
+
+def test_a_cap_in_tokens_is_a_field_that_the_server_applies(provider_named: Callable[[str], Any]) -> None:
+    for name in ("cohere", "vllm"):
+        provider = provider_named(name)
+        with provider.reranker(max_tokens_per_document=64) as leaf:
+            assert leaf.rank("q", ["0.1 a " * 999]).truncated == 0
+        assert provider.server.requests[0].json()["max_tokens_per_doc"] == 64
 
 
 @pytest.mark.parametrize("name", ["cohere", "jina", "vllm"])

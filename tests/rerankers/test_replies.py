@@ -18,6 +18,7 @@ from ksdk_rerank import (
     CohereReranker,
     Fallback,
     JinaReranker,
+    RerankEndpoint,
     Reranker,
     ScoreKind,
     Scores,
@@ -274,7 +275,9 @@ def test_json_of_another_shape_is_a_bad_reply(provider: Any) -> None:
 
 # Any JSON at all
 
-KEYS = st.sampled_from(["results", "index", "relevance_score", "score", "usage", "meta", "billed_units", "error", "x"])
+KEYS = st.sampled_from(
+    ["results", "data", "tokens", "index", "relevance_score", "score", "usage", "meta", "billed_units", "error", "x"]
+)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.integers(0, 3)
 ANY = st.recursive(LEAVES, lambda of: st.lists(of, max_size=5) | st.dictionaries(KEYS, of, max_size=5), max_leaves=30)
 RESULT = st.fixed_dictionaries(
@@ -298,7 +301,8 @@ def test_any_json_is_read_as_scores_or_refused(data: object, count: int) -> None
 
 def _leaves() -> list[Any]:
     url = "http://localhost:9"
-    leaves: list[Any] = [JinaReranker(base_url=url), TEIReranker(url)]  # Infinity and vLLM read replies as Jina does
+    # The others read replies as Jina does, from other fields.
+    leaves: list[Any] = [JinaReranker(base_url=url), TEIReranker(url), RerankEndpoint(url)]
     try:
         return [*leaves, CohereReranker(base_url=url)]
     except errors.MissingExtra:

@@ -46,22 +46,6 @@ class TestContract(SubclassContract):
             yield leaf
 
 
-def test_the_request_and_the_reply_are_the_documented_ones(own: Any) -> None:
-    wire = own.wire
-    with own.reranker(model=wire["request"].get("model")) as leaf, own.server.failing(Fault(body=wire["reply"])):
-        ranking = leaf.rank(wire["request"]["query"], wire["request"]["documents" if own.name != "tei" else "texts"])
-    (request,) = own.server.requests
-    assert (request.method, request.path) == ("POST", wire["path"])
-    assert request.json() == wire["request"]
-    assert "authorization" not in request.headers
-    assert [(r.index, r.raw_score, r.score) for r in ranking] == [
-        (1, 0.9412, 0.9412),
-        (2, 0.3175, 0.3175),
-        (0, 0.0023, 0.0023),
-    ]
-    assert ranking.usage == wire["usage"]
-
-
 def test_without_a_model_no_model_is_sent_and_the_address_is_the_name(own: Any) -> None:
     with own.reranker() as leaf:
         ranking = leaf.rank("q", ["0.5 a"])

@@ -21,8 +21,10 @@ from ksdk_rerank import (
     KnowledgeSDKClient,
     LexicalReranker,
     LongDocuments,
+    NVIDIAReranker,
     Ranked,
     Ranking,
+    RerankEndpoint,
     Reranker,
     ScoreKind,
     Scores,
@@ -32,6 +34,7 @@ from ksdk_rerank import (
     TEIReranker,
     Timeout,
     VLLMReranker,
+    VoyageReranker,
     calibrated,
     from_config,
     load_reranker,
@@ -69,7 +72,18 @@ def build() -> None:
         assert_type(reranker, CrossEncoderReranker)
 
     rank(CohereReranker("rerank-v3.5", timeout=Timeout(total=2.0)))
-    rank(JinaReranker(api_key="key"))
+    for hosted in (JinaReranker(api_key="key"), VoyageReranker("rerank-2.5-lite"), NVIDIAReranker(base_url="http://a")):
+        rank(hosted)
+    rank(
+        RerankEndpoint(
+            "http://a",
+            "m",
+            scores="logit",
+            extra_headers={"X-Title": "t"},
+            extra_body={"top": {"a": [1]}},
+            max_chars_per_document=9_000,
+        )
+    )
     for server in (TEIReranker("http://a"), VLLMReranker("http://a", model="m"), InfinityReranker("http://a")):
         rank(server)
 
@@ -88,7 +102,7 @@ def compose(reranker: Reranker) -> None:
         rank(wrapper)
     assert_type(reranker.rank("q", ["a"]).failures, tuple[Failure, ...])
     RerankCompressor(reranker, top_n=3, text=["title"])
-    RerankCompressor("lexical", min_score=0.5)
+    RerankCompressor("lexical", min_score=0.5, text={"title": "title", "text": None})
     RerankCompressor({"class": "LexicalReranker"})
     RerankCompressor(to_config(reranker))
     RerankerCrossEncoder({"class": "LexicalReranker"})
