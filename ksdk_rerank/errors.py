@@ -30,6 +30,7 @@ Invalid arguments raise the built-in `ValueError` and `TypeError`.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 __all__ = [
@@ -57,6 +58,9 @@ __all__ = [
     "Unauthorized",
     "UnsupportedModel",
 ]
+
+_CREDENTIALS = re.compile(r"^((?:[\w-]+:)?https?://|[\w.+-]*://)?.*@", re.DOTALL | re.IGNORECASE)
+_SHOWN = 200  # maximum characters of an address in a message
 
 
 class RerankError(Exception):
@@ -213,3 +217,12 @@ class BadReply(ServiceError):
     """The service reported success, but its reply is malformed. Also raised for invalid scores."""
 
     transient = True
+
+
+def without_credentials(address: str) -> str:
+    """`address` for a message: user name and password redacted, without its query.
+
+    Credentials may contain any character, so the last `@` ends them. A reranker's prefix (`tei:http://...`) stays.
+    """
+    shown = _CREDENTIALS.sub(r"\1**********@", address).partition("?")[0]
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

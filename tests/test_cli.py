@@ -89,7 +89,7 @@ def test_live_asks_the_address_of_the_environment(
     stand_in = knowledgesdk_stand_in("examples/knowledge_base")
     monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
     monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
-    assert main(["demo", "--live", "--question", "How do I rotate an API key?"]) == 0
+    assert main(["demo", "--live", "--question", "How do I rotate an API key?", "--reranker", "lexical"]) == 0
     assert f"KnowledgeSDK ({stand_in.base_url}/v1/search), 20 candidates" in capsys.readouterr().out
 
 

@@ -31,7 +31,7 @@ EXAMPLES = {  # and part of what each prints
     "llamaindex_query_engine.py": "Rotate an API key\n",
     "async_service.py": "12 questions, ",
 }
-# One process runs all scripts of a page, since importing the frameworks takes far longer than the scripts do.
+# One process runs all scripts, since importing the frameworks takes far longer than the scripts do.
 RUN = r"""
 import json, sys
 
@@ -78,26 +78,25 @@ def run(scripts: list[tuple[str, str]]) -> list[str]:
     return outputs
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_every_block_of_the_page_runs_and_prints_the_output_below_it(page: Path) -> None:
-    found = [block for block in blocks(page) if block.is_run]
-    outputs = run([(block.name, block.code) for block in found])
-    for block, output in zip(found, outputs, strict=True):
-        assert block.output in (None, output), block.name
-
-
-def test_every_example_runs_and_prints_what_it_promises() -> None:
+def test_every_block_and_every_example_runs_and_prints_what_the_page_shows_or_it_promises() -> None:
+    found = [block for page in PAGES for block in blocks(page) if block.is_run]
     paths = sorted((ROOT / "examples").glob("*.py"))
     assert {path.name for path in paths} == EXAMPLES.keys()
-    outputs = run([(str(path), path.read_text(encoding="utf-8")) for path in paths])
-    for path, output in zip(paths, outputs, strict=True):
+    scripts = [(block.name, block.code) for block in found]
+    outputs = run(scripts + [(str(path), path.read_text(encoding="utf-8")) for path in paths])
+    for block, output in zip(found, outputs, strict=False):
+        assert block.output in (None, output), block.name
+    for path, output in zip(paths, outputs[len(found) :], strict=True):
         assert EXAMPLES[path.name] in output, path.name
 
 
-def test_the_tests_on_the_testing_page_pass(pytester: pytest.Pytester) -> None:
+def test_the_tests_on_the_testing_page_pass_and_need_no_plugin(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chain, contract = (block.code for block in blocks(ROOT / "docs" / "testing.md") if not block.is_run)
     pytester.makepyfile(test_chain=chain, test_contract=contract)
     shutil.copytree(ROOT / "examples" / "knowledge_base", pytester.path / "examples" / "knowledge_base")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120).parseoutcomes()
     assert {"passed"} <= outcomes.keys() <= {"passed", "warnings"}
 

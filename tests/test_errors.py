@@ -61,3 +61,21 @@ def test_a_missing_extra_is_an_import_error_with_the_line_to_type() -> None:
 
 def test_a_time_out_is_a_timeout_error() -> None:
     assert issubclass(errors.TimedOut, TimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("http://u:p@proxy:3128", "http://**********@proxy:3128"),
+        ("u:p@proxy", "**********@proxy"),
+        ("u:p://q@proxy", "**********@proxy"),
+        ("socks5://u:p@q@proxy", "socks5://**********@proxy"),
+        ("http://u:p://q?r@proxy", "http://**********@proxy"),
+        ("tei:http://u:p@host/v1", "tei:http://**********@host/v1"),
+        ("http://proxy?token=t", "http://proxy"),
+        ("x" * 500, "x" * 200 + "..."),
+    ],
+)
+def test_credentials_in_an_address_are_not_shown(address: str, shown: str) -> None:
+    assert errors.without_credentials(address) == shown

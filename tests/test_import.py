@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pkgutil
 import subprocess
@@ -69,17 +70,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         ksdk_rerank.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "module",
-    sorted(
-        module.name
-        for module in pkgutil.walk_packages(ksdk_rerank.__path__, "ksdk_rerank.")
-        if not module.name.endswith("__main__")
-    ),
-)
-def test_every_module_says_what_is_public_and_what_it_is_for(module: str) -> None:
-    loaded = pytest.importorskip(module, exc_type=ImportError)
-    assert loaded.__doc__
-    for name in getattr(loaded, "__all__", []):
-        value = getattr(loaded, name)
-        assert value.__doc__ or not (inspect.isclass(value) or inspect.isfunction(value)), name
+def test_every_module_says_what_is_public_and_what_it_is_for() -> None:
+    for module in pkgutil.walk_packages(ksdk_rerank.__path__, "ksdk_rerank."):
+        if module.name.endswith("__main__"):
+            continue
+        try:
+            loaded = importlib.import_module(module.name)
+        except ImportError:  # needs an extra that is not installed
+            continue
+        assert loaded.__doc__, module.name
+        for name in getattr(loaded, "__all__", []):
+            value = getattr(loaded, name)
+            assert value.__doc__ or not (inspect.isclass(value) or inspect.isfunction(value)), (module.name, name)

@@ -13,7 +13,7 @@ import pytest
 
 import ksdk_rerank
 
-LENGTH = 40_000
+LENGTH = 10_000
 PIECES = [
     *("x", "a1", "0", " ", "\t", "\n", "\n ", "\r\n", "#", "# ", "-", "--- ", "---\n", ".", ". ", '."', "`", "~", "`~"),
     *("/v1", "/", "a/", ":", "a.", "+.-", "東", "。", "。」", "e\u0301", "\u0301", "\ud83d", "\u00ad", "\uff9e"),
@@ -43,4 +43,4 @@ def test_no_pattern_takes_more_than_linear_time(name: str, pattern: re.Pattern[s
             pattern.match(text)
             for _ in pattern.finditer(text) if anywhere else ():
                 pass
-    assert time.process_time() - started < 20, name  # quadratic time would be minutes
+    assert time.process_time() - started < 5, name  # quadratic time would be far more

@@ -136,7 +136,7 @@ def test_every_command_does_with_ascii_alone(command: str, material: Material) -
 
 
 def test_a_process_in_an_ascii_locale_replaces_what_it_cannot_show(material: Material) -> None:
-    done = run(material.arguments("search"), PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
+    done = run(material.arguments("rank"), PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
     in_order(done.stderr, lines=0)
     assert (done.returncode, done.stdout.decode("ascii").count("\n")) == (0, 2 + len(TITLES))
 
@@ -157,10 +157,9 @@ def test_a_full_disk_is_a_failure_in_one_line_and_the_report_is_written(
 @FULL
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_process_on_a_full_disk_ends_with_one_line(unbuffered: str, material: Material) -> None:
-    done = run(material.arguments("compare"), '"$@" >/dev/full', PYTHONUNBUFFERED=unbuffered)
+    done = run(material.arguments("rank"), '"$@" >/dev/full', PYTHONUNBUFFERED=unbuffered)
     in_order(done.stderr, lines=1)
     assert done.returncode == 1
-    assert material.report.exists()
 
 
 @pytest.fixture
@@ -182,14 +181,18 @@ def test_a_reader_that_left_is_a_failure_without_a_word_and_the_report_is_writte
     assert material.report.exists() is command.startswith("compare")
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_a_process_with_closed_streams_ends_without_a_traceback(closed: str, material: Material) -> None:
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [("rank", ">&-"), ("rank", "2>&-"), ("rank", "<&-"), ("rank", ">&- 2>&-"), ("compare", "<&- >&- 2>&-")],
+)
+def test_a_process_with_closed_streams_ends_without_a_traceback(command: str, closed: str, material: Material) -> None:
     """In a process of its own: the next file that it opens gets a closed stream's descriptor."""
-    done = run(material.arguments("compare"), f'"$@" {closed}')
+    done = run(material.arguments(command), f'"$@" {closed}')
     in_order(done.stderr, lines=0)
     assert done.returncode == 0
-    assert material.report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert bool(done.stdout) is (">&-" not in closed.split())
+    if command == "compare":
+        assert material.report.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("missing", [("stdout",), ("stderr",), ("stdin",), ("stdin", "stdout", "stderr")])
@@ -215,7 +218,7 @@ def test_closed_and_missing_streams_cause_no_traceback(
 
 @pytest.mark.parametrize("lost", ["2>/dev/full", "2> >(true)", "2>&-"])
 def test_an_error_that_cannot_be_told_keeps_its_status(lost: str, material: Material) -> None:
-    assert run(material.arguments("failing"), f'"$@" {lost}').returncode == 1
+    assert run(["rank", "key", "no such file"], f'"$@" {lost}').returncode == 1
 
 
 def test_standard_input_that_is_closed_holds_no_documents(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-__all__ = ["Setting", "flaw_of", "proxy_for", "trust", "why_no_client", "without_credentials"]
+from ksdk_rerank.errors import without_credentials
 
-_SHOWN = 200  # maximum characters of a value that an error quotes
+__all__ = ["Setting", "flaw_of", "proxy_for", "trust", "why_no_client"]
+
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # the only file names that OpenSSL reads in a certificate folder
 
@@ -144,9 +145,3 @@ def _has_certificates(folder: str) -> bool:
         return any(map(_HASHED.fullmatch, os.listdir(folder)))
     except OSError:
         return False
-
-
-def without_credentials(value: str) -> str:
-    """`value` with user name and password redacted and its query removed. Credentials may contain any character."""
-    shown = re.sub(r"^([\w.+-]*://)?.*@", r"\1**********@", value, flags=re.DOTALL).partition("?")[0]
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

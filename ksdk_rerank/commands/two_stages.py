@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ksdk_rerank._request import checked_top_n
 from ksdk_rerank.commands.options import configured
 from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
@@ -57,8 +56,9 @@ def first_stage(docs: Path | None) -> Iterator[KnowledgeSDKClient]:
 
 def search_and_rerank(query: str, *, docs: Path | None, limit: int, reranker: str, top_n: int) -> Reranked:
     """Search for at most `limit` candidates as `first_stage` does, and keep the reranker's best `top_n`."""
+    if top_n < 1:  # or the reranker would refuse it only after the search
+        raise ValueError(f"top_n must be at least 1, got {top_n}")
     with load_reranker(configured(reranker)) as ranker, first_stage(docs) as client:
-        checked_top_n(top_n)  # before the search
         started = time.perf_counter()
         candidates = client.search(query, limit)
         found = time.perf_counter()

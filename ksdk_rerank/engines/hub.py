@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.files import WAYS_OUT, Files, graphs_in
-from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound
+from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound, without_credentials
 
 __all__ = ["Hub"]
 
@@ -215,7 +215,7 @@ class Hub(Files):
             "certificate" in str(each).lower() and type(each).__name__ != "FileMetadataError" for each in chain
         )
         names = _CERTIFICATES if of_certificates else _ADDRESSES
-        variables = [f"{name}={_redacted(os.environ[name])}" for name in names if os.environ.get(name)]
+        variables = [f"{name}={without_credentials(os.environ[name])}" for name in names if os.environ.get(name)]
         return f"; check the environment: {', '.join(variables)}" if variables else ""
 
     def _quoted(self, chain: list[Exception]) -> str:
@@ -246,13 +246,6 @@ class Hub(Files):
     def _cause(self, error: Exception) -> Exception | None:
         """`error`, to raise from; None if a traceback would show a secret in it."""
         return error if all(self._masked(str(each)) == str(each) for each in _chain(error)) else None
-
-
-def _redacted(address: str) -> str:
-    """`address` without credentials and query. Credentials may contain any character, so the last `@` ends them."""
-    before, at, host = address.rpartition("@")
-    scheme = before.partition("://")[0] + "://" if "://" in before else ""
-    return f"{scheme}{'**********' if at else ''}{at}{host}".partition("?")[0]
 
 
 def _chain(error: BaseException) -> Iterator[Exception]:

@@ -11,6 +11,7 @@ from typing import cast
 
 from ksdk_rerank._exports import exported
 from ksdk_rerank.base import Reranker
+from ksdk_rerank.errors import without_credentials
 from ksdk_rerank.loading.configurations import from_config
 from ksdk_rerank.loading.registry import ALONE, EMBEDDED, OURS, WITH_MODEL, WITH_URL, Plugin, plugins
 
@@ -23,7 +24,6 @@ _PATH = re.compile(r"(\.{0,2}|~[^/\\]*|[A-Za-z]:)[/\\]|[^:]*\\")
 
 _URL = re.compile("https?://", re.IGNORECASE)
 _USER = re.compile(r"https?://[^/\s]*@", re.IGNORECASE)
-_SECRETS = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?).*")
 
 
 def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
@@ -115,7 +115,7 @@ def _is_hub_id(name: str) -> bool:
 
 def _advice(name: str, others: Mapping[str, Plugin]) -> str:
     """The error message for an unknown name: what is wrong, and the nearest valid name."""
-    shown = _SECRETS.sub("***", name)
+    shown = without_credentials(name) if "://" in name else name.partition("?")[0]
     nearest = _nearest(shown, others)
     meant = f" (did you mean {nearest!r}?)" if nearest else ""
     if nearest and ":" not in name and "/" in name:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ksdk_rerank._arguments import integer
 from ksdk_rerank.base import Scores
 from ksdk_rerank.results import total_usage
 
-__all__ = ["Limits", "checked_limit", "merged", "shortened"]
+__all__ = ["Limits", "merged", "shortened"]
 
 _OTHER_FIELDS = 1000  # maximum bytes of a request's other fields, besides the query and the documents
 
@@ -77,8 +76,3 @@ def merged(parts: Sequence[Scores]) -> Scores:
         usage=total_usage(part.usage for part in parts),
         truncated=sum(part.truncated for part in parts),
     )
-
-
-def checked_limit(limit: int | None, name: str) -> int | None:
-    """`limit` as an `int`, or None. Raises `ValueError` if it is anything but None or an integer of at least 1."""
-    return None if limit is None else integer(name, limit, or_none=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import SplitResult
 
+from ksdk_rerank._arguments import integer_or_none
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.error_mapping import ErrorClass
 from ksdk_rerank._transport.json_reply import JsonReply
@@ -17,7 +18,7 @@ from ksdk_rerank._transport.sync_bridge import run_in_background
 from ksdk_rerank._transport.urls import endpoint_url
 from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker, outside_its_range
 from ksdk_rerank.errors import BadReply
-from ksdk_rerank.rerankers._limits import Limits, checked_limit, merged, shortened
+from ksdk_rerank.rerankers._limits import Limits, merged, shortened
 from ksdk_rerank.rerankers._parsing import ListCut, field_at, has_results, scores_by_index, usage_of
 from ksdk_rerank.timeout import Timeout, checked_timeout
 
@@ -73,8 +74,8 @@ class RemoteReranker(ScoringReranker):
         self.raw_scores = raw_scores
         if raw_scores:
             self.score_kind = ScoreKind.LOGIT
-        self.max_documents_per_request = checked_limit(max_documents_per_request, "max_documents_per_request")
-        self.max_chars_per_document = checked_limit(max_chars_per_document, "max_chars_per_document")
+        self.max_documents_per_request = integer_or_none("max_documents_per_request", max_documents_per_request)
+        self.max_chars_per_document = integer_or_none("max_chars_per_document", max_chars_per_document)
         self.timeout = checked_timeout(timeout)
         self.client_factory = client_factory
         self._address = url.netloc

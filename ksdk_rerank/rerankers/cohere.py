@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ksdk_rerank._arguments import integer_or_none
 from ksdk_rerank._transport.json_reply import JsonReply
 from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank.errors import MissingExtra
 from ksdk_rerank.rerankers._hosted import HostedReranker
-from ksdk_rerank.rerankers._limits import checked_limit
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CohereReranker(HostedReranker):
         max_concurrency: int | None = None,
     ) -> None:
         _sdk_client()
-        self.max_tokens_per_document = checked_limit(max_tokens_per_document, "max_tokens_per_document")
+        self.max_tokens_per_document = integer_or_none("max_tokens_per_document", max_tokens_per_document)
         super().__init__(
             model,
             api_key=api_key,

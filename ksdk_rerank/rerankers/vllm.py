@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._arguments import text
-from ksdk_rerank.rerankers._limits import checked_limit
+from ksdk_rerank._arguments import integer_or_none, text
 from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
@@ -64,7 +63,7 @@ class VLLMReranker(SelfHostedReranker):
             client_factory,
         )
         self.truncate = truncate
-        self.max_tokens_per_document = checked_limit(max_tokens_per_document, "max_tokens_per_document")
+        self.max_tokens_per_document = integer_or_none("max_tokens_per_document", max_tokens_per_document)
         self.instruction = None if instruction is None else text("instruction", instruction)
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:

@@ -147,6 +147,8 @@ class LocalServer:
         server, self._server = self._server, None
         if server is not None:
             self._stopping.set()
+            with suppress(OSError):  # not every system can
+                server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts connections
             server.shutdown()
             server.server_close()
             for connection in self._open.copy():

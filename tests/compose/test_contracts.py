@@ -1,6 +1,7 @@
 """Every wrapper keeps the contract of what it wraps.
 
 `rank` and `arank` are the base class's own everywhere, so one leaf and one wrapper run the whole `RerankerContract`.
+`test_properties.py` has what holds of any nesting, with all their options.
 """
 
 from __future__ import annotations
@@ -50,12 +51,6 @@ class TestCascade(SubclassContract):
         return Cascade("lexical", Overlap(), keep=2)
 
 
-class TestCascadeWithinItsKeep(SubclassContract):
-    @pytest.fixture
-    def reranker(self) -> Reranker:
-        return Cascade(InputOrder(), Overlap(), keep=50)
-
-
 class TestFusion(SubclassContract):
     listwise = True
 
@@ -64,13 +59,7 @@ class TestFusion(SubclassContract):
         return Fusion(["lexical", Overlap(), InputOrder()], k=10, weights=[1.0, 2.0, 0.5])
 
 
-class TestDeduplicatedByText(SubclassContract):
-    @pytest.fixture
-    def reranker(self) -> Reranker:
-        return Deduplicated(Overlap())
-
-
-class TestDeduplicatedByLikeness(SubclassContract):
+class TestDeduplicated(SubclassContract):
     @pytest.fixture
     def reranker(self) -> Reranker:
         return Deduplicated(Overlap(), by="near", threshold=0.7)
@@ -79,19 +68,7 @@ class TestDeduplicatedByLikeness(SubclassContract):
 class TestLongDocuments(SubclassContract):
     @pytest.fixture
     def reranker(self) -> Reranker:
-        return LongDocuments(Overlap(), window=40)
-
-
-class TestLongDocumentsByMean(SubclassContract):
-    @pytest.fixture
-    def reranker(self) -> Reranker:
         return LongDocuments(Overlap(), window=6, stride=2, pool="mean")
-
-
-class TestLongDocumentsWithoutScores(SubclassContract):
-    @pytest.fixture
-    def reranker(self) -> Reranker:
-        return LongDocuments("input-order", window=6)
 
 
 class TestCachedByDocument(SubclassContract):

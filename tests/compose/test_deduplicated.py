@@ -130,7 +130,7 @@ def test_texts_equal_but_for_their_encoding_are_left_out(call: Call) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=80))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_text_is_cut_into_parts_that_letter_case_and_spaces_do_not_change(text: str) -> None:
     assert words_and_marks(f"  {text}\n") == words_and_marks(text)
     assert all(part and not part.isspace() for part in words_and_marks(text))
@@ -139,8 +139,8 @@ def test_any_text_is_cut_into_parts_that_letter_case_and_spaces_do_not_change(te
 @pytest.mark.parametrize("piece", ["-", ".", ".-", "a-", "1 - ", "1-", " ", "!=", "'", "a\u0316\u0301", "，", "\u0301"])
 def test_long_runs_of_marks_take_linear_time(piece: str) -> None:
     started = time.process_time()
-    words_and_marks("a" + piece * (200_000 // len(piece)))
-    assert time.process_time() - started < 20  # a pattern that goes back takes hours
+    words_and_marks("a" + piece * (50_000 // len(piece)))
+    assert time.process_time() - started < 2  # a pattern that goes back takes far longer
 
 
 def test_texts_without_words_repeat_only_their_like() -> None:
@@ -172,12 +172,12 @@ def test_near_finds_what_comparing_all_pairs_finds(threshold: float) -> None:
 def test_thousands_of_documents_that_share_their_boilerplate_do_not_hang() -> None:
     generator = random.Random(3)
     header = " ".join(f"header{number}" for number in range(60))
-    documents = [header + " " + " ".join(f"w{generator.randint(0, 10**6)}" for _ in range(60)) for _ in range(3000)]
+    documents = [header + " " + " ".join(f"w{generator.randint(0, 10**6)}" for _ in range(60)) for _ in range(1000)]
     started = time.process_time()
     ranking = Deduplicated(InputOrder(), by="near").rank("q", [*documents, *documents[:100]])
-    assert len(ranking) == 3000
+    assert len(ranking) == 1000
     assert len(ranking.duplicates) == 100
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])

@@ -94,14 +94,6 @@ class TestContract(SubclassContract):
 
     @pytest.fixture
     def reranker(self) -> Reranker:
-        return Fallback(["lexical", "input-order"])
-
-
-class TestContractOfTheSecond(SubclassContract):
-    listwise = True
-
-    @pytest.fixture
-    def reranker(self) -> Reranker:
         return Fallback([Failing(TRANSIENT[0]), "lexical"])
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdk_rerank import InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank import CrossEncoderReranker, InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.compose._windows import CountsTokens, Window, _Long, windows
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
@@ -125,7 +125,7 @@ def test_windows_break_between_the_sentences_of_any_script(text: str) -> None:
     limit=st.integers(1, 20),
     stride=st.integers(1, 20),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_windows_cover_every_character_that_is_not_white_space(texts: list[str], limit: int, stride: int) -> None:
     for count in (words, _estimates):
         found, _ = windows(texts, limit, min(stride, limit), count)
@@ -153,7 +153,7 @@ def _sentences(text: str, characters: int) -> list[str]:
 
 
 @given(st.text(max_size=200), st.integers(1, 300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_sentences_are_the_whole_text_whatever_it_is(text: str, characters: int) -> None:
     assert "".join(_sentences(text, characters)) == text
 
@@ -161,20 +161,20 @@ def test_sentences_are_the_whole_text_whatever_it_is(text: str, characters: int)
 @pytest.mark.parametrize("piece", [".", ". ", '."', ".) ", "。", "。」", "\n", "\n ", "!\u00a0", "।", "x", " ", "\r"])
 def test_sentences_are_found_in_linear_time(piece: str) -> None:
     started = time.process_time()
-    _sentences("a" + piece * (500_000 // len(piece)) + "b", characters=1_000_000)
-    assert time.process_time() - started < 10  # a pattern that goes back takes hours
+    _sentences("a" + piece * (50_000 // len(piece)) + "b", characters=100_000)
+    assert time.process_time() - started < 2  # a pattern that goes back takes far longer
 
 
-def test_a_megabyte_is_split_in_a_moment() -> None:
+def test_a_long_text_is_split_in_a_moment() -> None:
     started = time.process_time()
     found, _ = windows(
-        ["A sentence of some words. " * 40_000, "y" * 1_000_000, "." * 1_000_000, ". " * 50_000],
+        ["A sentence of some words. " * 4_000, "y" * 100_000, "." * 100_000, ". " * 5_000],
         384,
         192,
         _estimates,
     )
-    assert time.process_time() - started < 5
-    assert len(found) > 2_000
+    assert time.process_time() - started < 2
+    assert len(found) > 200
 
 
 # How many are read
@@ -191,7 +191,7 @@ def test_a_megabyte_is_split_in_a_moment() -> None:
     stride=st.integers(1, 40),
     most=st.integers(1, 12),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_first_windows_are_those_of_all_windows(texts: list[str], limit: int, stride: int, most: int) -> None:
     for count in (words, _estimates):
         every, _ = windows(texts, limit, min(stride, limit), count)
@@ -242,23 +242,28 @@ def test_windows_of_nothing_but_white_space_do_not_count() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        base64.b64encode(random.Random(1).randbytes(1_500_000)).decode(),
-        "word " * 400_000,
-        "這是一個測試" * 300_000,
-        "A sentence. " * 160_000,
-        "a\n\n\n" * 500_000,
-        "." * 2_000_000,
-        '."' * 1_000_000,
+        base64.b64encode(random.Random(1).randbytes(150_000)).decode(),
+        "word " * 40_000,
+        "這是一個測試" * 30_000,
+        "A sentence. " * 16_000,
+        "a\n\n\n" * 50_000,
+        "." * 200_000,
+        '."' * 100_000,
     ],
     ids=["base64", "words", "chinese", "sentences", "lines", "dots", "quotes"],
 )
-def test_two_megabytes_take_as_long_as_their_windows(text: str) -> None:
-    reranker = LongDocuments("embedded")
-    reranker.rank("key", ["a key"])
-    started = time.monotonic()
-    ranking = reranker.rank("key", [text])
-    assert time.monotonic() - started < 60  # half a second on a calm machine, and all windows take ten minutes
+def test_a_long_text_costs_what_its_windows_cost(text: str) -> None:
+    class Watched(CrossEncoderReranker):
+        read = 0
+
+        def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            self.read += sum(map(len, texts))
+            return super().count_tokens(texts)
+
+    leaf = Watched("embedded")
+    ranking = LongDocuments(leaf, max_windows=4).rank("key", [text])
     assert ranking.truncated == 1
+    assert leaf.read < len(text) / 4
 
 
 # What becomes of the scores

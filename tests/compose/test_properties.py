@@ -86,7 +86,7 @@ def _facts(ranking: Ranking) -> tuple[object, ...]:
 
 
 @given(reranker=RERANKERS, documents=DOCUMENTS, repeat=st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_nothing_is_lost_and_the_order_is_by_score(reranker: Reranker, documents: list[str], repeat: bool) -> None:
     documents = documents * 2 if repeat else documents
     before = list(documents)
@@ -115,7 +115,7 @@ def test_nothing_is_lost_and_the_order_is_by_score(reranker: Reranker, documents
 
 
 @given(reranker=RERANKERS, documents=DOCUMENTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_sync_and_async_agree_and_so_does_a_second_call(reranker: Reranker, documents: list[str]) -> None:
     async def twice() -> list[Ranking]:
         calls = await asyncio.gather(reranker.arank("red fox", documents), reranker.arank("red fox", documents))
@@ -130,7 +130,7 @@ def test_sync_and_async_agree_and_so_does_a_second_call(reranker: Reranker, docu
 
 
 @given(reranker=RERANKERS, documents=DOCUMENTS, top_n=st.integers(1, 9), min_score=st.sampled_from([None, 0.0, 0.6]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_top_n_and_min_score_only_cut(
     reranker: Reranker, documents: list[str], top_n: int, min_score: float | None
 ) -> None:

@@ -37,51 +37,54 @@ import ksdk_rerank as k
 from ksdk_rerank.evaluation import DiskStore
 
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: forking with threads
-name, children, url, folder, store = sys.argv[1:]
-reranker = {
-    "lexical": lambda: k.LexicalReranker(),
-    "cached": lambda: k.Cached("lexical", max_entries=50),
-    "cached lists": lambda: k.Cached(k.Cascade("lexical", "lexical", keep=2), max_entries=50),
-    "stored": lambda: k.Cached("lexical", store=DiskStore(store)),
-    "windows": lambda: k.LongDocuments(k.Cached("lexical")),
-    "deduplicated": lambda: k.Deduplicated("lexical"),
-    "local": lambda: k.CrossEncoderReranker(folder, backend="onnx"),
-    "tei": lambda: k.TEIReranker(url),
-}[name]()
+url, folder, store = sys.argv[1:]
+RERANKERS = {
+    "lexical": k.LexicalReranker(),
+    "cached": k.Cached("lexical", max_entries=50),
+    "cached lists": k.Cached(k.Cascade("lexical", "lexical", keep=2), max_entries=50),
+    "stored": k.Cached("lexical", store=DiskStore(store)),
+    "windows": k.LongDocuments(k.Cached("lexical")),
+    "deduplicated": k.Deduplicated("lexical"),
+    "local": k.CrossEncoderReranker(folder, backend="onnx"),
+    "tei": k.TEIReranker(url),
+}
 documents = ["the key " * n for n in range(1, 9)]
 
 
-def asked(number):
+def asked(reranker, number):
     return len(reranker.rank(f"the key {number}", documents))
 
 
-def awaited(number):
+def awaited(reranker, number):
     return len(asyncio.run(reranker.arank(f"the key {number}", documents)))
 
 
-expected = asked(0), awaited(0)
+def hammer(reranker, start, stop):
+    number = start
+    while not stop.is_set():
+        awaited(reranker, number % 60) if number % 5 == 0 else asked(reranker, number % 60)
+        number += 4
 
 
-def hammer(start):
-    for number in range(start, 1_000_000, 4):
-        awaited(number % 60) if number % 5 == 0 else asked(number % 60)
-
-
-for start in range(4):
-    threading.Thread(target=hammer, args=(start,), daemon=True).start()
-failed, running = 0, []
-for number in range(int(children)):
-    child = os.fork()
-    if not child:
-        signal.alarm(20)
-        right = (asked(number % 70), awaited(number % 70 + 1)) == expected
-        os._exit(0 if right else 1)
-    running.append(child)
-    if len(running) == 10 or number == int(children) - 1:
-        failed += sum(os.waitpid(child, 0)[1] != 0 for child in running)
-        running.clear()
-print(failed)
-sys.stdout.flush()
+for name, reranker in RERANKERS.items():
+    expected = asked(reranker, 0), awaited(reranker, 0)
+    stop = threading.Event()
+    threads = [threading.Thread(target=hammer, args=(reranker, start, stop), daemon=True) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    children = []
+    for number in range(20 if name.startswith("cached") else 8):
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            right = (asked(reranker, number), awaited(reranker, number + 1)) == expected
+            os._exit(0 if right else 1)
+        children.append(child)
+    failed = sum(os.waitpid(child, 0)[1] != 0 for child in children)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    print(name, failed, flush=True)
 os._exit(0)
 """
 
@@ -96,31 +99,19 @@ def answer(request: Request) -> Reply:
     return Reply.json([{"index": index, "score": 0.5} for index in range(len(json.loads(request.body)["texts"]))])
 
 
-@pytest.mark.parametrize(
-    ("name", "children"),
-    [
-        ("lexical", 20),
-        ("cached", 50),
-        ("cached lists", 50),
-        ("stored", 20),
-        ("windows", 20),
-        ("deduplicated", 20),
-        ("tei", 15),
-        ("local", 15),
-    ],
-)
-def test_every_child_of_a_busy_process_gets_its_answers(
-    name: str, children: int, tiny_bert: str, tmp_path: Path
-) -> None:
+NAMES = ["lexical", "cached", "cached lists", "stored", "windows", "deduplicated", "local", "tei"]
+
+
+def test_every_child_of_a_busy_process_gets_its_answers(tiny_bert: str, tmp_path: Path) -> None:
     with LocalServer(answer) as server:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, name, str(children), server.url, tiny_bert, str(tmp_path)],
+            [sys.executable, "-c", PROGRAM, server.url, tiny_bert, str(tmp_path)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOKENIZERS_PARALLELISM": "false"},
             capture_output=True,
             text=True,
             timeout=240,
         )
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (done.stdout, done.stderr) == ("".join(f"{name} 0\n" for name in NAMES), "")
 
 
 def test_a_fork_waits_for_a_lock_and_the_childs_is_free() -> None:
@@ -149,11 +140,9 @@ def test_a_fork_waits_for_a_lock_and_the_childs_is_free() -> None:
 def test_a_lock_that_is_held_for_long_does_not_hold_up_a_fork_and_is_free_in_the_child() -> None:
     lock = Lock()
     with lock:
-        started = time.monotonic()
-        child = fork()
+        child = fork()  # would never return if it waited for the lock
         if not child:
             os._exit(0 if lock.inner.acquire(timeout=1) else 1)
-        assert time.monotonic() - started < 10 * locks._PATIENCE
         assert lock.inner.locked()
     assert os.waitpid(child, 0)[1] == 0
 
@@ -163,7 +152,7 @@ def test_threads_may_fork_at_the_same_time() -> None:
     children: list[int] = []
 
     def forks() -> None:
-        for _ in range(5):
+        for _ in range(2):
             child = fork()
             if not child:
                 os._exit(0 if all(lock.inner.acquire(timeout=1) for lock in locks) else 1)
@@ -174,7 +163,7 @@ def test_threads_may_fork_at_the_same_time() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 20
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
     assert not any(lock.inner.locked() for lock in locks)
 
 
@@ -195,11 +184,8 @@ def test_a_child_that_is_forked_during_the_very_first_calls_gets_its_answer() ->
         os._exit(0)
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
-        )
-        assert (done.stdout, done.stderr) == ("0\n", "")
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_a_fork_waits_until_other_threads_have_imported_what_a_child_may_need(

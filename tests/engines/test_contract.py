@@ -17,15 +17,15 @@ class TestCrossEncoderReranker(SubclassContract):
     secrets = ("hf_sentinel",)
 
     @pytest.fixture
-    def reranker(self, tiny_model: str) -> Iterator[Reranker]:
-        with CrossEncoderReranker(tiny_model, backend="onnx", token="hf_sentinel") as reranker:
+    def reranker(self, tiny_bert: str) -> Iterator[Reranker]:
+        with CrossEncoderReranker(tiny_bert, backend="onnx", token="hf_sentinel") as reranker:
             yield reranker
 
 
 class TestLongDocumentsOverACrossEncoder(SubclassContract):
     @pytest.fixture
-    def reranker(self, tiny_model: str) -> Reranker:
-        return LongDocuments(CrossEncoderReranker(tiny_model, backend="onnx"))
+    def reranker(self, tiny_bert: str) -> Reranker:
+        return LongDocuments(CrossEncoderReranker(tiny_bert, backend="onnx"))
 
 
 def test_tokens_are_the_models_own_and_room_is_what_the_query_leaves(tiny_bert: str) -> None:

@@ -76,12 +76,10 @@ def slow_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_call_that_takes_too_long_says_after_how_many_seconds_and_what_to_do(call: Call, held: Held) -> None:
-    began = time.monotonic()
     with pytest.raises(
         TimedOut, match=r"held did not answer within timeout=0\.2 seconds.*raise timeout.*Fallback"
     ) as e:
         call(CrossEncoderReranker("held", timeout=0.2).rank, QUERY, ["key", "invoice", "month"])
-    assert 0.2 <= time.monotonic() - began < 5
     assert (e.value.service, e.value.transient) == ("held", True)
     assert isinstance(e.value, TimeoutError)
 
@@ -164,10 +162,8 @@ def test_a_call_beyond_those_that_may_wait_is_refused_at_once(call: Call, held: 
         (model,) = pool._runners.values()
         while model._scheduler.in_progress() < 2:
             time.sleep(0.01)
-        began = time.monotonic()
         with pytest.raises(Overloaded, match=r"held is busy: 2 calls .* max_waiting=1") as error:
             call(reranker.rank, QUERY, ["key"])
-        assert time.monotonic() - began < 5
         assert error.value.transient
         held.go_on.set()
         assert len(running.result(10)) == len(waiting.result(10)) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import random
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -116,7 +115,7 @@ PARTS = st.one_of(
     st.sampled_from(["0aF", "Zz9_", "0" * 100, "\x1c", " \x1f", "K"]),
     st.sampled_from(["[SEP]", "[UNK]", "<mask>", "   <mask>", "<|reserved_special_token_250|>", "</s>"]),
 )
-TEXTS = st.lists(st.tuples(PARTS, st.sampled_from([1, 1, 1, 3, 40, 101, 700, 2000])), min_size=1, max_size=5).map(
+TEXTS = st.lists(st.tuples(PARTS, st.sampled_from([1, 1, 1, 3, 40, 101, 300])), min_size=1, max_size=5).map(
     lambda parts: "".join(part * times for part, times in parts)
 )
 
@@ -135,15 +134,15 @@ TEXTS = st.lists(st.tuples(PARTS, st.sampled_from([1, 1, 1, 3, 40, 101, 700, 200
 )
 @example(texts=["key" + " \x1c" * 3000 + " \n\x1c" * 900 + "key", ("x" * 101 + "é" * 3 + " ") * 40], count=30)
 @example(texts=["☃" * 9000 + "a", "\u0e01" * 9000], count=5)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_first_tokens_are_those_of_the_whole_text(name: str, texts: list[str], count: int) -> None:
     agrees(name, texts, count)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_every_cut_of_running_text_gives_the_same_tokens(name: str) -> None:
-    text = " ".join(SAMPLE) * 40
-    for count in (1, 7, 30, 100, 500):
+    text = " ".join(SAMPLE) * 15
+    for count in (1, 30, 500):
         agrees(name, [text[start:] for start in range(0, 60, 7)], count)
 
 
@@ -164,16 +163,16 @@ class Watched:
         return encode
 
 
-LONG = {  # of 300,000 characters: twice as many as may be read, and no more, as the whole text is tokenized to compare
-    "prose": " ".join(SAMPLE) * 1_500,
-    "base64": base64.b64encode(random.Random(1).randbytes(225_000)).decode(),
-    "chinese": "".join(random.Random(2).choices("这是一个测试我们在这里写一些中文句子今天天气很好", k=300_000)),
-    "dashes": "-" * 300_000,
-    "emoji": "🙂" * 300_000,
-    "json": '{"key": [0, 1, 2, null], "other": "value"}, ' * 6_900,
-    "lines": "line\n\n\n        " * 21_000,
-    "hexadecimal": "key " * 400 + random.Random(3).randbytes(150_000).hex() + " key" * 400,
-    "spaces": "key " * 400 + " " * 150_000 + "\n\t " * 51_000 + " key" * 400,
+LONG = {  # of 60,000 characters: twice as many as may be read, and no more, as the whole text is tokenized to compare
+    "prose": " ".join(SAMPLE) * 170,
+    "base64": base64.b64encode(random.Random(1).randbytes(45_000)).decode(),
+    "chinese": "".join(random.Random(2).choices("这是一个测试我们在这里写一些中文句子今天天气很好", k=60_000)),
+    "dashes": "-" * 60_000,
+    "emoji": "🙂" * 60_000,
+    "json": '{"key": [0, 1, 2, null], "other": "value"}, ' * 1_400,
+    "lines": "line\n\n\n        " * 4_100,
+    "hexadecimal": "key " * 80 + random.Random(3).randbytes(30_000).hex() + " key" * 80,
+    "spaces": "key " * 80 + " " * 30_000 + "\n\t " * 10_000 + " key" * 80,
 }
 
 
@@ -194,18 +193,16 @@ UNDECIDED = {("embedded", "emoji"), ("unigram", "dashes"), ("unigram", "emoji"),
 def test_a_long_text_costs_what_its_start_costs(name: str, kind: str) -> None:
     text = LONG[kind]
     watched = Watched(made(name))
-    ((encoding, more),) = FirstTokens(watched).of([text], 500)  # type: ignore[arg-type]
+    ((encoding, more),) = FirstTokens(watched).of([text], 100)  # type: ignore[arg-type]
     assert more
-    assert encoding.ids[:500] == made(name).encode(text, add_special_tokens=False).ids[:500]
-    assert len(text) > 290_000
-    assert watched.characters < 150_000
+    assert encoding.ids[:100] == made(name).encode(text, add_special_tokens=False).ids[:100]
+    assert len(text) > 58_000
+    assert watched.characters < 30_000
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_a_text_of_few_tokens_is_read_to_its_end_in_linear_time(name: str) -> None:
     watched = Watched(made(name))
-    text = "key" + " " * 100_000 + "x" * 100_000 + "\x01" * 100_000 + "a" * 100_000 + " key"
-    started = time.monotonic()
+    text = "key" + " " * 10_000 + "x" * 10_000 + "\x01" * 10_000 + "a" * 10_000 + " key"
     list(FirstTokens(watched).of([text], 500))  # type: ignore[arg-type]
     assert watched.characters < 4 * len(text)
-    assert time.monotonic() - started < 20

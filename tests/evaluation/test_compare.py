@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -226,11 +223,13 @@ def test_it_fails_where_no_reranker_answered(tmp_path: Path, capsys: pytest.Capt
     assert main(["compare", *arguments]) == 1
 
 
-def test_by_default_answers_are_kept_in_the_users_cache(tmp_path: Path) -> None:
+def test_by_default_answers_are_kept_in_the_users_cache(
+    few: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("platformdirs")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KNOWLEDGE")}
-    environment |= {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "ksdk_rerank", "compare", "--questions", QUESTIONS, "--docs", DOCS, *LEXICAL]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    asked = few[: few.index("--cache")]
+    assert main([*asked, "--docs", DOCS, *LEXICAL]) == 0
+    assert capsys.readouterr().err == ""
     assert list(tmp_path.rglob("answers.sqlite3"))

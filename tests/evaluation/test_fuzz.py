@@ -53,7 +53,7 @@ contents = (
     | st.binary(max_size=200)
     | rows.map("\n".join).map(lambda text: text.encode("utf-16"))
 )
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=75)
+relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
@@ -148,7 +148,7 @@ LINES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "corpus": (read_corpus, '{{"_id": "{n}", "text": "q{n}"}}\n'),
     "broken lines": (partial(read_corpus, only=()), '{{"_id": "{n}", \n'),
     "run": (
-        partial(read_run, corpus=dict.fromkeys((f"d{n}" for n in range(40_000)), CORPUS["d1"])),
+        partial(read_run, corpus=dict.fromkeys((f"d{n}" for n in range(15_000)), CORPUS["d1"])),
         "q Q0 d{n} 1 1.0 t\n",
     ),
     "comments and blank lines": (read_qrels, "# {n}\n\n"),
@@ -164,8 +164,8 @@ def test_reading_takes_time_in_proportion_to_the_lines(read: Callable[[Path], An
             read(tmp_path / "file")
         return time.process_time() - started
 
-    few = min(seconds(4_000) for _ in range(3))
-    assert seconds(40_000) < 40 * max(few, 0.01)  # ten times the lines
+    few = min(seconds(1_500) for _ in range(3))
+    assert min(seconds(15_000) for _ in range(3)) < 50 * max(few, 0.01)  # ten times the lines
 
 
 @pytest.mark.parametrize("piece", ["a", "\t", " ", '"', "[", "{", "#", "9", "\\", "/", "é"])
@@ -179,5 +179,5 @@ def test_one_long_line_takes_time_in_proportion_to_its_length(piece: str, tmp_pa
         answers_to(SearchHit("1", "t", source=piece * length), [piece * 100, f"x/{piece}"])
         return time.process_time() - started
 
-    few = min(seconds(40_000) for _ in range(3))
-    assert seconds(400_000) < 40 * max(few, 0.01)
+    few = min(seconds(10_000) for _ in range(3))
+    assert min(seconds(100_000) for _ in range(3)) < 50 * max(few, 0.01)

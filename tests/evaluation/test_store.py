@@ -297,7 +297,7 @@ folder, name, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 (folder / f"ready-{name}").touch()
 while len(list(folder.glob("ready-*"))) < number:
     time.sleep(0.001)
-for turn in range(20):
+for turn in range(10):
     with DiskStore(folder / "cache") as store:
         store[f"{name} {turn}"] = name
         assert store.get(f"{name} {turn}") == name
@@ -306,7 +306,7 @@ for turn in range(20):
 
 
 def test_processes_that_open_it_at_the_same_moment_wait_for_each_other(tmp_path: Path) -> None:
-    number = 6
+    number = 3
     command = [sys.executable, "-c", _TAKES_PART, str(tmp_path)]
     running = [
         subprocess.Popen([*command, str(name), str(number)], stderr=subprocess.PIPE, text=True)
@@ -314,8 +314,8 @@ def test_processes_that_open_it_at_the_same_moment_wait_for_each_other(tmp_path:
     ]
     assert [(process.communicate(timeout=120)[1], process.returncode) for process in running] == [("", 0)] * number
     with DiskStore(tmp_path / "cache") as store:
-        assert [store.get(f"{name} {turn}") for name in range(number) for turn in range(20)] == [
-            str(name) for name in range(number) for _ in range(20)
+        assert [store.get(f"{name} {turn}") for name in range(number) for turn in range(10)] == [
+            str(name) for name in range(number) for _ in range(10)
         ]
 
 
@@ -324,7 +324,7 @@ def test_a_process_that_is_writing_is_waited_for(tmp_path: Path) -> None:
         store["old"] = "entry"
     other = sqlite3.connect(tmp_path / "answers.sqlite3", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
-    ends = threading.Timer(0.5, other.execute, ["COMMIT"])
+    ends = threading.Timer(0.2, other.execute, ["COMMIT"])
     ends.start()
     with DiskStore(tmp_path) as store:
         store["new"] = "entry"

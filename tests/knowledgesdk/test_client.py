@@ -43,6 +43,11 @@ def client(server: LocalServer) -> Iterator[KnowledgeSDKClient]:
         yield client
 
 
+def directly(method: Call, *args: object, **options: object) -> Any:
+    """Instead of `call` in tables: what is made of a reply is the same in synchronous and asynchronous calls."""
+    return method(*args, **options)
+
+
 def found(call: Call, server: LocalServer, client: KnowledgeSDKClient, body: object, **options: Any) -> SearchResults:
     """What the client makes of a successful reply with `body`."""
     with server.failing(Fault(body=body)):
@@ -81,8 +86,8 @@ def fails(call: Call, server: LocalServer, client: KnowledgeSDKClient, fault: Fa
         ("/gateway/v1/search/?a=1&b=2", "/gateway/v1/search?a=1&b=2"),
     ],
 )
-def test_every_base_url_ends_at_one_search_path(call: Call, server: LocalServer, base: str, path: str) -> None:
-    call(KnowledgeSDKClient(KEY, base_url=f"{server.url}{base}").search, "plans")
+def test_every_base_url_ends_at_one_search_path(server: LocalServer, base: str, path: str) -> None:
+    directly(KnowledgeSDKClient(KEY, base_url=f"{server.url}{base}").search, "plans")
     assert [request.path for request in server.requests] == [path]
 
 
@@ -158,8 +163,8 @@ def test_a_query_in_the_base_url_is_sent_and_its_values_are_not_shown(call: Call
 @pytest.mark.parametrize(
     "key", ["knowledgesdk_live_1", "knowledgesdk_test_1", "sk_ks_1", "anything", SecretStr("sk_ks_2")]
 )
-def test_a_key_of_any_prefix_goes_into_its_header(call: Call, server: LocalServer, key: str | SecretStr) -> None:
-    call(KnowledgeSDKClient(key, base_url=server.url).search, "plans")
+def test_a_key_of_any_prefix_goes_into_its_header(server: LocalServer, key: str | SecretStr) -> None:
+    directly(KnowledgeSDKClient(key, base_url=server.url).search, "plans")
     plain = key.get_secret_value() if isinstance(key, SecretStr) else key
     assert server.requests[0].headers["x-api-key"] == plain
 
@@ -173,11 +178,11 @@ def test_a_key_of_any_prefix_goes_into_its_header(call: Call, server: LocalServe
     ],
 )
 def test_the_key_is_taken_from_the_environment_in_order(
-    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], expected: str
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], expected: str
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    call(KnowledgeSDKClient(base_url=server.url).search, "plans")
+    directly(KnowledgeSDKClient(base_url=server.url).search, "plans")
     assert server.requests[0].headers["x-api-key"] == expected
 
 
@@ -267,7 +272,6 @@ def test_further_fields_are_sent_only_when_given(call: Call, server: LocalServer
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_sent(
-    call: Call,
     server: LocalServer,
     client: KnowledgeSDKClient,
     arguments: dict[str, Any],
@@ -275,7 +279,7 @@ def test_bad_arguments_are_refused_before_anything_is_sent(
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        call(client.search, **arguments)
+        directly(client.search, **arguments)
     assert server.requests == []
 
 
@@ -294,17 +298,15 @@ def test_bad_arguments_are_refused_before_anything_is_sent(
         {"hits": [HIT], "results": [HIT, HIT]},
     ],
 )
-def test_the_first_list_with_hits_is_read(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, body: object
-) -> None:
-    assert only(found(call, server, client, body)).id == "ki_1"
+def test_the_first_list_with_hits_is_read(server: LocalServer, client: KnowledgeSDKClient, body: object) -> None:
+    assert only(found(directly, server, client, body)).id == "ki_1"
 
 
 @pytest.mark.parametrize("body", [{"hits": []}, {"results": [], "items": []}, []])
 def test_an_empty_list_means_that_nothing_was_found(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, body: object
+    server: LocalServer, client: KnowledgeSDKClient, body: object
 ) -> None:
-    assert found(call, server, client, body) == SearchResults((), "plans", 0)
+    assert found(directly, server, client, body) == SearchResults((), "plans", 0)
 
 
 @pytest.mark.parametrize(
@@ -324,9 +326,9 @@ def test_an_empty_list_means_that_nothing_was_found(
     ],
 )
 def test_a_success_without_a_list_is_a_bad_reply_and_not_an_empty_result(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, fault: Fault
+    server: LocalServer, client: KnowledgeSDKClient, fault: Fault
 ) -> None:
-    raised = fails(call, server, client, fault)
+    raised = fails(directly, server, client, fault)
     assert type(raised) is errors.BadReply
     assert "check that base_url points to this service" in str(raised)
     assert raised.request_id == "req_1"
@@ -338,18 +340,18 @@ def test_a_success_without_a_list_is_a_bad_reply_and_not_an_empty_result(
 
 @pytest.mark.parametrize(("value", "expected"), [("ki_9", "ki_9"), (42, "42"), (0, "0")])
 def test_an_id_may_be_a_string_or_a_number(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, value: object, expected: str
+    server: LocalServer, client: KnowledgeSDKClient, value: object, expected: str
 ) -> None:
-    assert only(found(call, server, client, [{**HIT, "id": value}])).id == expected
+    assert only(found(directly, server, client, [{**HIT, "id": value}])).id == expected
 
 
 @pytest.mark.parametrize("item", [{}, {"id": None}, {"id": ""}, {"id": True}, {"id": ["x"]}])
 def test_a_missing_id_is_derived_from_source_and_text(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, item: dict[str, object]
+    server: LocalServer, client: KnowledgeSDKClient, item: dict[str, object]
 ) -> None:
     def id_of(**fields: object) -> str:
         bare = {name: value for name, value in HIT.items() if name != "id"}
-        return only(found(call, server, client, [{**bare, **item, **fields}])).id
+        return only(found(directly, server, client, [{**bare, **item, **fields}])).id
 
     assert id_of() == id_of() == id_of(score=0.1)
     assert len({id_of(), id_of(content="Other."), id_of(source="https://example.com/other")}) == 3
@@ -365,9 +367,9 @@ def test_a_missing_id_is_derived_from_source_and_text(
     ],
 )
 def test_the_text_is_the_first_field_that_has_any(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, fields: dict[str, object], text: str
+    server: LocalServer, client: KnowledgeSDKClient, fields: dict[str, object], text: str
 ) -> None:
-    assert only(found(call, server, client, [fields])).text == text
+    assert only(found(directly, server, client, [fields])).text == text
 
 
 def test_items_without_any_text_are_left_out(call: Call, server: LocalServer, client: KnowledgeSDKClient) -> None:
@@ -384,9 +386,9 @@ def test_items_without_any_text_are_left_out(call: Call, server: LocalServer, cl
     ],
 )
 def test_the_source_is_the_first_field_that_has_one(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, fields: dict[str, object], source: str | None
+    server: LocalServer, client: KnowledgeSDKClient, fields: dict[str, object], source: str | None
 ) -> None:
-    assert only(found(call, server, client, [{"content": "x", **fields}])).source == source
+    assert only(found(directly, server, client, [{"content": "x", **fields}])).source == source
 
 
 @pytest.mark.parametrize(
@@ -406,9 +408,9 @@ def test_the_source_is_the_first_field_that_has_one(
     ],
 )
 def test_a_score_of_any_range_is_kept_and_anything_else_is_none(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, value: object, score: float | None
+    server: LocalServer, client: KnowledgeSDKClient, value: object, score: float | None
 ) -> None:
-    hit = only(found(call, server, client, [{**HIT, "score": value}]))
+    hit = only(found(directly, server, client, [{**HIT, "score": value}]))
     assert hit.score == score
     assert ("score" in hit.metadata) == (score is None and value is not None)  # what cannot be read is kept
 
@@ -467,9 +469,9 @@ def test_metadata_that_is_no_object_is_kept_under_its_name(
     [({"query": "PLANS", "total": 99}, "PLANS", 99), ({}, "plans", 1), ({"query": None, "total": "many"}, "plans", 1)],
 )
 def test_total_and_query_fall_back_to_what_is_known(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, envelope: dict[str, object], query: str, total: int
+    server: LocalServer, client: KnowledgeSDKClient, envelope: dict[str, object], query: str, total: int
 ) -> None:
-    results = found(call, server, client, {"hits": [HIT], **envelope})
+    results = found(directly, server, client, {"hits": [HIT], **envelope})
     assert (results.query, results.total) == (query, total)
 
 
@@ -496,9 +498,9 @@ def test_more_hits_than_asked_for_are_cut_and_fewer_are_fine(
     ],
 )
 def test_an_error_body_of_any_kind_is_told(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, body: object, said: str
+    server: LocalServer, client: KnowledgeSDKClient, body: object, said: str
 ) -> None:
-    raised = fails(call, server, client, Fault(status=400, body=body))
+    raised = fails(directly, server, client, Fault(status=400, body=body))
     assert str(raised).startswith(f"KnowledgeSDK answered 400: {said} (request id req_1)")
     assert (raised.status, raised.request_id) == (400, "req_1")
 
@@ -508,17 +510,17 @@ def test_an_error_body_of_any_kind_is_told(
     [(400, errors.BadRequest), (422, errors.BadRequest), (401, errors.Unauthorized), (403, errors.Unauthorized)],
 )
 def test_refused_requests_are_not_tried_again(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, status: int, error: type[Exception]
+    server: LocalServer, client: KnowledgeSDKClient, status: int, error: type[Exception]
 ) -> None:
-    assert type(fails(call, server, client, Fault(status=status))) is error
+    assert type(fails(directly, server, client, Fault(status=status))) is error
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [404, 405, 410, 501])
 def test_a_switched_off_search_is_an_error_with_advice_and_not_an_empty_result(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, status: int
+    server: LocalServer, client: KnowledgeSDKClient, status: int
 ) -> None:
-    raised = fails(call, server, client, Fault(status=status))
+    raised = fails(directly, server, client, Fault(status=status))
     assert type(raised) is errors.SearchUnavailable
     assert "search may be switched off on the server, or base_url may point elsewhere" in str(raised)
     assert f"(called: POST {server.url}/v1/search)" in str(raised)
@@ -536,11 +538,9 @@ def test_a_switched_off_search_gives_nothing_and_a_warning_only_when_asked_to(
 
 
 @pytest.mark.parametrize("retry_after", ["0.2", formatdate(0, usegmt=True)])
-def test_a_rate_limit_is_waited_out(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, retry_after: str
-) -> None:
+def test_a_rate_limit_is_waited_out(server: LocalServer, client: KnowledgeSDKClient, retry_after: str) -> None:
     with server.failing(Fault(status=429, headers={"Retry-After": retry_after}), times=1):
-        assert call(client.search, "plans").texts == ["Team costs 20."]
+        assert directly(client.search, "plans").texts == ["Team costs 20."]
     assert len(server.requests) == 2
 
 
@@ -553,10 +553,8 @@ def test_a_rate_limit_longer_than_the_deadline_is_raised_with_its_wait(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 522, 524])
-def test_server_errors_get_two_more_attempts(
-    call: Call, server: LocalServer, client: KnowledgeSDKClient, status: int
-) -> None:
-    raised = fails(call, server, client, Fault(status=status, body=b"<html>cloud</html>"))
+def test_server_errors_get_two_more_attempts(server: LocalServer, client: KnowledgeSDKClient, status: int) -> None:
+    raised = fails(directly, server, client, Fault(status=status, body=b"<html>cloud</html>"))
     assert (type(raised), raised.status) == (errors.ServerError, status)
     assert len(server.requests) == 3
 
@@ -575,9 +573,9 @@ def test_a_long_error_body_is_trimmed(call: Call, server: LocalServer, client: K
 
 
 @pytest.mark.parametrize("shape", ["hits", "results", "items", "list", "stored"])
-def test_every_shape_of_the_stand_in_is_read(call: Call, knowledgesdk_stand_in: Callable[..., Any], shape: str) -> None:
+def test_every_shape_of_the_stand_in_is_read(knowledgesdk_stand_in: Callable[..., Any], shape: str) -> None:
     stand_in = knowledgesdk_stand_in("examples/knowledge_base", shape=shape)
-    results = call(KnowledgeSDKClient(stand_in.api_key, base_url=stand_in.base_url).search, "rotate an API key", 5)
+    results = directly(KnowledgeSDKClient(stand_in.api_key, base_url=stand_in.base_url).search, "rotate an API key", 5)
     assert len(results) == 5
     assert "rotate-an-api-key.md" in str(results[0].source)
     assert all(hit.text and hit.id and hit.title for hit in results)

@@ -95,10 +95,10 @@ def test_a_reply_that_cannot_be_read_is_refused_in_the_services_words(data: obje
         {"total": 12},
     ],
 )
-@pytest.mark.parametrize("name", ["hits", "results", "items"])
-def test_an_empty_list_beside_a_sign_of_failure_is_refused(name: str, beside: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"it has no hits and reports ({next(iter(beside))}|failed|status|code)"):
-        read({name: [], **beside})
+def test_an_empty_list_beside_a_sign_of_failure_is_refused(beside: dict[str, object]) -> None:
+    for name in ("hits", "results", "items"):
+        with pytest.raises(ValueError, match=f"it has no hits and reports ({next(iter(beside))}|failed|status|code)"):
+            read({name: [], **beside})
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ JSON = st.recursive(
 @example({"hits": [], "error": deeply(400), "status": deeply(400)})
 @example({"hits": [{"content": "x", "id": 10**5000}]})
 @example({"hits": [], "code": 10**400})
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_reply_is_results_that_can_be_written_as_json_or_a_value_error(data: object) -> None:
     try:
         results = read(data)
@@ -347,7 +347,7 @@ def test_any_reply_is_results_that_can_be_written_as_json_or_a_value_error(data:
 
 @pytest.fixture(params=["items", "fields", "clashes", "parts"])
 def large(request: pytest.FixtureRequest) -> object:
-    many = 20_000
+    many = 5_000
     return {
         "items": {"hits": [HIT] * many},
         "fields": {"hits": [{"content": "x", **{str(n): n for n in range(many)}}]},
@@ -363,4 +363,4 @@ def large(request: pytest.FixtureRequest) -> object:
 def test_a_large_reply_is_read_in_linear_time(large: object) -> None:
     started = time.process_time()
     assert read(large)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 4

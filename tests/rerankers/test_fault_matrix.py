@@ -9,6 +9,7 @@ depend on how they read a reply; OpenRouter stands for all that `RerankEndpoint`
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pytest
 from tiny_models import break_inside
 
 from ksdk_rerank import CrossEncoderReranker, Fallback, errors
+from ksdk_rerank._transport import retry
 from ksdk_rerank.base import Reranker
+from ksdk_rerank.engines import select
 from ksdk_rerank.testing import Fault
 
 Call = Callable[..., Any]
@@ -80,7 +83,7 @@ def _failing(folder: Path) -> CrossEncoderReranker:
 
 
 def _too_slow(folder: Path) -> CrossEncoderReranker:
-    return CrossEncoderReranker(folder, timeout=1e-6)
+    return CrossEncoderReranker(folder, timeout=0.05)
 
 
 LOCAL_FAULTS: dict[str, tuple[Callable[[Path], CrossEncoderReranker], type[errors.RerankError]]] = {
@@ -118,17 +121,22 @@ def failing(
 ) -> Iterator[tuple[Reranker, type[errors.RerankError]]]:
     """A leaf that meets a fault at every call, and the error that is expected."""
     leaf, name = request.param
+    monkeypatch.setattr(retry, "_backoff", lambda state: 0.01)
     if leaf == "local":
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
         build, error = LOCAL_FAULTS[name]
+        go_on, load = threading.Event(), select.load
+        if error is errors.TimedOut:  # the model loads only after the test
+            monkeypatch.setattr(select, "load", lambda settings: go_on.wait(20) and load(settings))
         with build(make_model()) as reranker:
             yield reranker, error
+            go_on.set()
         return
     fault, error = REMOTE_FAULTS[name]
     provider = provider_named(leaf)
     with (
-        provider.reranker(timeout=0.5 if name == "silence" else 10.0, retries=1) as reranker,
+        provider.reranker(timeout=0.2 if name == "silence" else 10.0, retries=1) as reranker,
         provider.server.failing(fault),
     ):
         yield reranker, error

@@ -219,7 +219,7 @@ def test_stop_does_not_wait_for_a_fault(fault: Fault) -> None:
             time.sleep(0.005)
         started = time.perf_counter()
         server.stop()
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 20  # the faults last a minute
     thread.join(5)
     assert not thread.is_alive()
     assert fault.size or isinstance(failures[0], httpx.TransportError)

@@ -184,7 +184,7 @@ def test_a_file_name_that_is_no_unicode_is_replaced_and_ids_stay_apart() -> None
 
 
 @given(st.text(st.sampled_from("#`~- \n\t\rax一\u0301\ud800"), max_size=120), st.sampled_from(["a.md", "a.txt"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_text_is_cut_into_chunks_that_hold_all_its_lines(text: str, path: str) -> None:
     chunks = cut(text, path)
     assert len({chunk.id for chunk in chunks}) == len(chunks)
@@ -194,7 +194,7 @@ def test_any_text_is_cut_into_chunks_that_hold_all_its_lines(text: str, path: st
         assert is_marked or line.strip() in content
 
 
-MANY = 20_000
+MANY = 4_000
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ MANY = 20_000
 def test_cutting_takes_linear_time(text: str, path: str) -> None:
     started = time.process_time()
     cut(text, path)
-    assert time.process_time() - started < 10  # what goes back or counts from the start takes minutes
+    assert time.process_time() - started < 2  # what goes back takes far longer
 
 
 # --- reading folders

@@ -40,7 +40,7 @@ def test_a_snippet_is_the_start_of_its_text(text: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("piece", ["x", " ", "-", "\u0301", "🇩", "\u200d", "x "])
-def test_a_megabyte_is_shortened_in_a_moment(piece: str) -> None:
+def test_a_long_text_is_shortened_in_a_moment(piece: str) -> None:
     started = time.process_time()
-    shortened("a" + piece * (10**6 // len(piece)), 200)
-    assert time.process_time() - started < 5
+    shortened("a" + piece * (10**5 // len(piece)), 200)
+    assert time.process_time() - started < 2

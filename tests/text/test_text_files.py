@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -85,13 +84,13 @@ def test_printable_text_in_utf_8_or_with_a_mark_is_read_as_it_is(text: str) -> N
 def test_decoding_takes_time_in_proportion_to_the_size(piece: bytes) -> None:
     def seconds(size: int) -> float:
         data = piece * (size // len(piece))
-        started = time.perf_counter()
+        started = time.process_time()
         with suppress(ValueError):
             decoded(data)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
-    seconds(100_000)
-    assert min(seconds(2_000_000) for _ in range(3)) < 60 * max(min(seconds(200_000) for _ in range(3)), 1e-3)
+    seconds(20_000)
+    assert min(seconds(200_000) for _ in range(3)) < 60 * max(min(seconds(20_000) for _ in range(3)), 1e-3)
 
 
 def folder_of(tmp_path: Path) -> Path:
@@ -134,7 +133,9 @@ def test_a_folder_is_read_whatever_is_in_it_and_one_line_says_what_was_odd(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes such names, links and pipes")
 @pytest.mark.parametrize("command", ["search", "demo", "compare"])
-def test_a_command_reads_such_a_folder_and_says_so_in_one_line(command: str, tmp_path: Path) -> None:
+def test_a_command_reads_such_a_folder_and_says_so_in_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = folder_of(tmp_path)
     (tmp_path / "questions.jsonl").write_text('{"question": "needle", "answers": ["latin"]}\n')
     arguments = {
@@ -142,13 +143,12 @@ def test_a_command_reads_such_a_folder_and_says_so_in_one_line(command: str, tmp
         "demo": ["demo", "--question", "needle"],
         "compare": ["compare", "--questions", str(tmp_path / "questions.jsonl"), "--cache", str(tmp_path / "cache")],
     }[command]
-    run = [sys.executable, "-m", "ksdk_rerank", *arguments, "--docs", str(folder), "--reranker", "lexical"]
-    done = subprocess.run(run, capture_output=True, text=True, encoding="utf-8", timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(f"ksdk-rerank: files in {folder} that are not UTF-8 text: 7 skipped: ")
-    assert done.stderr.count("\n") == 1
+    assert main([*arguments, "--docs", str(folder), "--reranker", "lexical"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"ksdk-rerank: files in {folder} that are not UTF-8 text: 7 skipped: ")
+    assert err.count("\n") == 1
     if command == "search":
-        results = json.loads(done.stdout)["results"]
+        results = json.loads(out)["results"]
         assert {each["title"] for each in results} == {"Coffee", "Menü", "Plain", "deep", "wide"}
         assert r"caf\xe9.md#coffee" in {each["source"] for each in results}
 

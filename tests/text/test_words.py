@@ -73,7 +73,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=200)  # with l
 @given(ANY_TEXT)
 @example("\ud800a\u0301")
 @example("İ\u0345ΐ")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_text_is_cut_into_parts_of_itself(text: str) -> None:
     normal, words = normalised(text), words_of(text)
     at = 0
@@ -100,10 +100,10 @@ def test_what_needs_no_large_classes_has_neither_marks_nor_letters_without_space
     "piece", ["x", "東", "e\u0301", "क्", "\u0301", "\u0316\u0301", "\uff9e\u0301", "-'", "𠀀", "ﷺ", " "]
 )
 def test_long_runs_of_anything_are_cut_in_linear_time(piece: str) -> None:
-    text = "a" + piece * (200_000 // len(piece))
+    text = "a" + piece * (50_000 // len(piece))
     started = time.process_time()
     words_of(text), terms_of(text)
-    assert time.process_time() - started < 20  # a pattern that goes back takes hours
+    assert time.process_time() - started < 2  # a pattern that goes back takes far longer
 
 
 # Encodable

@@ -126,10 +126,15 @@ LEAKS = {
 
 @pytest.mark.parametrize("fault", LEAKS.values(), ids=LEAKS)
 def test_a_secret_is_in_no_error_log_repr_or_pickle(
-    server: LocalServer, auth: Authentication, fault: Fault, caplog: pytest.LogCaptureFixture
+    server: LocalServer,
+    auth: Authentication,
+    fault: Fault,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    tried = service(auth, timeout=0.3 if fault.delay else 5.0, retries=1)
+    monkeypatch.setattr(retry, "_backoff", lambda state: 0.01)
+    tried = service(auth, timeout=0.1 if fault.delay else 5.0, retries=1)
     shown = [repr(auth), repr(vars(tried)), repr(pickle.dumps(tried))]
     with server.failing(fault):
         try:

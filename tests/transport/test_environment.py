@@ -18,8 +18,9 @@ import trustme
 
 from ksdk_rerank import Fallback, TEIReranker, errors
 from ksdk_rerank._transport import retry
-from ksdk_rerank._transport.environment import flaw_of, without_credentials
+from ksdk_rerank._transport.environment import flaw_of
 from ksdk_rerank._transport.service import HttpService
+from ksdk_rerank.errors import without_credentials
 from ksdk_rerank.testing import Fault, LocalServer, Reply
 
 Call = Callable[..., Any]
@@ -355,22 +356,6 @@ def test_a_certificate_file_of_other_authorities_is_named(
         asked(https)
     assert type(raised.value) is errors.ConnectionFailed  # it may as well be the server's fault
     assert f"SSL_CERT_FILE is {str(files / 'other.pem')!r}, and only the authorities in that file" in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("http://proxy:3128", "http://proxy:3128"),
-        ("http://u:p@proxy:3128", "http://**********@proxy:3128"),
-        ("u:p@proxy", "**********@proxy"),
-        ("http://u:p@q@proxy", "http://**********@proxy"),
-        ("http://u:p://q@proxy", "http://**********@proxy"),
-        ("http://proxy?token=t", "http://proxy"),
-        ("x" * 500, "x" * 200 + "..."),
-    ],
-)
-def test_credentials_in_an_address_are_not_shown(value: str, shown: str) -> None:
-    assert without_credentials(value) == shown
 
 
 def test_nothing_is_wrong_with_usual_addresses_of_proxies() -> None:

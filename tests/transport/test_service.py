@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -77,25 +78,36 @@ def test_no_retries_means_one_attempt(server: LocalServer) -> None:
     assert len(server.requests) == 1
 
 
-def test_retry_after_seconds_are_waited_for(call: Call, server: LocalServer) -> None:
-    started = time.monotonic()
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds between attempts, which pass at once."""
+    seconds: list[float] = []
+
+    async def sleep(pause: float) -> None:
+        seconds.append(pause)
+
+    monkeypatch.setattr(retry, "asyncio", SimpleNamespace(sleep=sleep))
+    return seconds
+
+
+def test_retry_after_seconds_are_waited_for(call: Call, server: LocalServer, waits: list[float]) -> None:
     with server.failing(Fault(status=429, headers={"Retry-After": "0.6"}), times=1):
         call(service().post, server.url, {})
-    assert 0.6 <= time.monotonic() - started < 3.0
+    assert waits == [pytest.approx(0.65, abs=0.05)]
 
 
-def test_a_retry_after_date_is_waited_for(call: Call, server: LocalServer) -> None:
-    date = formatdate(time.time() + 2, usegmt=True)  # dates have whole seconds: at least one remains
-    started = time.monotonic()
+def test_a_retry_after_date_is_waited_for(call: Call, server: LocalServer, waits: list[float]) -> None:
+    date = formatdate(time.time() + 100, usegmt=True)
     with server.failing(Fault(status=503, headers={"Retry-After": date}), times=1):
-        call(service().post, server.url, {})
-    assert 0.5 <= time.monotonic() - started < 4.0
+        call(service(timeout=300.0).post, server.url, {})
+    assert waits == [pytest.approx(95, abs=5.1)]
 
 
-def test_a_retry_after_beyond_the_deadline_is_not_waited_for_but_told(call: Call, server: LocalServer) -> None:
-    started = time.monotonic()
+def test_a_retry_after_beyond_the_deadline_is_not_waited_for_but_told(
+    call: Call, server: LocalServer, waits: list[float]
+) -> None:
     raised = fails(server, Fault(status=429, headers={"Retry-After": "3600"}), call=call)
-    assert time.monotonic() - started < 1.0
+    assert waits == []
     assert raised.retry_after == 3600.0
     assert "asks to wait 3600 s" in str(raised)
     assert len(server.requests) == 1
@@ -179,38 +191,34 @@ def test_a_refused_connection_and_an_unknown_host_are_connection_failures(call: 
 
 
 def test_a_silent_server_runs_into_the_read_time_out(call: Call, server: LocalServer) -> None:
-    raised = fails(server, Fault(delay=30), timeout=Timeout(read=0.3, total=5), retries=1, call=call)
+    raised = fails(server, Fault(delay=30), timeout=Timeout(read=0.1, total=5), retries=1, call=call)
     assert type(raised) is errors.TimedOut
     assert isinstance(raised, TimeoutError)
-    assert "sent nothing for 0.3 s" in str(raised)
+    assert "sent nothing for 0.1 s" in str(raised)
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("fault", [Fault(drip_body=0.1), Fault(drip_headers=0.1), Fault(delay=30)])
 def test_the_total_deadline_holds_whatever_the_server_does(call: Call, server: LocalServer, fault: Fault) -> None:
-    started = time.monotonic()
-    raised = fails(server, fault, timeout=Timeout(total=0.7, read=10), call=call)
+    raised = fails(server, fault, timeout=Timeout(total=0.3, read=10), call=call)
     assert type(raised) is errors.TimedOut
-    assert "had not answered in full after 0.7 s" in str(raised)
-    assert 0.7 <= time.monotonic() - started < 1.2
+    assert "had not answered in full after 0.3 s" in str(raised)
 
 
 def test_the_total_deadline_spans_all_attempts(
     call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "_backoff", lambda state: 0.2)
-    started = time.monotonic()
-    raised = fails(server, Fault(status=503), timeout=0.7, retries=100, call=call)
+    raised = fails(server, Fault(status=503), timeout=0.3, retries=100, call=call)
     assert type(raised) is errors.ServerError  # what went wrong is worth more than that time ran out
-    assert time.monotonic() - started < 1.2
+    assert len(server.requests) <= 2
 
 
 def test_a_retry_after_within_the_deadline_does_not_extend_it(call: Call, server: LocalServer) -> None:
-    started = time.monotonic()
     again_and_again = Fault(status=503, headers={"retry-after": "0.1"})
-    raised = fails(server, again_and_again, timeout=0.4, retries=9, call=call)
+    raised = fails(server, again_and_again, timeout=0.3, retries=9, call=call)
     assert isinstance(raised, (errors.TimedOut, errors.ServerError))
-    assert time.monotonic() - started < 0.9
+    assert len(server.requests) <= 3
 
 
 @pytest.fixture
@@ -229,10 +237,8 @@ def unanswered() -> Iterator[str]:
 
 
 def test_a_connection_that_is_never_made_times_out(call: Call, unanswered: str) -> None:
-    started = time.monotonic()
     with pytest.raises(errors.TimedOut, match=r"no connection within 0\.2 s"):
         call(service(timeout=Timeout(connect=0.2, read=5.0, total=10.0), retries=0).post, unanswered, {})
-    assert time.monotonic() - started < 0.7
 
 
 def test_the_key_is_redacted_where_a_service_quotes_it(call: Call, server: LocalServer) -> None:
@@ -329,9 +335,7 @@ def test_a_cancelled_call_hangs_up(server: LocalServer) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    started = time.monotonic()
-    asyncio.run(main())
-    assert time.monotonic() - started < 5.0
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_a_client_factory_makes_the_clients_and_they_are_closed(call: Call, server: LocalServer) -> None:

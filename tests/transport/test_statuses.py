@@ -232,9 +232,7 @@ def spoilt(body: Fault, status: int, headers: dict[str, str]) -> Fault:
     [(name, 401) for name in BODIES] + [(name, status) for name in ("cut", "stalled") for status in (404, 429, 503)],
 )
 def test_the_status_decides_whatever_happens_to_the_body(server: LocalServer, body: str, status: int) -> None:
-    started = time.monotonic()
-    error = fails(server, spoilt(BODIES[body], status, WAIT), timeout=Timeout(read=1.0, total=2.0))
-    assert time.monotonic() - started < 2.0
+    error = fails(server, spoilt(BODIES[body], status, WAIT), timeout=Timeout(read=1.0, total=1.2))
     assert type(error) is STATUSES[status]
     assert (error.status, error.retry_after, error.request_id) == (status, 1800.0, "req_7")
     assert str(error).startswith(f"Example answered {status}: ")
@@ -258,50 +256,50 @@ def test_a_wrong_key_stays_a_wrong_key_for_a_fallback_when_its_body_is_cut(call:
         call(reranker.rank, "query", ["document"])
 
 
-def test_the_body_of_an_error_gets_a_part_of_the_time_only(call: Call, server: LocalServer) -> None:
-    started = time.monotonic()
-    error = fails(server, call=call, fault=spoilt(BODIES["stalled"], 401, {}), timeout=60.0)
-    assert type(error) is errors.Unauthorized
-    assert time.monotonic() - started < 15.0
-
-
-@pytest.mark.parametrize("delay", [1.55, 1.7])  # a quarter of the time is for the body of an error
-def test_a_deadline_that_passes_while_the_body_of_an_error_is_read_leaves_the_status(
-    server: LocalServer, delay: float
+def test_the_body_of_an_error_gets_a_part_of_the_time_only(
+    call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stalled = Fault(status=401, body=WORDS, delay=delay, drip_body=60.0, headers=WAIT)
+    monkeypatch.setattr("ksdk_rerank._transport.service._REFUSAL_SECONDS", 0.1)
+    error = fails(server, call=call, fault=spoilt(BODIES["stalled"], 401, {}), timeout=600.0)
+    assert type(error) is errors.Unauthorized
+
+
+def test_a_deadline_that_passes_while_the_body_of_an_error_is_read_leaves_the_status(server: LocalServer) -> None:
+    # A quarter of the time is for the body of an error.
+    stalled = Fault(status=401, body=WORDS, delay=0.8, drip_body=60.0, headers=WAIT)
     for _ in range(3):
-        error = fails(server, stalled, timeout=2.0)
+        error = fails(server, stalled, timeout=1.0)
         if not isinstance(error, errors.TimedOut):  # a loaded machine may have sent the status too late
             break
     assert type(error) is errors.Unauthorized
     assert (error.status, error.retry_after) == (401, 1800.0)
 
 
-def test_a_deadline_that_passes_over_an_error_of_a_split_call_leaves_the_status(
-    call: Call, server: LocalServer
-) -> None:
-    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=3.0, retries=0)
-    stalled = Fault(status=401, body=WORDS, delay=2.4, drip_body=60.0)
-    started = time.monotonic()
-    with server.failing(stalled), pytest.raises(errors.Unauthorized):
-        call(reranker.rank, "query", [f"document {number}" for number in range(20)])
-    assert time.monotonic() - started < 5.0
+def test_a_deadline_that_passes_over_an_error_of_a_split_call_leaves_the_status(server: LocalServer) -> None:
+    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=1.5, retries=0)
+    stalled = Fault(status=401, body=WORDS, delay=1.15, drip_body=60.0)
+    for _ in range(3):
+        with server.failing(stalled), pytest.raises(errors.ServiceError) as raised:
+            reranker.rank("query", [f"document {number}" for number in range(20)])
+        if raised.type is not errors.TimedOut:  # a loaded machine may have sent the status too late
+            break
+    assert raised.type is errors.Unauthorized
 
 
 def test_one_deadline_covers_all_parts_of_a_split_call(call: Call, server: LocalServer) -> None:
-    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=1.0, retries=5)
-    started = time.monotonic()
-    with server.failing(Fault(delay=0.4, body=[{"index": 0, "score": 0.5}])), pytest.raises(errors.TimedOut):
+    reranker = TEIReranker(server.url, max_documents_per_request=1, timeout=0.5, retries=5)
+    with server.failing(Fault(delay=0.2, body=[{"index": 0, "score": 0.5}])), pytest.raises(errors.TimedOut):
         call(reranker.rank, "query", [f"document {number}" for number in range(80)])  # ten rounds of eight
-    assert time.monotonic() - started < 2.0
+    assert len(server.requests) < 80
 
 
 def test_a_cancelled_call_is_cancelled_also_while_the_body_of_an_error_is_read(server: LocalServer) -> None:
     async def main() -> None:
         with server.failing(Fault(status=503, body=WORDS, drip_body=60.0)):
             task = asyncio.create_task(HttpService("Example", timeout=60.0).apost(server.url, {}))
-            await asyncio.sleep(0.3)
+            while not server.requests:  # noqa: ASYNC110 - the server is on another thread
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)  # for the status and some of the body
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
