@@ -2,7 +2,8 @@
 
     python benchmarks/concurrency.py [--with-peers] [--rounds 5]
 
-Our `arank` is called concurrently and sequentially. If LangChain is installed, which `--with-peers` takes care of, its
+Our `arank` is called concurrently and sequentially. Fresh processes measure the very first `arank`, which loads the
+model, and the first one after `awarm_up`. If LangChain is installed, which `--with-peers` takes care of, its
 `CrossEncoderReranker.acompress_documents` is called concurrently with the same weights. Finally, a small call arrives
 while 500 documents are being ranked.
 """
@@ -11,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
@@ -68,6 +72,32 @@ async def watched(ask: Ask, run: Callable[[Iterable[Awaitable[None]]], Awaitable
     }
 
 
+async def first_call(folder: str, warm: bool) -> dict[str, float]:
+    """Make the first call of this process: its time, and how long it blocks the loop."""
+    reranker, documents = CrossEncoderReranker(folder), texts(DOCUMENTS)
+    if warm:
+        await reranker.awarm_up()
+    watching = asyncio.create_task(longest_block())
+    await asyncio.sleep(0.01)
+    begun = time.perf_counter()
+    await reranker.arank(QUERY, documents)
+    took = time.perf_counter() - begun
+    watching.cancel()
+    clock, processor = await watching
+    return {"first_s": took, "loop_blocked_ms": 1000 * clock, "loop_blocked_processor_ms": 1000 * processor}
+
+
+def first_calls(rounds: int) -> dict[str, dict[str, float]]:
+    """The medians of `first_call` in `rounds` fresh processes, with and without a warm-up."""
+    found: dict[str, dict[str, float]] = {}
+    for name in ("cold", "warm"):
+        command = [sys.executable, __file__, "--first", name]
+        runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(rounds)]
+        measured = [json.loads(run) for run in runs]
+        found[name] = {key: round(statistics.median(one[key] for one in measured), 3) for key in measured[0]}
+    return found
+
+
 async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
     """Time a call with 5 documents, alone and while 500 documents are being ranked."""
     small, huge = texts(5, seed=901), texts(500, seed=900)
@@ -89,7 +119,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--with-peers", action="store_true", help="install LangChain into a temporary environment")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each kind")
+    parser.add_argument("--first", choices=["cold", "warm"], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.first:
+        print(json.dumps(asyncio.run(first_call(model_folder(), options.first == "warm"))))
+        return 0
     if options.with_peers:
         return in_fresh_environment(PEERS)
     folder = model_folder()
@@ -121,13 +155,15 @@ def main() -> int:
         for name, found in measured.items()
     }
     beside = {key: round(value, 3) for key, value in asyncio.run(beside_a_huge_one(reranker)).items()}
+    first = first_calls(options.rounds)
     keys = list(rows["arank, at once"])
     table([["", *keys], *([name, *(row.get(key, "") for key in keys)] for name, row in rows.items())])
+    table([["first call", *first["cold"]], *([name, *row.values()] for name, row in first.items())])
     print(beside)
     write(
         "concurrency",
         {"engine": reranker.engine, "calls": CALLS, "documents": DOCUMENTS, "rounds": options.rounds}
-        | {"medians": rows, "beside_500_documents": beside},
+        | {"medians": rows, "first_call": first, "beside_500_documents": beside},
     )
     return 0
 

@@ -1,4 +1,7 @@
-"""Serve many users on one event loop, as a web service does: share one client and one reranker, await both."""
+"""Serve many users on one event loop, as a web service does: share one client and one reranker, await both.
+
+The model is loaded before the first request, as in the lifespan of a FastAPI application.
+"""
 
 import asyncio
 import json
@@ -21,6 +24,7 @@ async def handle(client: KnowledgeSDKClient, question: str) -> str | None:
 
 
 async def main() -> None:
+    await reranker.awarm_up()
     with KnowledgeSDKStandIn(KNOWLEDGE_BASE) as server:
         async with KnowledgeSDKClient(server.api_key, base_url=server.base_url) as client:
             sources = await asyncio.gather(*(handle(client, item["question"]) for item in QUESTIONS))

@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
 
 from ksdk_rerank.results import Failure, Ranking
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer
+try:  # here, so that the first call does not import it on the event loop
+    from opentelemetry.trace import StatusCode, Tracer, get_tracer
+except ImportError:
+    get_tracer = None  # type: ignore[assignment]
 
 __all__ = ["traced"]
 
@@ -25,9 +26,9 @@ _CAPTURE_TEXT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the swit
 
 @contextmanager
 def traced(
-    model: str, query: str, candidates: int, top_n: int | None, instruction: str | None = None
+    model: str, query: str | None, candidates: int, top_n: int | None, instruction: str | None = None
 ) -> Iterator[Callable[[Ranking], None]]:
-    """A span around one call. Pass its ranking to the function that this yields.
+    """A span around one call. Pass its ranking to the function that this yields. `query` is None if there are several.
 
     Queries are recorded only on request, and documents never. An instruction is configuration, like the model.
     """
@@ -35,8 +36,6 @@ def traced(
     if tracer is None:
         yield _nothing
         return
-    from opentelemetry.trace import StatusCode
-
     attributes: dict[str, str | int] = {
         "gen_ai.operation.name": "rerank",
         "gen_ai.request.model": model,
@@ -46,7 +45,7 @@ def traced(
         attributes["gen_ai.rerank.top_n"] = top_n
     if instruction is not None:
         attributes["ksdk_rerank.instruction"] = instruction
-    if os.environ.get(_CAPTURE_TEXT, "").lower() in ("true", "1"):
+    if query is not None and os.environ.get(_CAPTURE_TEXT, "").lower() in ("true", "1"):
         attributes["gen_ai.rerank.query.text"] = query
     with tracer.start_as_current_span(
         f"rerank {model}", attributes=attributes, record_exception=False, set_status_on_exception=False
@@ -61,11 +60,7 @@ def traced(
 
 @cache
 def _tracer() -> Tracer | None:
-    try:
-        from opentelemetry.trace import get_tracer
-    except ImportError:
-        return None
-    return get_tracer("ksdk_rerank")
+    return None if get_tracer is None else get_tracer("ksdk_rerank")
 
 
 def _nothing(ranking: Ranking) -> None:

@@ -2,10 +2,8 @@
 
 The base class does what all rerankers share. It checks the arguments and keeps blank documents away from the model. It
 sorts by the model's own score, with ties in input order. It maps scores to [0, 1], then applies `min_score` and
-`top_n`.
-
-A new leaf subclasses `ScoringReranker` and scores each document. A new wrapper subclasses `Reranker` and returns an
-order.
+`top_n`. A new leaf subclasses `ScoringReranker` and scores each document. A new wrapper subclasses `Reranker` and
+returns an order.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
+from ksdk_rerank._many import RanksMany
 from ksdk_rerank._request import RankRequest
 from ksdk_rerank._tracing import traced
 from ksdk_rerank.errors import BadReply
@@ -97,7 +96,7 @@ class Closing(ABC):
         await self.aclose()
 
 
-class Reranker(Closing):
+class Reranker(RanksMany, Closing):
     """Orders documents by their relevance to a query, best first.
 
     Any reranker may be shared between threads and between event loops. `close` releases what it holds (weights,
@@ -170,6 +169,12 @@ class Reranker(Closing):
     @abstractmethod
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
         """Like `_rank`, natively asynchronous."""
+
+    def warm_up(self) -> None:
+        """Load what the first `rank` would load, so that it takes no longer than the second. Calls no service."""
+
+    async def awarm_up(self) -> None:
+        """Like `warm_up`, without blocking the event loop."""
 
     def close(self) -> None:
         """Release weights and connections. The next call acquires them again."""

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,30 @@ def modules_after(statement: str) -> set[str]:
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:
     assert not modules_after(statement) & set(HEAVY)
+
+
+def test_the_first_asynchronous_call_imports_nothing_on_the_event_loop(tiny_bert: Path) -> None:
+    code = f"""
+import asyncio, sys, threading
+from ksdk_rerank import CrossEncoderReranker
+
+class Watch:
+    def find_spec(self, name, *rest):
+        if threading.current_thread() is threading.main_thread():
+            print(name)
+
+reranker = CrossEncoderReranker({str(tiny_bert)!r}, backend="onnx")
+
+async def main():
+    sys.meta_path.insert(0, Watch())
+    await reranker.arank("key", ["a key"])
+    sys.meta_path.pop(0)
+
+asyncio.run(main())
+assert "onnxruntime" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
 
 
 def test_the_client_imports_no_framework() -> None:

@@ -12,10 +12,21 @@ __all__ = ["Wrapper", "loaded_members", "resolved"]
 
 
 class Wrapper(Reranker):
-    """A reranker built from other rerankers. Closing it closes them all; it pickles as its constructor arguments."""
+    """A reranker built from other rerankers. It pickles as its constructor arguments.
+
+    Warming it up or closing it does the same to all of them.
+    """
 
     def _release(self) -> None:
         """Release what the wrapper itself holds."""
+
+    def warm_up(self) -> None:
+        for member in members_of(self):
+            member.warm_up()
+
+    async def awarm_up(self) -> None:
+        for member in members_of(self):
+            await member.awarm_up()
 
     def close(self) -> None:
         """Close every member, even if closing one fails. The next call acquires what it needs again."""

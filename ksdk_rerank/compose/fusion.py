@@ -13,13 +13,13 @@ Worked example, k = 60, two members over documents 0, 1 and 2:
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
+from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.results import Ranked, Ranking, total_usage
 
 __all__ = ["Fusion"]
@@ -80,13 +80,7 @@ class Fusion(Wrapper):
         return self._fused(documents, [member.rank(query, documents) for member in self.rerankers])
 
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
-        calls = [asyncio.ensure_future(member.arank(query, documents)) for member in self.rerankers]
-        try:
-            return self._fused(documents, await asyncio.gather(*calls))
-        finally:
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)  # no member's call may outlive this one
+        return self._fused(documents, await all_of(member.arank(query, documents) for member in self.rerankers))
 
     def _fused(self, documents: Sequence[str], rankings: Sequence[Ranking]) -> Ranking:
         weights = self.weights or (1.0,) * len(rankings)

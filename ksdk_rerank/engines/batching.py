@@ -9,6 +9,7 @@ those of 4 and 3 make 2 x 4 = 8. One batch of all four would be 4 x 10 = 40 toke
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -63,14 +64,20 @@ def split(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[i
 def share(lengths: Sequence[int], budget: int, streams: int) -> int:
     """The budget, at most `budget`, that spreads the work evenly over `streams` threads.
 
+    It is the smallest one that keeps the threads busy for no more rounds than `budget` itself. With all of a budget of
+    768, the busiest of four threads would have 15 % more tokens to read (20 documents of about 125 tokens).
+
     Worked example, lengths [100] * 8, budget 500, two streams: a budget of 500 would make batches of 5 and 3 pairs.
     This returns 400, which makes two batches of 4.
     """
     if streams == 1:
         return budget
-    tokens = sum(lengths)
-    rounds = -(-tokens // (budget * streams))
-    return min(budget, -(-tokens // (rounds * streams)))
+
+    def rounds(budget: int) -> int:
+        return -(-sum(1 for _ in split(lengths, budget)) // streams)
+
+    most = rounds(budget)
+    return 1 + bisect_left(range(1, budget), True, key=lambda smaller: rounds(smaller) <= most)
 
 
 def rounded(length: int, multiple: int, longest: int) -> int:

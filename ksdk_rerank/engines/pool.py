@@ -16,7 +16,7 @@ from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.scheduler import Scheduler
-from ksdk_rerank.engines.scoring import Job, Model
+from ksdk_rerank.engines.scoring import Job, Model, Question
 from ksdk_rerank.errors import TimedOut
 
 __all__ = ["ModelRunner", "acquire", "release"]
@@ -41,33 +41,30 @@ class ModelRunner:
 
     def score(
         self,
-        query: str,
-        documents: Sequence[str],
+        questions: Sequence[Question],
         *,
         instruction: str | None = None,
         seconds: float | None = None,
         max_waiting: int | None = None,
-    ) -> Scores:
-        """Wait for the scores, at most `seconds`. If the wait is interrupted, the call leaves the queue.
+    ) -> list[Scores]:
+        """Wait for each query's scores, at most `seconds`. If the wait is interrupted, the call leaves the queue.
 
         Raises:
             TimedOut: the scores did not arrive in time.
             Overloaded: `max_waiting` calls are already waiting.
         """
-        future = self._scheduler.join(Job(self._loaded, query, documents, instruction), max_waiting)
-        return self._wait(future, seconds)
+        return self._wait(self._scheduler.join(Job(self._loaded, questions, instruction), max_waiting), seconds)
 
     async def ascore(
         self,
-        query: str,
-        documents: Sequence[str],
+        questions: Sequence[Question],
         *,
         instruction: str | None = None,
         seconds: float | None = None,
         max_waiting: int | None = None,
-    ) -> Scores:
+    ) -> list[Scores]:
         """Like `score`, without blocking the event loop. If the task is cancelled, the call leaves the queue."""
-        future = self._scheduler.join(Job(self._loaded, query, documents, instruction), max_waiting)
+        future = self._scheduler.join(Job(self._loaded, questions, instruction), max_waiting)
         try:
             async with asyncio.timeout(seconds) as deadline:
                 return await asyncio.wrap_future(future)

@@ -43,7 +43,7 @@ class Scheduler:
         self._running = 0  # how many threads run a forward pass
         self._turn = 0
 
-    def join(self, job: Job, max_waiting: int | None = None) -> Future[Scores]:
+    def join(self, job: Job, max_waiting: int | None = None) -> Future[list[Scores]]:
         """Queue a job and return its future.
 
         Cancelling the future takes the job out of the queue, even if some of its batches have already run.

@@ -1,7 +1,7 @@
 """From texts to scores: `Job` is one call, `ForwardPass` one batch for one or more of them, `Model` what runs it.
 
-Calls that wait at the same moment can share a forward pass: a half-empty batch is topped up with other jobs' batches of
-similar length.
+A call may have several queries; pairs of similar length share a batch, whichever query they belong to. Calls that wait
+at the same moment can share a forward pass: a half-empty batch is topped up with other jobs' batches of similar length.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._text.words import estimated_tokens
@@ -23,13 +25,16 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.engines.encoding import Encoder
 
-__all__ = ["ForwardPass", "Job", "Model"]
+__all__ = ["ForwardPass", "Job", "Model", "Question", "estimated_work"]
 
-_DOCUMENTS_AT_ONCE = 256
-"""Documents encoded before another call may take the thread: a few hundredths of a second."""
+Question = tuple[str, Sequence[str]]
+"""A query with its documents."""
+
+_PAIRS_AT_ONCE = 256
+"""Pairs encoded before another call may take the thread: a few hundredths of a second."""
 
 _WINDOW = 512
-"""Maximum tokens counted per document to estimate a call's tokens before it is encoded: the usual window."""
+"""Maximum tokens counted per document to estimate its work before it is encoded: the usual window."""
 
 _SIMILAR = 0.75
 """Batches share a forward pass only if the shorter one's longest pair has at least this share of the longer one's
@@ -48,13 +53,13 @@ class Model:
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
         """The logits of `documents`, in their order."""
-        job = Job(lambda: self, query, documents)
+        job = Job(lambda: self, [(query, documents)])
         while not job.encoded:
             job.encode()
         while job.batches:
             forward_pass = ForwardPass(job)
             forward_pass.store(forward_pass.run())
-        return job.scores()
+        return job.scores()[0]
 
     def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
         """The logits of `pairs`, run as one batch; they should be of similar length, because they are padded.
@@ -76,41 +81,41 @@ class Model:
 
 
 class Job:
-    """One query with its documents. First it is encoded, a chunk of documents at a time; then its batches run.
+    """Queries with their documents. First they are encoded, a chunk of pairs at a time; then their batches run.
 
-    Its batches do not depend on other calls, and duplicate documents are scored once. It is not thread-safe: one thread
-    at a time may encode, and a lock must guard all else while other threads use the job.
+    Its batches do not depend on other calls, and a query's duplicate documents are scored once. It is not thread-safe:
+    one thread at a time may encode, and a lock must guard all else while other threads use the job.
 
-    The first `encode` calls `load`, which returns the model.
+    The first `encode` calls `load`, which returns the model. There must be at least one document.
 
     Attributes:
-        future: for the scores. Whoever runs the job completes it.
+        future: for the scores, one `Scores` per query. Whoever runs the job completes it.
         encoding: whether a thread is encoding it right now.
-        encoded: whether all documents are encoded, so that `batches` is complete.
+        encoded: whether all pairs are encoded, so that `batches` is complete.
         batches: batches not yet taken, longest pairs first, each a list of positions in `pairs`.
         tokens_left: how many tokens are in no batch that was taken; until the job is encoded, an estimate.
         missing: how many pairs have no logit yet.
         model: the model; None before the first `encode`.
-        pairs: token ids and types of the query with each distinct document.
+        pairs: token ids and types of each query with each of its distinct documents.
     """
 
     def __init__(
-        self, load: Callable[[], Model], query: str, documents: Sequence[str], instruction: str | None = None
+        self, load: Callable[[], Model], questions: Sequence[Question], instruction: str | None = None
     ) -> None:
-        self.future: Future[Scores] = Future()
+        self.future: Future[list[Scores]] = Future()
         self.encoding = self.encoded = False
         self.batches: deque[list[int]] = deque()
-        self.tokens_left = sum(min(_WINDOW, estimated_tokens(text[: 4 * _WINDOW])) for text in documents)
+        self.tokens_left = sum(estimated_work(text) for _, documents in questions for text in documents)
         self.model: Model | None = None
         self.pairs: list[NDArray[np.int32]] = []
         self._load = load
-        self._query = query
+        self._questions = questions
         self._instruction = instruction
-        self._documents = documents
-        self._positions = {document: position for position, document in enumerate(dict.fromkeys(documents))}
-        self._texts = list(self._positions)
+        distinct = ((number, text) for number, (_, documents) in enumerate(questions) for text in documents)
+        self._positions = {pair: position for position, pair in enumerate(dict.fromkeys(distinct))}
+        self._texts = list(self._positions)  # each with the number of its query
         self._truncated: list[bool] = []
-        self._query_truncated = False
+        self._query_truncated = [False] * len(questions)
         self._logits = [0.0] * len(self._texts)
         self.missing = len(self._texts)
 
@@ -120,16 +125,17 @@ class Job:
         return 0 if self.model is None else self.model.engine.streams
 
     def encode(self) -> None:
-        """Encode the next chunk of documents. After the last chunk, plan the batches."""
+        """Encode the next chunk of pairs. After the last chunk, plan the batches."""
         model = self.model = self.model or self._load()
         if self.future.cancelled():  # while the model was loaded
             return
         start = len(self.pairs)
-        texts = self._texts[start : start + _DOCUMENTS_AT_ONCE]
-        piece = model.encoder.encode(self._query, texts, instruction=self._instruction)
-        self.pairs += piece.pairs
-        self._truncated += piece.truncated
-        self._query_truncated = piece.query_truncated
+        for number, pairs in groupby(self._texts[start : start + _PAIRS_AT_ONCE], key=itemgetter(0)):
+            query = self._questions[number][0]
+            piece = model.encoder.encode(query, [text for _, text in pairs], instruction=self._instruction)
+            self.pairs += piece.pairs
+            self._truncated += piece.truncated
+            self._query_truncated[number] = piece.query_truncated
         if len(self.pairs) == len(self._texts):
             lengths = [model.length(pair) for pair in self.pairs]
             self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
@@ -148,14 +154,24 @@ class Job:
             self._logits[row] = logit
         self.missing -= len(rows)
 
-    def scores(self) -> Scores:
-        """One logit per document, in their order."""
-        positions = [self._positions[document] for document in self._documents]
-        return Scores(
-            [self._logits[position] for position in positions],
-            truncated=sum(self._truncated[position] for position in positions),
-            query_truncated=self._query_truncated,
-        )
+    def scores(self) -> list[Scores]:
+        """For each query, one logit per document, in their order."""
+        found = []
+        for number, (_, documents) in enumerate(self._questions):
+            positions = [self._positions[number, document] for document in documents]
+            found.append(
+                Scores(
+                    [self._logits[position] for position in positions],
+                    truncated=sum(self._truncated[position] for position in positions),
+                    query_truncated=self._query_truncated[number],
+                )
+            )
+        return found
+
+
+def estimated_work(text: str) -> int:
+    """About how many tokens of a document are read, judged by its first characters, before it is encoded."""
+    return min(_WINDOW, estimated_tokens(text[: 4 * _WINDOW]))
 
 
 class ForwardPass:

@@ -44,7 +44,7 @@ class Run:
 
 
 def run(reranker: Reranker, questions: Sequence[Question], *, store: Store | None, answered: Callable[[], None]) -> Run:
-    """Run `reranker` on each of `questions`, one after the other.
+    """Run `reranker` on each of `questions`, one after the other: `rank_many` would give no time for each call.
 
     Rankings in `store` are not computed again; a store that fails costs only a warning. `answered` is called after each
     question. Three errors in a row, or one that would affect every query, stop all further calls. Rankings from `store`

@@ -93,10 +93,14 @@ def _flattened(scores: Any) -> list[Any] | None:
 def scores_of_pairs(reranker: Reranker, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """The `raw_score` of each (query, document) pair; minus infinity if unscored, as for a blank document."""
     scores = [-math.inf] * len(pairs)
-    for query in dict.fromkeys(query for query, _ in pairs):
-        positions = [position for position, (asked, _) in enumerate(pairs) if asked == query]
-        ranking = reranker.rank(query, [pairs[position][1] for position in positions])
+    positions: dict[str, list[int]] = {}
+    for position, (query, _) in enumerate(pairs):
+        positions.setdefault(query, []).append(position)
+    rankings = reranker.rank_many(
+        list(positions), [[pairs[position][1] for position in asked] for asked in positions.values()]
+    )
+    for asked, ranking in zip(positions.values(), rankings, strict=True):
         found = {hit.index: hit.raw_score for hit in ranking if hit.raw_score is not None}
-        for index, position in enumerate(positions):
+        for index, position in enumerate(asked):
             scores[position] = found.get(ranking.duplicates.get(index, index), -math.inf)
     return scores

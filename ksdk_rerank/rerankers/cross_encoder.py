@@ -10,17 +10,24 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self, get_args
 
 from ksdk_rerank._arguments import integer, number, text
-from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
+from ksdk_rerank._tracing import traced
+from ksdk_rerank.base import ScoreKind, Scores
 from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
 from ksdk_rerank.engines.pool import ModelRunner, acquire, release
+from ksdk_rerank.engines.scoring import Question
+from ksdk_rerank.models import EMBEDDED
+from ksdk_rerank.rerankers._together import TogetherReranker
 
 __all__ = ["CrossEncoderReranker"]
 
 _RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("openvino", "torch")}
 """The backends that support a dtype, for dtypes that not every backend supports."""
 
+_WARM_UP: Sequence[Question] = [("warm up", [f"{number} {'warm up ' * 55}" for number in range(8)])]
+"""Eight documents of about 110 tokens: full batches, for which an engine allocates what most calls need."""
 
-class CrossEncoderReranker(ScoringReranker):
+
+class CrossEncoderReranker(TogetherReranker):
     """A cross-encoder on this machine: it reads query and document together, which is slow but accurate.
 
     Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (bfloat16, for models
@@ -55,7 +62,8 @@ class CrossEncoderReranker(ScoringReranker):
         token: access token for gated and private models, never shown or pickled. None uses `HF_TOKEN`.
         timeout: seconds for the whole call: queueing, encoding and inference. After that the call raises `TimedOut`
             and leaves the queue, between two batches. If the model is still loading, the call stops waiting; loading
-            continues, so a later call finds the model ready. None waits indefinitely.
+            continues, so a later call finds the model ready. None waits indefinitely. `rank_many` takes the queries in
+            passes of about 65,000 tokens, and each pass is a call with this deadline.
         max_waiting: how many calls may wait for the model while others run. As many run at once as there are cores,
             up to four. One more call raises `Overloaded` at once. Calls from all rerankers that share the weights
             count. None sets no limit.
@@ -157,15 +165,34 @@ class CrossEncoderReranker(ScoringReranker):
         """How many tokens of a document fit beside the (truncated) `query`. Loads the model if necessary."""
         return self._runner().model(self.timeout).encoder.document_room(query, self.instruction)
 
-    def score(self, query: str, documents: Sequence[str]) -> Scores:
+    def score_together(self, questions: Sequence[Question]) -> Sequence[Scores]:
         return self._runner().score(
-            query, documents, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
+            questions, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
         )
 
-    async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
+    async def ascore_together(self, questions: Sequence[Question]) -> Sequence[Scores]:
         return await self._runner().ascore(
-            query, documents, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
+            questions, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
         )
+
+    @property
+    def _shares_batches(self) -> bool:
+        # The bundled model reads the query once per batch if all pairs have the same: mixed batches take 1.4 times as
+        # long (`benchmarks/many_queries.py`).
+        return self.model != EMBEDDED
+
+    def warm_up(self) -> None:
+        """Load the weights and run a few batches, so that the first `rank` takes no longer than the second.
+
+        There is no deadline. Raises what the first call would raise if the model cannot be loaded.
+        """
+        with traced(self.name, None, len(_WARM_UP[0][1]), None, self.instruction):
+            self._runner().score(_WARM_UP, instruction=self.instruction)
+
+    async def awarm_up(self) -> None:
+        """Like `warm_up`, without blocking the event loop."""
+        with traced(self.name, None, len(_WARM_UP[0][1]), None, self.instruction):
+            await self._runner().ascore(_WARM_UP, instruction=self.instruction)
 
     def close(self) -> None:
         """Free the weights once waiting calls have finished, unless another reranker uses them."""

@@ -173,6 +173,16 @@ class Promises:
 
         self._check_parts(reranker, asyncio.run(main()))
 
+    def test_many_queries_in_one_call_get_what_each_gets_alone(self, reranker: Reranker) -> None:
+        queries = [self.query] * len(self._parts())
+        self._check_parts(reranker, reranker.rank_many(queries, self._parts()))
+        self._check_parts(reranker, asyncio.run(reranker.arank_many(queries, self._parts())))
+
+    def test_warming_up_leaves_it_usable(self, reranker: Reranker) -> None:
+        reranker.warm_up()
+        asyncio.run(reranker.awarm_up())
+        _check_complete(reranker.rank(self.query, self.documents), self.documents)
+
     def test_a_cancelled_call_ends_and_leaves_the_reranker_usable(self, reranker: Reranker) -> None:
         async def main() -> None:
             call = asyncio.ensure_future(reranker.arank(self.query, self.documents))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ksdk_rerank.engines.batching import pad, rounded, split
+from ksdk_rerank.engines.batching import pad, rounded, share, split
 
 
 def test_the_example_in_the_docstring_holds() -> None:
@@ -21,6 +21,17 @@ def test_every_pair_is_in_one_batch_and_no_batch_exceeds_the_budget(budget: int)
 
 def test_batches_come_longest_first_and_equal_lengths_in_input_order() -> None:
     assert list(split([5, 7, 5, 7], budget=14)) == [[1, 3], [0, 2]]
+
+
+def test_work_is_spread_evenly_over_the_streams() -> None:
+    assert share([100] * 8, budget=500, streams=2) == 400
+    assert share([100] * 8, budget=500, streams=1) == 500
+    assert share([100] * 8, budget=1, streams=2) == 1
+    lengths = [int(length) for length in np.random.default_rng(0).normal(125, 25, 20)]
+    batches = list(split(lengths, share(lengths, budget=768, streams=4)))
+    sizes = [len(batch) * max(lengths[position] for position in batch) for batch in batches]
+    assert len(batches) <= 4 * -(-len(list(split(lengths, 768))) // 4)
+    assert max(sizes) < 1.3 * sum(lengths) / len(batches)
 
 
 def test_no_pairs_make_no_batch() -> None:

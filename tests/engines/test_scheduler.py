@@ -58,8 +58,8 @@ class Bench(SimpleNamespace):
     worker: Worker
     model: Model
 
-    def join(self, query: str, documents: list[str], max_waiting: int | None = None) -> Future[Scores]:
-        return self.scheduler.join(Job(lambda: self.model, query, documents), max_waiting)
+    def join(self, query: str, documents: list[str], max_waiting: int | None = None) -> Future[list[Scores]]:
+        return self.scheduler.join(Job(lambda: self.model, [(query, documents)]), max_waiting)
 
     def next_batch(self) -> list[int]:
         """The lengths of the batch that begins next."""
@@ -99,8 +99,8 @@ def test_a_small_call_overtakes_a_huge_one_which_still_gets_every_other_batch(be
     assert order.index([20, 19]) <= 3  # it is encoded first, and that is a piece too
     assert [batch for batch in order if batch[0] > 20] == [[40], [39], [38], [37], [36], [35]]
     assert order.index([36]) > max(index for index, batch in enumerate(order) if batch == [20, 19])
-    assert huge.result().raw == [40.0, 39.0, 38.0, 37.0, 36.0, 35.0]
-    assert [future.result(10).raw for future in small] == [[20.0, 19.0]] * 2
+    assert huge.result()[0].raw == [40.0, 39.0, 38.0, 37.0, 36.0, 35.0]
+    assert [future.result(10)[0].raw for future in small] == [[20.0, 19.0]] * 2
 
 
 def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
@@ -113,8 +113,8 @@ def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
     assert 20 not in shared or 8 not in shared  # what is much shorter would be padding
     for _ in range(4):
         bench.engine.permits.release()
-    assert [call.result(10).raw for call in calls] == [[10.0], [9.0], [8.0], [20.0]]
-    assert first.result(10).raw == [30.0]
+    assert [call.result(10)[0].raw for call in calls] == [[10.0], [9.0], [8.0], [20.0]]
+    assert first.result(10)[0].raw == [30.0]
     assert len(bench.engine.batches) < 5
 
 
@@ -123,7 +123,7 @@ def test_an_engine_with_a_budget_of_one_gets_every_pair_alone(bench: Bench) -> N
     calls = [bench.join("key", [words(length)]) for length in (10, 10, 10)]
     for _ in calls:
         bench.engine.permits.release()
-    assert [call.result(10).raw for call in calls] == [[10.0]] * 3
+    assert [call.result(10)[0].raw for call in calls] == [[10.0]] * 3
     assert bench.engine.batches == [[10]] * 3
 
 
@@ -135,7 +135,7 @@ def test_a_cancelled_call_leaves_between_two_batches(bench: Bench) -> None:
     bench.engine.permits.release()
     assert bench.next_batch() == [20, 19]
     bench.engine.permits.release()
-    assert after.result(10).raw == [20.0, 19.0]
+    assert after.result(10)[0].raw == [20.0, 19.0]
     with pytest.raises(CancelledError):
         huge.result(10)
     assert bench.engine.batches == [[40], [20, 19]]
@@ -153,8 +153,8 @@ def test_calls_beyond_those_that_may_wait_are_refused_at_once(bench: Bench) -> N
     after = bench.join("key", SMALL, max_waiting=1)  # who left does not wait
     for _ in range(9):
         bench.engine.permits.release()
-    assert running.result(10).raw[0] == 40.0
-    assert after.result(10).raw == [20.0, 19.0]
+    assert running.result(10)[0].raw[0] == 40.0
+    assert after.result(10)[0].raw == [20.0, 19.0]
 
 
 def test_with_nobody_to_wait_one_call_after_another_is_taken(bench: Bench) -> None:
@@ -163,7 +163,7 @@ def test_with_nobody_to_wait_one_call_after_another_is_taken(bench: Bench) -> No
         with pytest.raises(Overloaded):
             bench.join("key", SMALL, max_waiting=0)
         bench.engine.permits.release()
-        assert call.result(10).raw == [20.0, 19.0]
+        assert call.result(10)[0].raw == [20.0, 19.0]
 
 
 def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None:
@@ -175,14 +175,14 @@ def test_a_document_of_a_megabyte_makes_no_call_a_huge_one(bench: Bench) -> None
     for call in (long, many):
         call.cancel()
     bench.engine.permits.release()
-    assert running.result(10).raw == [40.0]
+    assert running.result(10)[0].raw == [40.0]
 
 
 @pytest.mark.parametrize(
     ("document", "tokens"), [("key " * 100, 100), ("열" * 400, 400), ("กุญแจ" * 80, 400), ("钥" * 4_000, 512)]
 )
 def test_a_calls_size_is_estimated_by_script(document: str, tokens: int) -> None:
-    job = Job(lambda: pytest.fail("no model is needed"), "a query", [document])
+    job = Job(lambda: pytest.fail("no model is needed"), [("a query", [document])])
     assert job.tokens_left == tokens
 
 
@@ -196,7 +196,7 @@ def test_a_failing_engine_is_the_error_of_that_call_alone_in_the_engines_words(b
     assert caught.value.__cause__ is bench.engine.error
     bench.engine.error = None
     bench.engine.permits.release()
-    assert bench.join("key", SMALL).result(10).raw == [20.0, 19.0]
+    assert bench.join("key", SMALL).result(10)[0].raw == [20.0, 19.0]
     assert bench.engine.batches == [[40], [20, 19]]
 
 
@@ -204,19 +204,19 @@ def test_a_query_that_is_too_long_is_cut_and_the_call_says_so(bench: Bench) -> N
     short, long = bench.join("key", SMALL), bench.join(words(80), SMALL)
     for _ in range(3):
         bench.engine.permits.release()
-    assert (short.result(10).raw, short.result(10).query_truncated) == ([20.0, 19.0], False)
-    assert (long.result(10).raw, long.result(10).query_truncated) == ([51.0, 50.0], True)  # 32 instead of 1
+    assert (short.result(10)[0].raw, short.result(10)[0].query_truncated) == ([20.0, 19.0], False)
+    assert (long.result(10)[0].raw, long.result(10)[0].query_truncated) == ([51.0, 50.0], True)  # 32 instead of 1
 
 
 def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
     engine, worker = Slow(streams=2), Worker("test", threads=4)
     model, scheduler = model_of(engine), Scheduler(worker)
-    calls = [scheduler.join(Job(lambda: model, "key", HUGE)) for _ in range(3)]
+    calls = [scheduler.join(Job(lambda: model, [("key", HUGE)])) for _ in range(3)]
     assert all(engine.begun.acquire(timeout=10) for _ in range(2))
     assert not engine.begun.acquire(timeout=0.1)
     for _ in range(99):
         engine.permits.release()
-    assert [call.result(10).raw for call in calls] == [[40.0, 39.0, 38.0, 37.0, 36.0, 35.0]] * 3
+    assert [call.result(10)[0].raw for call in calls] == [[40.0, 39.0, 38.0, 37.0, 36.0, 35.0]] * 3
     worker.drain()
     assert scheduler._jobs == []
     assert scheduler._running == 0

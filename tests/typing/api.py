@@ -59,6 +59,16 @@ async def arank(reranker: Reranker) -> None:
     assert_type(await reranker.arank("query", ("a", "b")), Ranking)
 
 
+def rank_many(reranker: Reranker) -> None:
+    assert_type(reranker.rank_many(["query"], [["a", "b"]], top_n=1, max_concurrency=2, progress=print), list[Ranking])
+    assert_type(reranker.rank_many(["query"], [("a", "b")], return_exceptions=True), list[Ranking | Exception])
+
+
+async def arank_many(reranker: Reranker) -> None:
+    await reranker.awarm_up()
+    assert_type(await reranker.arank_many(("query",), [["a", "b"]]), list[Ranking])
+
+
 def build() -> None:
     assert_type(load_reranker("lexical"), Reranker)
     assert_type(load_reranker({"class": "LexicalReranker"}), Reranker)
