@@ -190,7 +190,7 @@ def test_export_says_what_it_wrote_and_how_near_to_torch_that_is(
 ) -> None:
     files = {"config.json": 649, "onnx/model.onnx": 90_912_345, "onnx/model_qint7.onnx": 23_046_789}
     report = ExportReport(tmp_path, files, 1.24e-6, 0.0456)
-    monkeypatch.setattr("ksdk_rerank.engines.export.export", lambda model, folder, *, revision: report)
+    monkeypatch.setattr("ksdk_rerank.engines.export.export", lambda model, folder, *, revision, label: report)
     assert main(["export", "acme/model", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"Wrote acme/model to {tmp_path}",
@@ -219,7 +219,7 @@ def test_what_is_exported_is_on_the_disk(
     for package in ("sentence_transformers", "onnxscript"):
         pytest.importorskip(package)
     folder = tmp_path / "out"
-    assert main(["export", str(make_model(onnx_file=None)), str(folder), "--json"]) == 0
+    assert main(["export", str(make_model(onnx_file=None, labels=2)), str(folder), "--label", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["folder"] == str(folder)
     assert told["files"]["onnx/model_qint7.onnx"] == (folder / "onnx" / "model_qint7.onnx").stat().st_size

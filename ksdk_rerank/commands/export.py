@@ -15,6 +15,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("model", help="the model: a hub id, or a folder; a cross-encoder with a single logit")
     parser.add_argument("folder", type=Path, help="the folder to write to, which must be new or empty")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the hub")
+    parser.add_argument("--label", help="the label that means relevant, by name or index, of a classifier with several")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
     parser.set_defaults(run=_run)
 
@@ -23,7 +24,8 @@ def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.terminal import show, write, write_json
     from ksdk_rerank.engines.export import export
 
-    report = export(options.model, options.folder, revision=options.revision)
+    label = int(options.label) if (options.label or "").isdecimal() else options.label
+    report = export(options.model, options.folder, revision=options.revision, label=label)
     if options.json:
         write_json({**dataclasses.asdict(report), "folder": str(report.folder)})
         return

@@ -40,7 +40,10 @@ _DECODERS = (
 `ForSequenceClassification` but not to `ForMaskedLM`, without XLNet
 (github.com/huggingface/transformers/blob/main/src/transformers/models/auto/modeling_auto.py, 2026-11-26)."""
 
-_ADVICE = "use a BERT-style cross-encoder, or serve this model with vLLM"
+_ADVICE = (
+    'pass backend="torch" if its chat template names query and document; otherwise use the reranker that it was'
+    " converted from, such as Qwen/Qwen3-Reranker-0.6B, serve this one with vLLM, or use a BERT-style cross-encoder"
+)
 
 _log = logging.getLogger("ksdk_rerank")
 

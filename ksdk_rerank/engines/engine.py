@@ -66,12 +66,19 @@ class Engine(ABC):
     A pair's logit must not depend on the rest of its batch, except for rounding. If it would, the budget is 1, so that
     every pair gets its own batch."""
 
+    reads_prefixes: bool = False
+    """Whether `read_prefix` works: the tokens that all of a call's pairs begin with are then run once."""
+
     multiple: int = 1
     """Batches are padded to a multiple of this many tokens, for engines that compile for each new shape."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         """The logits of a batch, before any activation: one per row, in float32 or float64."""
+
+    def read_prefix(self, ids: NDArray[np.int64]) -> object:
+        """Run token ids of shape (tokens,). Returns what this engine needs as `Batch.prefix` to go on after them."""
+        raise NotImplementedError(self.backend)
 
 
 def inference_failed(backend: str, model: str, error: Exception) -> InferenceFailed:

@@ -1,8 +1,8 @@
 """`export`: turns any cross-encoder into ONNX files, fp32 and int8, for the `onnx` engine.
 
-The graph takes token ids and outputs one logit per pair, also for a modular cross-encoder: its head is in the graph.
-Its `config.json` then says so by transformers' own fields, one label and no architecture. No `modules.json` is written:
-sentence-transformers would run the modules a second time.
+The graph takes token ids and outputs one logit per pair, also for a modular cross-encoder, whose head is in the graph,
+and for a classifier of which `label` picks one label. `config.json` then says so by transformers' own fields, one label
+and no architecture. No `modules.json` is written: sentence-transformers would run the modules a second time.
 
 Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed) and
 onnxruntime's dynamic quantization (`onnxruntime.quantization.quantize_dynamic`, 1.32). Weights are quantized to int8
@@ -83,6 +83,7 @@ def export(
     local_files_only: bool = False,
     trust_remote_code: bool = False,
     token: str | None = None,
+    label: int | str | None = None,
     opset: int = 20,
 ) -> ExportReport:
     """Write `model` to `folder` as ONNX files that run without torch, and check them against torch.
@@ -95,6 +96,8 @@ def export(
         local_files_only: as for `CrossEncoderReranker`.
         trust_remote_code: as for `CrossEncoderReranker`.
         token: as for `CrossEncoderReranker`.
+        label: as for `CrossEncoderReranker`. The graph then outputs that label's score, so the exported model has one
+            logit and is loaded without a label.
         opset: version of the ONNX operator set. 20, torch's default, is the first with GELU as a single operator.
 
     Raises:
@@ -120,21 +123,22 @@ def export(
         local_files_only=local_files_only,
         trust_remote_code=trust_remote_code,
         token=token,
+        label=label,
     )
     files = locate(settings)
-    kind = model_kind(files, settings.model)
-    if kind is ModelKind.PROMPT:
+    kind = model_kind(files, settings.model, label)
+    # Eager attention: the exporter turns torch's fused attention into more operators, which run slower.
+    engine = None if kind is ModelKind.PROMPT else TorchEngine(files, settings, attention="eager")
+    if engine is None or engine.prompt is not None:  # also a classifier that was converted from such a model
         raise UnsupportedModel(
-            f"{settings.model} is a language model that needs a prompt, and cannot be exported; use it with"
+            f"{settings.model} is built on a language model and needs a prompt, so it cannot be exported; use it with"
             ' backend="torch"'
         )
-    # Eager attention: the exporter turns torch's fused attention into more operators, which run slower.
-    engine = TorchEngine(files, settings, attention="eager")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
         written = Path(temporary, "model")
         (written / "onnx").mkdir(parents=True)
-        _write_settings(files, kind, engine, written)
+        _write_settings(files, engine, written, relabel=kind is ModelKind.MODULAR or label is not None)
         _write_onnx(engine, written / "onnx", opset)
         fp32, int8 = _differences(engine, written, settings.model)
         sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in _files(written)}
@@ -148,13 +152,13 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _write_settings(files: Files, kind: ModelKind, engine: TorchEngine, folder: Path) -> None:
+def _write_settings(files: Files, engine: TorchEngine, folder: Path, *, relabel: bool) -> None:
     engine.tokenizer.save(str(folder / "tokenizer.json"))
     for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
         path = files.find(name)
         if path is not None:
             shutil.copyfile(path, folder / name)
-    if kind is ModelKind.MODULAR:
+    if relabel:  # the graph has one logit, but the config says otherwise
         config = {name: value for name, value in read_json(folder / "config.json").items() if name != "architectures"}
         text = json.dumps({**config, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}, indent=2)
         (folder / "config.json").write_text(text, encoding="utf-8")

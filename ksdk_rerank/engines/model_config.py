@@ -28,6 +28,7 @@ _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta"}
     | {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 )
+_MOST_LABELS = 100
 _ADVICE = "use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
 
 
@@ -65,7 +66,7 @@ def model_kind(files: Files, model: str, label: int | str | None = None) -> Mode
     Args:
         files: the model's files.
         model: the model's name, for messages.
-        label: which of a classifier's two labels means "relevant".
+        label: which of a classifier's labels means "relevant".
 
     Raises:
         UnsupportedModel: the files describe a model that cannot score pairs, or do not state the kind.
@@ -76,14 +77,14 @@ def model_kind(files: Files, model: str, label: int | str | None = None) -> Mode
     modules = modules_of(files, model)
     parts = ", ".join(module.name for module in modules)
     if any(module.name == "LogitScore" for module in modules):
-        _check_saved_as_reranker(files, model)
-        return ModelKind.PROMPT
+        return _checked_chain(ModelKind.PROMPT, files, model, label)
     if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
         raise UnsupportedModel(
-            f"{model} is a language model ({architecture}) without a LogitScore module, which would say what tokens"
-            " mean relevant and not relevant; if it is a reranker, use a revision or copy that was saved with"
-            f" sentence-transformers 5.4 or later (with 1_LogitScore and chat_template.jinja), serve this model with"
-            f" vLLM, or {_ADVICE}"
+            f"{model} is a language model ({architecture}) without a LogitScore module, and nothing else in its files"
+            " tells a reranker from a chat model or names the tokens that mean relevant; Qwen3-Reranker,"
+            " mxbai-rerank-v2, ctxl-rerank-v2 and zerank-2 have it (1_LogitScore and chat_template.jinja) in the newest"
+            " revision of their repositories, so fetch that; serve any other such reranker with vLLM, or"
+            f" {_ADVICE}"
         )
     if len(modules) > 1 and not architecture.endswith("ForSequenceClassification"):
         settings = modules[-1].file("config.json")
@@ -96,13 +97,12 @@ def model_kind(files: Files, model: str, label: int | str | None = None) -> Mode
         count = _number(last, "out_features", settings, model)
         if count != 1:
             raise UnsupportedModel(f"{model} outputs {count} scores per pair ({parts}), not one; {_ADVICE}")
-        _check_saved_as_reranker(files, model)
-        return ModelKind.MODULAR
+        return _checked_chain(ModelKind.MODULAR, files, model, label)
     _check_labels(config, architecture, model, label)
     return ModelKind.CLASSIFIER
 
 
-def _check_saved_as_reranker(files: Files, model: str) -> None:
+def _checked_chain(kind: ModelKind, files: Files, model: str, label: int | str | None) -> ModelKind:
     """Check the class that saved the modules: `CrossEncoder` replaces the head of any other by random weights."""
     name = "config_sentence_transformers.json"
     saved = read_json(files.find(name)).get("model_type")
@@ -111,10 +111,16 @@ def _check_saved_as_reranker(files: Files, model: str) -> None:
             f'{model} has the modules of a cross-encoder, but its {name} does not say "model_type": "CrossEncoder"'
             f" ({saved!r} instead), so sentence-transformers would replace its head; add the line, or {_ADVICE}"
         )
+    if label is not None:
+        raise UnsupportedModel(
+            f"label={label!r} picks one of a classifier's labels, but {model} is a {kind.value} cross-encoder, which"
+            " has none; remove label=..."
+        )
+    return kind
 
 
 def _check_labels(config: Mapping[str, object], architecture: str, model: str, label: int | str | None) -> None:
-    """Check that a `config.json` describes a classifier with one logit, or with two of which `label` is one."""
+    """Check that a `config.json` describes a classifier with one logit, or with several of which `label` is one."""
     labels = _labels(config, model)
     if architecture and not _classifies(architecture, config):
         if config.get("auto_map"):
@@ -133,40 +139,45 @@ def _check_labels(config: Mapping[str, object], architecture: str, model: str, l
             f"the config.json of {model} names neither an architecture nor labels, so it may not be a"
             f' cross-encoder; if it is one with one logit, add "num_labels": 1 to the file; otherwise {_ADVICE}'
         )
-    count = 2 if labels is None else labels  # transformers' default, which it leaves out of the config
-    if label is not None:
-        if count != 2:
-            raise UnsupportedModel(
-                f"label={label!r} picks one of two labels, but {model} has {count}; remove label=..., or use a"
-                " classifier with two labels"
-            )
-        label_index(config, label, model)
-    elif count == 2:
+    names = _label_names(config, model)
+    if label is None and len(names) != 1:
         raise UnsupportedModel(
-            f"{model} is a classifier with 2 labels ({', '.join(_label_names(config))}), not a cross-encoder with one"
+            f"{model} is a classifier with {len(names)} labels ({', '.join(names)}), not a cross-encoder with one"
             f" logit; if one of them means relevant, pass label=..., by name or index; otherwise {_ADVICE}"
         )
-    elif count != 1:
+    label_index(config, label, model)
+
+
+def label_index(config: Mapping[str, object], label: int | str | None, model: str) -> int | None:
+    """The index of one of a classifier's labels; None if `label` is None.
+
+    Raises:
+        UnsupportedModel: the classifier has one logit, or no label of that name or index.
+    """
+    if label is None:
+        return None
+    names = _label_names(config, model)
+    if len(names) == 1:
         raise UnsupportedModel(
-            f"{model} is a classifier with {count} labels, not a cross-encoder with one logit; {_ADVICE}"
+            f"label={label!r} picks one of a classifier's labels, but {model} has one logit; remove label=..."
         )
-
-
-def label_index(config: Mapping[str, object], label: int | str, model: str) -> int:
-    """The index of a label of a classifier with two. Raises `UnsupportedModel` if it has no such label."""
-    names = _label_names(config)
     if label in names:
         return names.index(str(label))
-    if isinstance(label, int) and label in (0, 1):
+    if isinstance(label, int) and label < len(names):
         return label
-    raise UnsupportedModel(f"{model} has no label {label!r}; pass label=0, label=1 or one of {', '.join(names)}")
+    raise UnsupportedModel(
+        f"{model} has no label {label!r}; pass one of {', '.join(names)}, or an index up to {len(names) - 1}"
+    )
 
 
-def _label_names(config: Mapping[str, object]) -> list[str]:
-    """Names of a classifier's two labels, by index."""
-    names = config.get("id2label")
-    names = names if isinstance(names, dict) else {}
-    return [str(names.get(str(index), f"LABEL_{index}")) for index in range(2)]
+def _label_names(config: Mapping[str, object], model: str) -> list[str]:
+    """Names of a classifier's labels, by index."""
+    named, count = config.get("id2label"), _labels(config, model)
+    names = named if isinstance(named, dict) else {}
+    count = 2 if count is None else count  # transformers' default, which it leaves out of the config
+    if count > _MOST_LABELS:
+        raise UnsupportedModel(f"{model} is a classifier with {count} labels, which is not a reranker; {_ADVICE}")
+    return [str(names.get(str(index), f"LABEL_{index}")) for index in range(count)]
 
 
 def labels_are_named(config: Mapping[str, object]) -> bool:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
-from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.files import Files, read_json
 from ksdk_rerank.engines.hardware import streams_and_threads
+from ksdk_rerank.engines.model_config import label_index
 from ksdk_rerank.engines.onnx_files import opened
 from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
 from ksdk_rerank.engines.onnx_head import head_of
@@ -36,7 +37,8 @@ what other budgets cost."""
 class OnnxEngine(Engine):
     """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
 
-    If the first output holds token vectors, and the model's head is beside the graph, `Head` makes the logits.
+    With `settings.label` the output has one logit per label. If it holds token vectors, and the model's head is beside
+    the graph, `Head` makes the logits.
 
     On a CPU, several threads each run a batch of their own. Threads that share a batch wait for each other at every
     operator, which costs most on a busy machine.
@@ -88,10 +90,11 @@ class OnnxEngine(Engine):
         output = self._session.get_outputs()[0]
         self._output = output.name
         self._head = head_of(output.shape, path, files, settings.model)
+        self._label = label_index(read_json(files.find("config.json")), settings.label, settings.model)
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         (logits,) = self._session.run([self._output], feed(batch, self._inputs))
-        return checked_logits(logits if self._head is None else self._head(logits, batch), batch)
+        return checked_logits(logits if self._head is None else self._head(logits, batch), batch, self._label)
 
 
 def _providers(device: str | None) -> list[str | tuple[str, dict[str, str]]]:

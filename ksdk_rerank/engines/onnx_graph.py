@@ -197,15 +197,25 @@ def feed(batch: Batch, names: Iterable[str]) -> dict[str, NDArray[np.int64]]:
     return {name: arrays[name] for name in names}
 
 
-def checked_logits(logits: NDArray[np.floating], batch: Batch) -> NDArray[np.floating]:
+def checked_logits(logits: NDArray[np.floating], batch: Batch, label: int | None = None) -> NDArray[np.floating]:
     """Return a graph's output as float32, one logit per pair.
 
+    If a classifier's `label` is given, the result is that label's log-odds: its logit minus the log of the sum of the
+    other logits' exponentials. Its sigmoid is the softmax of that label.
+
     Raises:
-        UnsupportedModel: the graph did not return exactly one logit per pair.
+        UnsupportedModel: the graph did not return exactly one logit per pair, or per pair and label.
     """
-    if logits.size != len(batch.ids):
-        raise UnsupportedModel(
-            f"the ONNX graph's first output has the shape {logits.shape} for {len(batch.ids)} pairs, not one logit per"
-            " pair; use a cross-encoder with one logit"
-        )
-    return np.array(logits, np.float32).reshape(-1)  # a copy: an engine may reuse its array for the next results
+    expected = "one logit per pair" if label is None else f"a logit per label, of which label {label} is one,"
+    if label is None and logits.size == len(batch.ids):
+        return np.array(logits, np.float32).reshape(-1)  # a copy: an engine may reuse its array for the next results
+    if label is not None and logits.ndim == 2 and logits.shape[1] > max(1, label):
+        others = np.delete(logits, label, axis=1).astype(np.float32)
+        highest = others.max(axis=1)
+        total = np.exp(others - highest[:, None]).sum(axis=1)  # of the others, without overflow
+        log_odds: NDArray[np.floating] = logits[:, label] - highest - np.log(total)
+        return log_odds
+    raise UnsupportedModel(
+        f"the ONNX graph's first output has the shape {logits.shape} for {len(batch.ids)} pairs, not {expected}; use a"
+        " cross-encoder with one logit"
+    )

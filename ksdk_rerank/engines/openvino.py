@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.engine import Engine, ModelSettings, inference_failed, out_of_memory
-from ksdk_rerank.engines.files import Files
+from ksdk_rerank.engines.files import Files, read_json
 from ksdk_rerank.engines.hardware import streams_and_threads
+from ksdk_rerank.engines.model_config import label_index
 from ksdk_rerank.engines.onnx_files import opened
 from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
 from ksdk_rerank.engines.onnx_head import head_of
@@ -54,7 +55,8 @@ Python's lock, the other the lock of a variable in OpenVINO's bindings (2026.4.1
 class OpenVinoEngine(Engine):
     """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
 
-    If the first output holds token vectors, and the model's head is beside the graph, `Head` makes the logits.
+    With `settings.label` the output has one logit per label. If it holds token vectors, and the model's head is beside
+    the graph, `Head` makes the logits.
 
     The compiled graph keeps dynamic shapes. Each stream has its own inference request, which one thread uses at a time.
 
@@ -79,6 +81,7 @@ class OpenVinoEngine(Engine):
             raise ModelError('this processor does not support bfloat16; pass dtype="float32"')
         self.file = name
         path, _, self.tokenizer = opened(name, files)
+        self._label = label_index(read_json(files.find("config.json")), settings.label, settings.model)
         self.streams, threads = streams_and_threads()
         options: dict[str, str | int] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -121,7 +124,7 @@ class OpenVinoEngine(Engine):
         try:
             request.infer(feed(batch, self._inputs), share_inputs=True)
             output = request.get_output_tensor(0).data
-            return checked_logits(output if self._head is None else self._head(output, batch), batch)
+            return checked_logits(output if self._head is None else self._head(output, batch), batch, self._label)
         finally:
             self._requests.put(request)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Scores
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ForwardPass", "Job", "Model", "Question", "estimated_work"]
 
+T = TypeVar("T")
+
 Question = tuple[str, Sequence[str]]
 """A query with its documents."""
 
@@ -39,6 +41,10 @@ _WINDOW = 512
 _SIMILAR = 0.75
 """Batches share a forward pass only if the shorter one's longest pair has at least this share of the longer one's
 length. Below that, too much would be padding."""
+
+_WORTH = 0.25
+"""Share of a call's tokens that reading a prefix once must save, because its batches are then not shared with other
+calls. At 0.27 it saves a quarter of the time (`python benchmarks/prompt_models.py --prefix --layers 4`, 2026-11-27)."""
 
 
 class Model:
@@ -61,15 +67,27 @@ class Model:
             forward_pass.store(forward_pass.run())
         return job.scores()[0]
 
-    def forward(self, pairs: Sequence[NDArray[np.int32]]) -> NDArray[np.floating]:
+    def forward(self, pairs: Sequence[NDArray[np.int32]], prefix: object | None = None) -> NDArray[np.floating]:
         """The logits of `pairs`, run as one batch; they should be of similar length, because they are padded.
+
+        Args:
+            pairs: token ids and types, without those of the `prefix`.
+            prefix: what `read_prefix` returned.
 
         Raises:
             InferenceFailed: the engine failed.
         """
+        length = max(map(self.length, pairs))
+        side = self.encoder.padding_side
+        return self._run(lambda: self.engine.forward(pad(pairs, self._pad_id, length, side, prefix)))
+
+    def read_prefix(self, pair: NDArray[np.int32]) -> object:
+        """Run tokens that several pairs begin with. Raises `InferenceFailed` if the engine fails."""
+        return self._run(lambda: self.engine.read_prefix(pair[0].astype("int64")))
+
+    def _run(self, work: Callable[[], T]) -> T:
         try:
-            length = max(map(self.length, pairs))
-            return self.engine.forward(pad(pairs, self._pad_id, length, self.encoder.padding_side))
+            return work()
         except RerankError:
             raise
         except Exception as error:  # each engine has its own errors, and any can run out of memory
@@ -97,6 +115,8 @@ class Job:
         missing: how many pairs have no logit yet.
         model: the model; None before the first `encode`.
         pairs: token ids and types of each query with each of its distinct documents.
+        shared: how many tokens all pairs begin with and are run once for all; 0 if that would not pay.
+        prefix: what the engine knows of these tokens; None before the first batch.
     """
 
     def __init__(
@@ -108,6 +128,8 @@ class Job:
         self.tokens_left = sum(estimated_work(text) for _, documents in questions for text in documents)
         self.model: Model | None = None
         self.pairs: list[NDArray[np.int32]] = []
+        self.shared = 0
+        self.prefix: object | None = None
         self._load = load
         self._questions = questions
         self._instruction = instruction
@@ -140,6 +162,7 @@ class Job:
             lengths = [model.length(pair) for pair in self.pairs]
             self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
             self.tokens_left = sum(pair.shape[1] for pair in self.pairs)
+            self.shared = _shared(self.pairs) if model.engine.reads_prefixes else 0
             self.encoded = True
 
     def take(self) -> list[int]:
@@ -187,7 +210,7 @@ class ForwardPass:
         count, longest = len(self._parts[0][1]), self._longest(*self._parts[0])
         shortest = longest
         for other in others:
-            if other is job or other.model is not job.model or not other.batches:
+            if other is job or other.model is not job.model or not other.batches or job.shared or other.shared:
                 continue
             rows = other.batches[0]
             length = self._longest(other, rows)
@@ -206,7 +229,11 @@ class ForwardPass:
 
     def run(self) -> list[float]:
         """The logits of all its pairs. Raises `InferenceFailed` if the engine fails."""
-        logits = self._model.forward([job.pairs[row] for job, rows in self._parts for row in rows])
+        job, _ = self._parts[0]
+        if job.shared and job.prefix is None:
+            job.prefix = self._model.read_prefix(job.pairs[0][:, : job.shared])
+        pairs = [job.pairs[row][:, job.shared :] for job, rows in self._parts for row in rows]
+        logits = self._model.forward(pairs, job.prefix)
         result: list[float] = logits.tolist()
         return result
 
@@ -216,3 +243,13 @@ class ForwardPass:
         for job, rows in self._parts:
             job.put(rows, logits[start : start + len(rows)])
             start += len(rows)
+
+
+def _shared(pairs: Sequence[NDArray[np.int32]]) -> int:
+    """How many tokens all `pairs` begin with, if running them once saves enough; else 0. Each pair keeps one token."""
+    first, total = pairs[0][0], sum(pair.shape[1] for pair in pairs)
+    shared = min(pair.shape[1] for pair in pairs) - 1
+    for pair in pairs:
+        differs = (pair[0, :shared] != first[:shared]).nonzero()[0]
+        shared = int(differs[0]) if len(differs) else shared
+    return shared if (len(pairs) - 1) * shared >= _WORTH * total else 0

@@ -97,12 +97,11 @@ def _load(settings: ModelSettings) -> Model:
 
     files = locate(settings)
     kind = model_kind(files, settings.model, settings.label)
-    if kind is ModelKind.PROMPT or settings.label is not None:
-        what = "is a language model and" if kind is ModelKind.PROMPT else f"with label={settings.label!r}"
+    if kind is ModelKind.PROMPT:
         if "torch" not in wanted:
             raise UnsupportedModel(
-                f'{settings.model} {what} needs the "torch" engine, but the other settings exclude it; leave backend,'
-                " dtype and onnx_file at their defaults"
+                f'{settings.model} is a language model and needs the "torch" engine, but the other settings exclude it;'
+                " leave backend, dtype and onnx_file at their defaults"
             )
         if "torch" not in installed:
             raise MissingExtra.of(_EXTRAS["torch"], f"CrossEncoderReranker({settings.model!r})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -27,6 +26,8 @@ with without_telemetry():
     import torch
     from sentence_transformers import CrossEncoder
     from transformers.utils import logging as transformers_logging
+
+    from ksdk_rerank.engines.torch_prompts import PromptChain
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _CHAINS = (5, 4)
@@ -106,21 +107,27 @@ class TorchEngine(Engine):
         dtype = _dtype(settings.dtype, encoder.model)
         scorer: torch.nn.Module
         if kind is ModelKind.CLASSIFIER:
-            label = None if settings.label is None else label_index(config, settings.label, settings.model)
-            scorer = _Classifier(encoder, label)
+            scorer = _Classifier(encoder, label_index(config, settings.label, settings.model))
         else:
-            scorer = (_Chain if kind is ModelKind.MODULAR else _PromptChain)(encoder)
+            scorer = (_Chain if kind is ModelKind.MODULAR else PromptChain)(encoder)
         self._scorer = scorer.to(dtype).eval()
+        self.reads_prefixes = isinstance(scorer, PromptChain) and scorer.reads_prefixes
         self.prompt = _prompt(encoder, kind, settings.model)
         self.budget = TOKEN_BUDGET if self._device.type == "cpu" else GPU_TOKEN_BUDGET
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         arrays = dict(zip(_INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
         inputs = {name: torch.from_numpy(arrays[name]).to(self._device) for name in self._inputs}
+        if batch.prefix is not None:
+            inputs["prefix"] = batch.prefix
         with torch.inference_mode():
             logits = self._scorer(**inputs)
         result: NDArray[np.floating] = logits.float().reshape(len(batch.ids)).cpu().numpy()
         return result
+
+    def read_prefix(self, ids: NDArray[np.int64]) -> object:
+        with torch.inference_mode():
+            return self._scorer.read(torch.from_numpy(ids)[None].to(self._device))
 
     def exportable(self) -> tuple[list[str], Any]:
         """The input names and the `torch.nn.Module` that takes them, for `export`."""
@@ -128,7 +135,7 @@ class TorchEngine(Engine):
 
 
 class _Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
-    """A `*ForSequenceClassification`, from token ids to logits; of two labels, how far one is ahead of the other."""
+    """A `*ForSequenceClassification`, from token ids to logits; with a label, to its log-odds as `checked_logits`."""
 
     def __init__(self, encoder: Any, label: int | None) -> None:
         super().__init__()
@@ -138,7 +145,10 @@ class _Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is not checke
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types, return_dict=True).logits
-        return logits if self.label is None else logits[:, self.label] - logits[:, 1 - self.label]
+        if self.label is None:
+            return logits
+        others = [index for index in range(logits.shape[1]) if index != self.label]
+        return logits[:, self.label] - logits[:, others].logsumexp(1)
 
 
 class _Chain(torch.nn.Module):  # type: ignore[misc]
@@ -151,22 +161,6 @@ class _Chain(torch.nn.Module):  # type: ignore[misc]
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return self.chain({"input_ids": input_ids, "attention_mask": attention_mask, **types})["scores"]
-
-
-class _PromptChain(torch.nn.Module):  # type: ignore[misc]
-    """A language model and its LogitScore, from the token ids of prompts, padded on the left, to scores."""
-
-    def __init__(self, encoder: Any) -> None:
-        super().__init__()
-        self.chain = encoder
-        self.takes_positions = "position_ids" in inspect.signature(encoder.model.forward).parameters
-
-    def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
-        # One position's logits: a vocabulary is large. Positions count from the first token, not from the padding.
-        features = {"input_ids": input_ids, "attention_mask": attention_mask, "modality": "message"}
-        if self.takes_positions:
-            features["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        return self.chain({**features, "logits_to_keep": 1})["scores"]
 
 
 _NOT_FOR_TEMPLATES = ("padding", "truncation", "max_length", "return_tensors", "restore_suffix")

@@ -69,8 +69,9 @@ class CrossEncoderReranker(TogetherReranker):
             count. None sets no limit.
         instruction: what the model should prefer, such as `"Prefer official documentation"`. Only models with a prompt
             have a place for one; None uses the model's own. Rerankers that differ only in it share their weights.
-        label: which label of a two-label classifier means "relevant", by index or name. `raw_score` is then its logit
-            minus the other's. Needs torch. Models with one logit need none.
+        label: which label of a classifier with several means "relevant", by index or name. `raw_score` is then its
+            logit minus the other label's, and `score` its softmax; with more than two labels, minus the log of the sum
+            of the others' exponentials. Models with one logit need none.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or two arguments conflict.

@@ -27,11 +27,6 @@ def test_work_is_spread_evenly_over_the_streams() -> None:
     assert share([100] * 8, budget=500, streams=2) == 400
     assert share([100] * 8, budget=500, streams=1) == 500
     assert share([100] * 8, budget=1, streams=2) == 1
-    lengths = [int(length) for length in np.random.default_rng(0).normal(125, 25, 20)]
-    batches = list(split(lengths, share(lengths, budget=768, streams=4)))
-    sizes = [len(batch) * max(lengths[position] for position in batch) for batch in batches]
-    assert len(batches) <= 4 * -(-len(list(split(lengths, 768))) // 4)
-    assert max(sizes) < 1.3 * sum(lengths) / len(batches)
 
 
 def test_no_pairs_make_no_batch() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import MakeModel
 from tiny_prompts import DOCUMENTS, PAIRS, QUERIES
 
 from ksdk_rerank import Cached, CrossEncoderReranker, LongDocuments, Reranker
-from ksdk_rerank.engines import pool
+from ksdk_rerank.engines import pool, scoring
+from ksdk_rerank.engines.export import export
 from ksdk_rerank.errors import UnsupportedModel
 from ksdk_rerank.testing.contract import SubclassContract
 
@@ -74,6 +74,7 @@ def test_an_instruction_changes_the_scores_and_the_models_own_is_the_default(tin
 
 
 def test_cut_prompts_have_the_ids_of_sentence_transformers(tiny_qwen: str) -> None:
+    pytest.importorskip("sentence_transformers", "5.6")  # older ones cut the end of the prompt
     encoder = theirs(tiny_qwen, max_length=128)
     document = "then rotate the key, " * 100
     features = encoder.preprocess([(QUERY, document)], prompt="prefer manuals to news")
@@ -116,6 +117,33 @@ def test_special_tokens_as_text_score_as_their_text(folder: str) -> None:
         scores = encoder({**features, "modality": "message", "logits_to_keep": 1})["scores"]
     assert logit == pytest.approx(scores.item(), abs=1e-4)
     assert logit != pytest.approx(predicted(encoder, [(QUERY, document)])[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("budget", [512, 8192])
+def test_what_all_prompts_begin_with_is_read_once_and_the_scores_stay(
+    folder: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padding then stands between prefix and document: the mask and the positions must know."""
+    monkeypatch.setattr(scoring, "_WORTH", 0)
+    reranker = ours(folder, instruction="prefer laws to news")
+    alone = [reranker.score(QUERY * 9, [document]).raw[0] for document in DOCUMENTS]
+    (runner,) = pool._runners.values()
+    engine: Any = runner.model().engine
+    engine.budget = budget
+    read: list[int] = []
+
+    def read_prefix(ids: Any) -> object:
+        read.append(len(ids))
+        return type(engine).read_prefix(engine, ids)
+
+    monkeypatch.setattr(engine, "read_prefix", read_prefix)
+    together = reranker.score(QUERY * 9, DOCUMENTS).raw
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    pairs = runner.model().encoder.encode(QUERY * 9, DOCUMENTS, "prefer laws to news").pairs
+    beginnings = {tuple(pair[0, : read[0]]) for pair in pairs}
+    assert (len(read), len(beginnings)) == (1, 1)
+    query_first = "qwen" in folder
+    assert (read[0] > runner.model().encoder.count_tokens([QUERY * 9])[0]) == query_first
 
 
 def test_a_logit_does_not_depend_on_the_batch(folder: str) -> None:
@@ -168,13 +196,6 @@ def copied(folder: str, target: Path) -> Path:
     return Path(shutil.copytree(folder, target / "copy"))
 
 
-def test_without_a_logit_score_the_refusal_names_what_is_missing(tiny_qwen: str, tmp_path: Path) -> None:
-    folder = copied(tiny_qwen, tmp_path)
-    (folder / "modules.json").unlink()
-    with pytest.raises(UnsupportedModel, match=r"Qwen3ForCausalLM\) without a LogitScore module.*with vLLM"):
-        ours(str(folder)).rank(QUERY, ["key"])
-
-
 @pytest.mark.parametrize(
     "template",
     [
@@ -192,11 +213,6 @@ def test_a_template_for_conversations_is_refused(tiny_qwen: str, tmp_path: Path,
         ours(str(folder)).rank(QUERY, ["key"])
 
 
-def test_other_backends_say_that_it_needs_torch(tiny_qwen: str) -> None:
-    with pytest.raises(UnsupportedModel, match='is a language model and needs the "torch" engine'):
-        CrossEncoderReranker(tiny_qwen, backend="onnx").rank(QUERY, ["key"])
-
-
 def test_a_template_without_a_place_for_an_instruction_says_so(tiny_qwen: str, tmp_path: Path) -> None:
     folder = copied(tiny_qwen, tmp_path)
     template = "{{ messages[-2].content }}<|im_end|>{{ messages[-1].content }}<|im_end|>"
@@ -204,6 +220,19 @@ def test_a_template_without_a_place_for_an_instruction_says_so(tiny_qwen: str, t
     assert ours(str(folder)).rank(QUERY, ["key"])
     with pytest.raises(ValueError, match=r"instruction: .* has no place for one"):
         ours(str(folder), instruction="prefer manuals").rank(QUERY, ["key"])
+
+
+def test_an_old_sentence_transformers_is_told_with_the_version_that_is_needed(
+    tiny_qwen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentence_transformers.__version__", "5.3.0")
+    with pytest.raises(UnsupportedModel, match=r"prompt cross-encoder, .* sentence-transformers 5\.4 .*5\.3\.0"):
+        ours(tiny_qwen).rank(QUERY, ["key"])
+
+
+def test_it_is_not_exported(tiny_qwen: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="needs a prompt, so it cannot be exported"):
+        export(tiny_qwen, tmp_path / "out")
 
 
 def converted(folder: str, target: Path, template: str) -> str:
@@ -228,6 +257,8 @@ def test_a_converted_classifier_takes_its_template(tiny_qwen: str, tmp_path: Pat
     reranker = ours(folder, backend="torch")
     raw = [logit for query in QUERIES for logit in reranker.score(query, DOCUMENTS).raw]
     np.testing.assert_allclose(raw, expected, atol=1e-4)
+    with pytest.raises(UnsupportedModel, match="needs a prompt, so it cannot be exported"):
+        export(folder, tmp_path / "out")
 
 
 def test_a_converted_classifier_with_a_template_for_conversations_is_refused(
@@ -238,34 +269,5 @@ def test_a_converted_classifier_with_a_template_for_conversations_is_refused(
     )
     folder = converted(tiny_qwen, tmp_path / "seq-cls", template)
     capfd.readouterr()
-    with pytest.raises(UnsupportedModel, match=r"puts no special token between .*needs a prompt"):
+    with pytest.raises(UnsupportedModel, match=r"puts no special token between .*the reranker that it was converted"):
         ours(folder, backend="torch").rank(QUERY, ["key"])
-
-
-@pytest.mark.parametrize("label", [1, "relevant"])
-def test_of_two_labels_the_logit_is_how_far_one_is_ahead(make_model: MakeModel, label: int | str) -> None:
-    names = {"id2label": {"0": "other", "1": "relevant"}, "label2id": {"other": 0, "relevant": 1}}
-    folder = str(make_model(labels=2, config=names))
-    texts = ["key", "then rotate", "invoice"]
-    both = predicted(theirs(folder), [(QUERY, text) for text in texts])
-    reranker = CrossEncoderReranker(folder, label=label)
-    np.testing.assert_allclose(reranker.score(QUERY, texts).raw, both[:, 1] - both[:, 0], atol=1e-4)
-    other = CrossEncoderReranker(folder, label=0).score(QUERY, texts).raw
-    np.testing.assert_allclose(other, both[:, 0] - both[:, 1], atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("labels", "options", "said"),
-    [
-        (2, {}, r"2 labels \(LABEL_0, LABEL_1\).*pass label="),
-        (2, {"label": "relevant"}, "has no label 'relevant'; pass label=0, label=1 or one of LABEL_0, LABEL_1"),
-        (2, {"label": 2}, "has no label 2"),
-        (1, {"label": 0}, "picks one of two labels, but .* has 1; remove label"),
-        (2, {"label": 0, "backend": "onnx"}, 'label=0 needs the "torch" engine'),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(
-    make_model: MakeModel, labels: int, options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(UnsupportedModel, match=said):
-        CrossEncoderReranker(str(make_model(labels=labels)), **options).rank(QUERY, ["key"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_models import MakeModel
+from tiny_modular import DOCUMENTS, QUERIES, expected_logits
 
 from ksdk_rerank.engines import pool
 from ksdk_rerank.errors import ModelError, UnsupportedModel
@@ -30,18 +31,24 @@ def test_torch_and_onnx_agree_on_one_folder(tiny_model: str, documents: list[str
     assert by_torch.truncated == by_onnx.truncated > 0
 
 
-def test_logits_are_those_of_sentence_transformers_before_its_activation(tiny_bert: str) -> None:
-    import torch
-    from sentence_transformers import CrossEncoder
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_sixty_pairs_score_as_in_sentence_transformers(
+    make_model: MakeModel, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long and nearly empty texts, other scripts, and special tokens as text."""
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # or it warns when a later import starts a process
+    pytest.importorskip({"torch": backend, "onnx": "onnxruntime"}.get(backend, backend))
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
+    folder = make_model()
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # tokenizer.json then knows the special tokens
     logging.disable_progress_bar()
-    theirs = CrossEncoder(tiny_bert, device="cpu", activation_fn=torch.nn.Identity())
+    expected = expected_logits(folder)
     logging.enable_progress_bar()
-    texts = ["how do i rotate a key", "invoice", "then revoke the key"]
-    expected = theirs.predict([(QUERY, text) for text in texts], show_progress_bar=False)
-    raw = CrossEncoderReranker(tiny_bert, backend="torch").score(QUERY, texts).raw
-    np.testing.assert_allclose(raw, expected, atol=1e-5)
+    with CrossEncoderReranker(folder, backend=backend, dtype="float32", device="cpu") as reranker:
+        raw = [logit for query in QUERIES for logit in reranker.score(query, DOCUMENTS).raw]
+    np.testing.assert_allclose(raw, expected, atol=1e-4)
 
 
 def test_it_is_what_runs_a_model_without_an_onnx_file(make_model: MakeModel) -> None:
