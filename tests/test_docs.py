@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,13 @@ import pytest
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
     r"^ *```python\n(?P<code>.*?)^ *```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL
 )
 NOT_RUN = re.compile(r"<!-- not run: .+? -->\s*$")
+NEEDS = re.compile(r"<!-- needs (?P<packages>.+?) -->\s*$")  # the tests' environment lacks them
+REFERENCE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)[^)]*\)")
 EXAMPLES = {  # and part of what each prints
     "rank_strings.py": "To rotate an API key",
@@ -38,6 +41,8 @@ import json, sys
 for name, code in json.load(sys.stdin):
     exec(compile(code, name, "exec"), {"__name__": "__main__", "__file__": name})
     print(end="\0", flush=True)
+    if dispatcher := sys.modules.get("llama_index.core.instrumentation"):
+        dispatcher.get_dispatcher().event_handlers.clear()  # a script's handlers are not for the next one
 """
 
 
@@ -48,6 +53,7 @@ class Block(NamedTuple):
     code: str
     output: str | None
     is_run: bool
+    needs: tuple[str, ...]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -56,20 +62,29 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for block in BLOCK.finditer(text):
         name = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, block.start()) + 1}"
-        is_run = NOT_RUN.search(text[: block.start()]) is None
-        found.append(Block(name, textwrap.dedent(block["code"]), block["output"], is_run))
+        above = text[: block.start()]
+        needs = tuple(needed["packages"].split(", ")) if (needed := NEEDS.search(above)) else ()
+        is_run = NOT_RUN.search(above) is None
+        found.append(Block(name, textwrap.dedent(block["code"]), block["output"], is_run, needs))
     return found
 
 
-def run(scripts: list[tuple[str, str]]) -> list[str]:
-    """Run the scripts, (name, code), in one process and return what each printed to stdout."""
+def check(found: list[Block], folder: Path = ROOT) -> None:
+    """Run the blocks in `folder` and compare what they print with the output below them."""
+    outputs = run([(block.name, block.code) for block in found], folder)
+    for block, output in zip(found, outputs, strict=True):
+        assert block.output in (None, output), block.name
+
+
+def run(scripts: list[tuple[str, str]], folder: Path = ROOT) -> list[str]:
+    """Run the scripts, (name, code), in one process in `folder`, and return what each printed to stdout."""
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(scripts),
         capture_output=True,
         text=True,
         timeout=240,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "CO_API_KEY": "no-real-key", "JINA_API_KEY": "no-real-key"},
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -78,8 +93,51 @@ def run(scripts: list[tuple[str, str]]) -> list[str]:
     return outputs
 
 
+TUTORIAL = ROOT / "docs" / "tutorial.md"  # has a test of its own, since it writes files
+BLOCKS = [block for page in PAGES if page != TUTORIAL for block in blocks(page) if block.is_run]
+WITH_OTHERS = {
+    block.needs: [other for other in BLOCKS if other.needs == block.needs] for block in BLOCKS if block.needs
+}
+
+
+@pytest.mark.parametrize("packages", WITH_OTHERS, ids=", ".join)
+def test_blocks_that_need_other_packages_run_where_these_are_installed(packages: tuple[str, ...]) -> None:
+    for package in packages:
+        pytest.importorskip(package)
+    check(WITH_OTHERS[packages])
+
+
+def test_the_tutorial_works_from_an_empty_folder(tmp_path: Path) -> None:
+    check(blocks(TUTORIAL), tmp_path)
+    text = TUTORIAL.read_text(encoding="utf-8")
+    [questions] = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "questions.jsonl").write_text(questions)
+    [arguments] = re.findall(r"^ksdk-rerank (compare .*)$", text, re.MULTILINE)
+    command = [sys.executable, "-m", "ksdk_rerank", *arguments.split(), "--json", "--cache", str(tmp_path / "cache")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    first_places = [round(6 * row["metrics"]["P@1"]["value"]) for row in (result["first_stage"], *result["rerankers"])]
+    assert first_places == [1, 5]
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_reference_has_every_public_name() -> None:
+    public = [
+        *("ksdk_rerank", "ksdk_rerank.errors", "ksdk_rerank.evaluation", "ksdk_rerank.testing"),
+        *("langchain_ksdk_rerank", "llamaindex_ksdk_rerank"),
+    ]
+    listed = [
+        name for page in (ROOT / "docs" / "reference").glob("*.md") for name in REFERENCE.findall(page.read_text())
+    ]
+    assert len(listed) == len(set(listed))
+    found = [getattr(import_module(module), name) for module, _, name in (name.rpartition(".") for name in listed)]
+    for module in map(import_module, public):
+        missing = {name for name in module.__all__ if getattr(module, name) not in found} - {"__version__"}
+        assert missing == set(), module.__name__
+
+
 def test_every_block_and_every_example_runs_and_prints_what_the_page_shows_or_it_promises() -> None:
-    found = [block for page in PAGES for block in blocks(page) if block.is_run]
+    found = [block for block in BLOCKS if not block.needs]
     paths = sorted((ROOT / "examples").glob("*.py"))
     assert {path.name for path in paths} == EXAMPLES.keys()
     scripts = [(block.name, block.code) for block in found]
