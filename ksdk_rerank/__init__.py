@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ksdk_rerank.compose.fallback import Fallback
     from ksdk_rerank.compose.fusion import Fusion
     from ksdk_rerank.compose.long_documents import LongDocuments
+    from ksdk_rerank.compose.passages import Passages
     from ksdk_rerank.errors import RerankError
     from ksdk_rerank.knowledgesdk import KnowledgeSDKClient, SearchHit, SearchResults
     from ksdk_rerank.loading import from_config, load_reranker, to_config
@@ -59,6 +60,7 @@ __all__ = [
     "LexicalReranker",
     "LongDocuments",
     "NVIDIAReranker",
+    "Passages",
     "Ranked",
     "Ranking",
     "RerankEndpoint",

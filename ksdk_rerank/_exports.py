@@ -20,6 +20,7 @@ HOMES: Mapping[str, str] = {
     "Fallback": "compose.fallback",
     "Fusion": "compose.fusion",
     "LongDocuments": "compose.long_documents",
+    "Passages": "compose.passages",
     "from_config": "loading",
     "to_config": "loading",
     "RerankError": "errors",

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal, TypeVar, cast, overload
 
 from ksdk_rerank._arguments import integer
-from ksdk_rerank._request import RankRequest, checked_min_score, checked_top_n
+from ksdk_rerank._request import RankRequest, checked_min_keep, checked_min_score, checked_top_n
 from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.results import Ranking
@@ -37,12 +37,13 @@ class Many:
         documents: Sequence[Sequence[str]],
         top_n: int | None,
         min_score: float | None,
+        min_keep: int,
         return_exceptions: bool,
         progress: Progress | None,
         name: str,
     ) -> None:
         """Check the arguments of `RanksMany.rank_many`, which documents what is raised."""
-        top_n, min_score = checked_top_n(top_n), checked_min_score(min_score)
+        top_n, min_score, min_keep = checked_top_n(top_n), checked_min_score(min_score), checked_min_keep(min_keep)
         pairs = _paired(queries, documents)
         self.requests: dict[int, RankRequest] = {}
         self._outcomes: list[Ranking | Exception | None] = [None] * len(pairs)
@@ -50,7 +51,7 @@ class Many:
         self._progress = progress
         self._done = 0
         for position, (query, texts) in enumerate(pairs):
-            request = outcome_of(partial(RankRequest.checked, query, texts, top_n, min_score))
+            request = outcome_of(partial(RankRequest.checked, query, texts, top_n, min_score, min_keep))
             if isinstance(request, Exception):
                 self.put(position, request)
             elif request.positions:
@@ -83,12 +84,24 @@ class RanksMany(ABC):
 
     @abstractmethod
     def rank(
-        self, query: str, documents: Sequence[str], *, top_n: int | None = None, min_score: float | None = None
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        min_score: float | None = None,
+        min_keep: int = 0,
     ) -> Ranking: ...
 
     @abstractmethod
     async def arank(
-        self, query: str, documents: Sequence[str], *, top_n: int | None = None, min_score: float | None = None
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        min_score: float | None = None,
+        min_keep: int = 0,
     ) -> Ranking: ...
 
     @overload
@@ -99,6 +112,7 @@ class RanksMany(ABC):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
         return_exceptions: Literal[False] = False,
         max_concurrency: int = _CONCURRENCY,
         progress: Progress | None = None,
@@ -111,6 +125,7 @@ class RanksMany(ABC):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
         return_exceptions: bool,
         max_concurrency: int = _CONCURRENCY,
         progress: Progress | None = None,
@@ -122,6 +137,7 @@ class RanksMany(ABC):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
         return_exceptions: bool = False,
         max_concurrency: int = _CONCURRENCY,
         progress: Progress | None = None,
@@ -137,6 +153,7 @@ class RanksMany(ABC):
                 `[documents] * len(queries)`.
             top_n: maximum number of documents per query; None returns all.
             min_score: see `rank`.
+            min_keep: see `rank`.
             return_exceptions: whether a query that fails gets its exception as its result. If False, the first
                 exception is raised, and the queries that have not started are dropped.
             max_concurrency: how many queries are ranked at a time. Not used by a local cross-encoder.
@@ -151,7 +168,7 @@ class RanksMany(ABC):
             ValueError: there are not as many sequences of documents as queries, or a number is out of range.
             Exception: whatever `rank` raises for a query, unless `return_exceptions` is set. A note names the query.
         """
-        many = Many(queries, documents, top_n, min_score, return_exceptions, progress, self.name)
+        many = Many(queries, documents, top_n, min_score, min_keep, return_exceptions, progress, self.name)
         self._rank_many(many, integer("max_concurrency", max_concurrency))
         return many.results
 
@@ -163,6 +180,7 @@ class RanksMany(ABC):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
         return_exceptions: Literal[False] = False,
         max_concurrency: int = _CONCURRENCY,
         progress: Progress | None = None,
@@ -175,6 +193,7 @@ class RanksMany(ABC):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
         return_exceptions: bool,
         max_concurrency: int = _CONCURRENCY,
         progress: Progress | None = None,
@@ -186,12 +205,13 @@ class RanksMany(ABC):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
         return_exceptions: bool = False,
         max_concurrency: int = _CONCURRENCY,
         progress: Progress | None = None,
     ) -> Sequence[Ranking | Exception]:
         """Like `rank_many`, without blocking the event loop. Cancelling it cancels every query in progress."""
-        many = Many(queries, documents, top_n, min_score, return_exceptions, progress, self.name)
+        many = Many(queries, documents, top_n, min_score, min_keep, return_exceptions, progress, self.name)
         await self._arank_many(many, integer("max_concurrency", max_concurrency))
         return many.results
 
@@ -219,10 +239,22 @@ class RanksMany(ABC):
         await all_of(one_after_another() for _ in range(min(max_concurrency, len(many.requests))))
 
     def _ranked(self, request: RankRequest) -> Ranking:
-        return self.rank(request.query, request.documents, top_n=request.top_n, min_score=request.min_score)
+        return self.rank(
+            request.query,
+            request.documents,
+            top_n=request.top_n,
+            min_score=request.min_score,
+            min_keep=request.min_keep,
+        )
 
     async def _aranked(self, request: RankRequest) -> Ranking:
-        return await self.arank(request.query, request.documents, top_n=request.top_n, min_score=request.min_score)
+        return await self.arank(
+            request.query,
+            request.documents,
+            top_n=request.top_n,
+            min_score=request.min_score,
+            min_keep=request.min_keep,
+        )
 
 
 def outcome_of(call: Callable[[], T]) -> T | Exception:

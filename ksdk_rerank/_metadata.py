@@ -1,4 +1,4 @@
-"""Document metadata, for both adapters: the three keys that they write, and the text to score.
+"""Documents of both frameworks: the text to score, the text to return, and the metadata that the adapters write.
 
 Metadata travels: a document stored with the scores of one query is found by another. So a score in metadata counts only
 if a reranker in this process returned that very object for the same query.
@@ -10,20 +10,25 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from ksdk_rerank._arguments import finite
+from ksdk_rerank._arguments import WrongType, finite, integer_or_none
 from ksdk_rerank._fields import labelled
+from ksdk_rerank._text.excerpts import excerpt
+from ksdk_rerank.results import Ranked
 
 __all__ = [
     "SCORE_KEYS",
+    "checked_count",
+    "checked_max_tokens",
     "checked_text",
     "hand_on",
+    "passages_of",
     "rescored",
     "score_in",
     "texts_of",
     "without_scores",
 ]
 
-SCORE_KEYS = ("relevance_score", "retrieval_score", "reranked_by")
+SCORE_KEYS = ("relevance_score", "retrieval_score", "reranked_by", "relevant_spans")
 
 _handed_on: WeakValueDictionary[tuple[Hashable, ...], Any] = WeakValueDictionary()
 
@@ -60,6 +65,18 @@ def checked_text(text: object) -> object:
         advice = "a single key needs a list, such as ['title']"
         raise TypeError(f"text must be a function, or metadata keys in a sequence or mapping, got {text!r}; {advice}")
     return tuple(text)
+
+
+def checked_count(count: object) -> object:
+    """Check a function that counts a text's tokens, or None for the estimate."""
+    if count is None or callable(count):
+        return count
+    raise WrongType(f"count_tokens must be a function from a text to its number of tokens, got {count!r:.80}")
+
+
+def checked_max_tokens(max_tokens: object) -> int | None:
+    """Check `max_tokens` of `Ranking.within`, or None for no limit."""
+    return integer_or_none("max_tokens", max_tokens, unit="token", advice="use None for no limit")
 
 
 def texts_of(
@@ -107,3 +124,22 @@ def hand_on(item: T, call: Hashable) -> T:
     """Return `item`, and record that `call` returned it, for as long as it lives."""
     _handed_on[(id(item), call)] = item
     return item
+
+
+def passages_of(ranked: Ranked, content: str, *, shorten: bool) -> tuple[str, dict[str, Any]]:
+    """The text to return for `ranked`, and what its metadata gains, in types that JSON supports.
+
+    `content` is the document's own text, which may be only a part of what the reranker read. Positions are in
+    characters of `content`. If `shorten`, the text is the excerpt; `start` and `end` are the first and last position of
+    its passages, and `original_length` is the length of `content`. Without passages in it, `content` is returned whole.
+    """
+    offset = ranked.document.rfind(content)
+    inside = [(max(start - offset, 0), min(end - offset, len(content))) for start, end in ranked.spans]
+    spans = [(start, end) for start, end in inside if start < end]
+    if offset < 0 or not spans:
+        return content, {}
+    found: dict[str, Any] = {"relevant_spans": [list(span) for span in spans]}
+    if not shorten:
+        return content, found
+    start, end = min(start for start, _ in spans), max(end for _, end in spans)
+    return excerpt(content, spans), found | {"start": start, "end": end, "original_length": len(content)}

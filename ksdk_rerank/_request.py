@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ksdk_rerank._arguments import check_query, integer_or_none, number
+from ksdk_rerank._arguments import check_query, integer, integer_or_none, number
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
 
-__all__ = ["RankRequest", "checked_min_score", "checked_top_n"]
+__all__ = ["RankRequest", "checked_min_keep", "checked_min_score", "checked_top_n"]
 
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -28,6 +28,7 @@ class RankRequest:
         positions: the indices of those that are not blank.
         top_n: see `Reranker.rank`.
         min_score: see `Reranker.rank`.
+        min_keep: see `Reranker.rank`.
     """
 
     query: str
@@ -35,9 +36,12 @@ class RankRequest:
     positions: Sequence[int]
     top_n: int | None
     min_score: float | None
+    min_keep: int
 
     @classmethod
-    def checked(cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None) -> Self:
+    def checked(
+        cls, query: str, documents: Sequence[str], top_n: int | None, min_score: float | None, min_keep: int
+    ) -> Self:
         """Check the arguments of `Reranker.rank`; it documents what is raised."""
         check_query(query)
         if isinstance(documents, (str, bytes)):
@@ -46,9 +50,9 @@ class RankRequest:
         for index, document in enumerate(documents):
             if not isinstance(document, str):
                 raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")
-        top_n, min_score = checked_top_n(top_n), checked_min_score(min_score)
+        top_n, min_score, min_keep = checked_top_n(top_n), checked_min_score(min_score), checked_min_keep(min_keep)
         positions = [index for index, document in enumerate(documents) if document.strip()]
-        return cls(encodable(query), documents, positions, top_n, min_score)
+        return cls(encodable(query), documents, positions, top_n, min_score, min_keep)
 
     @property
     def texts(self) -> list[str]:
@@ -69,7 +73,7 @@ class RankRequest:
                 ranked,
                 index=position,
                 document=self.documents[position],
-                span=_in_original(ranked.span, self.documents[position]),
+                spans=_in_original(ranked.spans, self.documents[position]),
             )
             for ranked, position in zip(ranking, positions, strict=True)
         ]
@@ -77,18 +81,18 @@ class RankRequest:
         not_blank = set(self.positions)
         results += [Ranked(index, document) for index, document in enumerate(self.documents) if index not in not_blank]
         if self.min_score is not None and has_scores:
-            results = [r for r in results if r.score is not None and r.score >= self.min_score]
+            reach_it = sum(r.score is not None and r.score >= self.min_score for r in results)  # they come first
+            results = results[: max(reach_it, self.min_keep)]
         duplicates = {self.positions[copy]: self.positions[kept] for copy, kept in ranking.duplicates.items()}
         return replace(ranking, results=tuple(results[: self.top_n]), duplicates=duplicates)
 
 
-def _in_original(span: tuple[int, int] | None, document: str) -> tuple[int, int] | None:
-    """Convert a span of the encodable text to `document`, in which a character may be a pair of surrogates."""
-    if span is None:
-        return None
+def _in_original(spans: tuple[tuple[int, int], ...], document: str) -> tuple[tuple[int, int], ...]:
+    """Convert spans of the encodable text to `document`, in which a character may be a pair of surrogates."""
+    if not spans:
+        return ()
     pairs = [pair.start() - earlier for earlier, pair in enumerate(_SURROGATES.finditer(document))]
-    start, end = (at + bisect_left(pairs, at) for at in span)
-    return start, end
+    return tuple((start + bisect_left(pairs, start), end + bisect_left(pairs, end)) for start, end in spans)
 
 
 def checked_top_n(top_n: object) -> int | None:
@@ -106,3 +110,8 @@ def checked_min_score(min_score: object) -> float | None:
             f"min_score must be between 0 and 1, got {min_score!r}; it applies to Ranked.score, not to raw_score"
         )
     return value
+
+
+def checked_min_keep(min_keep: object) -> int:
+    """Check `min_keep` of `Reranker.rank`. Raises `ValueError` unless it is an integer of at least 0."""
+    return integer("min_keep", min_keep, at_least=0, advice="it is the number of documents to keep below min_score")

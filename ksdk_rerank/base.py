@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import inspect
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Self
 
+from ksdk_rerank._closing import Closing
 from ksdk_rerank._many import RanksMany
 from ksdk_rerank._request import RankRequest
 from ksdk_rerank._tracing import traced
 from ksdk_rerank.errors import BadReply
-from ksdk_rerank.results import Ranked, Ranking
+from ksdk_rerank.results import Ranked, Ranking, checked_spans
 
 __all__ = [
-    "Closing",
     "Reranker",
     "ScoreKind",
     "Scores",
@@ -63,6 +62,7 @@ class Scores:
         usage: see `Ranking.usage`.
         truncated: see `Ranking.truncated`.
         query_truncated: see `Ranking.query_truncated`.
+        spans: `Ranked.spans` of each document; empty if nothing is known of any.
     """
 
     raw: Sequence[float]
@@ -70,30 +70,7 @@ class Scores:
     usage: Mapping[str, float] = field(default_factory=dict)
     truncated: int = 0
     query_truncated: bool = False
-
-
-class Closing(ABC):
-    """Closes itself at the end of a `with` block (by `close`) or `async with` block (by `aclose`)."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release what is held."""
-
-    async def aclose(self) -> None:
-        """Like `close`, and also closes what belongs to the running event loop."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+    spans: Sequence[tuple[tuple[int, int], ...]] = ()
 
 
 class Reranker(RanksMany, Closing):
@@ -104,6 +81,9 @@ class Reranker(RanksMany, Closing):
 
     Subclasses implement `name`, `_rank` and `_arank`; see `ScoringReranker` for the usual way.
     """
+
+    finds_passages: bool = False
+    """Whether it sets `Ranked.spans` for every document that it scores, so that nothing needs to find them again."""
 
     instruction: str | None = None
     """What the model was told to prefer, for traces; None if nothing, or if it takes no instruction."""
@@ -120,6 +100,7 @@ class Reranker(RanksMany, Closing):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
     ) -> Ranking:
         """Order `documents` by their relevance to `query`.
 
@@ -130,19 +111,22 @@ class Reranker(RanksMany, Closing):
             top_n: maximum number of documents to return; None returns all.
             min_score: return only documents whose `score`, in [0, 1], is at least this. Applied before `top_n`; ignored
                 if no document in the ranking has a score.
+            min_keep: return at least this many documents, if there are as many, although fewer reach `min_score`.
+                `top_n` still limits them.
 
         Returns:
             The ranking, best first; equal scores keep the order of `documents`.
 
         Raises:
             TypeError: `documents` is a single string, or the query or a document is not a string.
-            ValueError: the query is blank, `top_n` is less than 1, or `min_score` is outside [0, 1].
+            ValueError: the query is blank, `top_n` is less than 1, `min_score` is outside [0, 1], or `min_keep` is
+                negative.
             RerankError: the model or service failed; see `ksdk_rerank.errors`.
         """
-        request = RankRequest.checked(query, documents, top_n, min_score)
+        request = RankRequest.checked(query, documents, top_n, min_score, min_keep)
         with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
             inner = self._rank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
-            ranking = request.finish(inner)
+            ranking = self._located(request.query, request.finish(inner))
             record(ranking)
         return ranking
 
@@ -153,12 +137,13 @@ class Reranker(RanksMany, Closing):
         *,
         top_n: int | None = None,
         min_score: float | None = None,
+        min_keep: int = 0,
     ) -> Ranking:
         """Like `rank`, without blocking the event loop. Cancelling it removes the call from the model's queue."""
-        request = RankRequest.checked(query, documents, top_n, min_score)
+        request = RankRequest.checked(query, documents, top_n, min_score, min_keep)
         with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
             inner = await self._arank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
-            ranking = request.finish(inner)
+            ranking = await self._alocated(request.query, request.finish(inner))
             record(ranking)
         return ranking
 
@@ -169,6 +154,14 @@ class Reranker(RanksMany, Closing):
     @abstractmethod
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
         """Like `_rank`, natively asynchronous."""
+
+    def _located(self, query: str, ranking: Ranking) -> Ranking:
+        """Add `Ranked.spans` to the documents that are returned, whose texts are the caller's own."""
+        return ranking
+
+    async def _alocated(self, query: str, ranking: Ranking) -> Ranking:
+        """Like `_located`, natively asynchronous."""
+        return ranking
 
     def warm_up(self) -> None:
         """Load what the first `rank` would load, so that it takes no longer than the second. Calls no service."""
@@ -230,10 +223,11 @@ class ScoringReranker(Reranker):
         raw = checked_scores(scores.raw, len(documents), self.name)
         if outside := outside_its_range(raw, self.score_kind):
             raise BadReply(f"{self.name} returned {outside}; if it is a logit, {self._if_logits}", service=self.name)
+        spans = checked_spans(scores.spans or [()] * len(raw), documents, self.name)
         values = unit_scores(raw, self.score_kind, scores.upper_bound)
         best_first = sorted(range(len(raw)), key=lambda index: -raw[index])  # stable: ties keep input order
         return Ranking(
-            tuple(Ranked(index, documents[index], values[index], raw[index]) for index in best_first),
+            tuple(Ranked(index, documents[index], values[index], raw[index], spans[index]) for index in best_first),
             reranked_by=self.name,
             usage=scores.usage,
             truncated=scores.truncated,

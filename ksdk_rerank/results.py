@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import overload
 
-__all__ = ["Failure", "Ranked", "Ranking", "total_usage"]
+from ksdk_rerank._arguments import integer
+from ksdk_rerank._text.words import estimated_tokens
+from ksdk_rerank.errors import BadReply
+
+__all__ = ["Failure", "Ranked", "Ranking", "checked_spans", "fitting", "total_usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +23,33 @@ class Ranked:
         score: relevance in [0, 1]; higher is better. Comparable between queries of the same reranker. None if there is
             no score (a blank document, or `InputOrder`).
         raw_score: the model's own score (a logit, a probability, a BM25 sum), or None. Results are ordered by it.
-        span: the passage that earned the score, as (start, end) in characters of `document`; None if the document was
-            read as a whole. `document[slice(*span)]` is the passage.
+        spans: the passages that earned the score, best first, as (start, end) in characters (code points) of
+            `document`; empty if the document was read as a whole. They come from `Passages`, `LongDocuments` and
+            `CohereReranker(relevant_spans=True)`.
     """
 
     index: int
     document: str
     score: float | None = None
     raw_score: float | None = None
-    span: tuple[int, int] | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The best of `spans`, or None. `document[slice(*span)]` is the passage."""
+        return self.spans[0] if self.spans else None
+
+    def excerpt(self) -> str:
+        """The passages as one text for a prompt, or the whole document if there are none.
+
+        They are in document order, below their headings, with "…" for what is left out. Needs
+        `pip install "ksdk-rerank[passages]"` unless there are none.
+        """
+        if not self.spans:
+            return self.document
+        from ksdk_rerank._text.excerpts import excerpt
+
+        return excerpt(self.document, self.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +100,33 @@ class Ranking(Sequence[Ranked]):
         """Positions in the input, best first: `[documents[i] for i in ranking.indices]`."""
         return tuple(ranked.index for ranked in self.results)
 
+    def within(
+        self,
+        max_tokens: int,
+        *,
+        count: Callable[[str], int] | None = None,
+        passages: bool = False,
+        skip_oversized: bool = False,
+    ) -> Ranking:
+        """The best documents that fit into `max_tokens` together, for a prompt with a budget.
+
+            encoding = tiktoken.get_encoding("o200k_base")
+            ranking.within(2000, count=lambda text: len(encoding.encode(text)))
+
+        Args:
+            max_tokens: the budget in tokens, at least 1. It is never exceeded, so nothing is returned if the best
+                document alone is longer.
+            count: returns the number of tokens in a text. None is an estimate that tends to be high: one per four ASCII
+                characters, one per two characters of scripts such as Cyrillic, one per character of scripts such as
+                Chinese.
+            passages: count `Ranked.excerpt()` instead of the whole document.
+            skip_oversized: leave out a document that does not fit, and go on with the next. By default the first such
+                document ends the list.
+        """
+        texts = (ranked.excerpt() if passages else ranked.document for ranked in self.results)
+        places = fitting(texts, max_tokens, count, skip_oversized=skip_oversized)
+        return replace(self, results=tuple(self.results[place] for place in places))
+
     def details(self) -> dict[str, object]:
         """Everything about the call except the documents, by attribute name: for logs and traces."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "results"}
@@ -96,6 +145,18 @@ class Ranking(Sequence[Ranked]):
         return iter(self.results)
 
 
+def checked_spans(
+    spans: Sequence[tuple[tuple[int, int], ...]], documents: Sequence[str], name: str
+) -> Sequence[tuple[tuple[int, int], ...]]:
+    """`spans` as they are. Raises `BadReply` unless each lies in its document and holds a character."""
+    for index, (document, own) in enumerate(zip(documents, spans, strict=True)):
+        for start, end in own:
+            if not 0 <= start < end <= len(document):
+                place = f"documents[{index}], which has {len(document)} characters"
+                raise BadReply(f"{name} returned the span ({start}, {end}) of {place}", service=name)
+    return spans
+
+
 def total_usage(usages: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The total of several calls' `usage`: amounts in the same unit are added."""
     total: dict[str, float] = {}
@@ -103,3 +164,23 @@ def total_usage(usages: Iterable[Mapping[str, float]]) -> dict[str, float]:
         for unit, amount in usage.items():
             total[unit] = total.get(unit, 0) + amount
     return total
+
+
+def fitting(
+    texts: Iterable[str],
+    max_tokens: int,
+    count: Callable[[str], int] | None = None,
+    *,
+    skip_oversized: bool = False,
+) -> list[int]:
+    """The positions of the `texts` that `Ranking.within` keeps. Texts after the last of them are not counted."""
+    left = integer("max_tokens", max_tokens, unit="token")
+    kept = []
+    for place, text in enumerate(texts):
+        tokens = (count or estimated_tokens)(text)
+        if tokens <= left:
+            kept.append(place)
+            left -= tokens
+        elif not skip_oversized:
+            break
+    return kept

@@ -9,9 +9,20 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from ksdk_rerank import Ranking, Reranker, load_reranker
-from ksdk_rerank._metadata import checked_text, hand_on, rescored, score_in, texts_of
-from ksdk_rerank._request import checked_min_score, checked_top_n
+from ksdk_rerank._metadata import (
+    checked_count,
+    checked_max_tokens,
+    checked_text,
+    hand_on,
+    passages_of,
+    rescored,
+    score_in,
+    texts_of,
+)
+from ksdk_rerank._request import checked_min_keep, checked_min_score, checked_top_n
+from ksdk_rerank.compose.passages import finding_passages
 from ksdk_rerank.rerankers._pair_scorer import PairScorer, PairScoringReranker, check_kind, scores_of_pairs
+from ksdk_rerank.results import fitting
 
 try:
     from langchain_core.cross_encoders import BaseCrossEncoder
@@ -37,10 +48,18 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
             score, as after `InputOrder`.
         text: what to score: the content (None), metadata values above the content (their keys), labelled fields (a
             mapping from labels to keys, in this order, with None for the content), or a function's result.
+        min_keep: return at least this many, although fewer reach `min_score`.
+        passages: return only the passages that matter as the content: see `Passages`, which finds them if the reranker
+            does not. `metadata` then has `start` and `end`, the extent of the excerpt in the original content, and
+            `original_length`, all in characters. Needs `pip install "ksdk-rerank[passages]"`.
+        max_tokens: return the best documents whose contents fit into this many tokens together: see `Ranking.within`.
+        count_tokens: counts the tokens of a text; None estimates them.
+        skip_oversized: leave out what does not fit into `max_tokens` and go on, instead of ending there.
 
     Returns copies that keep their id, class and metadata, which gains `relevance_score` (a float in [0, 1], or None if
     unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the search's score, or else a
-    `relevance_score` left by another kind of reranker). Scores that an earlier query left in stored metadata are gone.
+    `relevance_score` left by another kind of reranker). If the reranker found passages, `relevant_spans` has their
+    [start, end] in the original content, best first. What an earlier query left under these keys is gone.
 
     Fields can be reassigned; new values are checked like constructor arguments. Each call is traced as a child run
     named `rerank`. Raises what `Reranker.rank` raises. Safe to share between threads and event loops.
@@ -50,6 +69,11 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
     top_n: int | None
     min_score: float | None
     text: Callable[[Document], str] | tuple[str, ...] | dict[str, str | None] | None
+    min_keep: int
+    passages: bool
+    max_tokens: int | None
+    count_tokens: Callable[[str], int] | None
+    skip_oversized: bool
 
     def __init__(
         self,
@@ -58,10 +82,17 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
         top_n: int | None = 5,
         min_score: float | None = None,
         text: Callable[[Document], str] | Sequence[str] | Mapping[str, str | None] | None = None,
+        min_keep: int = 0,
+        passages: bool = False,
+        max_tokens: int | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+        skip_oversized: bool = False,
     ) -> None:
-        given = {"top_n": top_n, "min_score": min_score, "text": text, "reranker": reranker}
+        given: dict[str, Any] = {"top_n": top_n, "min_score": min_score, "text": text, "reranker": reranker}
+        given |= {"min_keep": min_keep, "max_tokens": max_tokens, "count_tokens": count_tokens}
         values: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}
         check_kind(values)
+        values |= {"passages": passages, "skip_oversized": skip_oversized}
         super().__init__(**values)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -100,28 +131,40 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
         settings: dict[str, Any] = {"top_n": self.top_n, "min_score": self.min_score}
         if self.reranker.instruction is not None:
             settings["instruction"] = self.reranker.instruction
+        limits = {"min_keep": self.min_keep, "max_tokens": self.max_tokens, "passages": self.passages}
+        settings |= {name: value for name, value in limits.items() if value}
         return {"query": query, "documents": list(documents), "model": self.reranker.name, **settings}
 
     def _rank(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return _outputs(inputs, self.reranker.rank(**self._arguments(inputs)))
+        return self._outputs(inputs, self._ranker.rank(**self._arguments(inputs)))
 
     async def _arank(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return _outputs(inputs, await self.reranker.arank(**self._arguments(inputs)))
+        return self._outputs(inputs, await self._ranker.arank(**self._arguments(inputs)))
+
+    @property
+    def _ranker(self) -> Reranker:
+        return finding_passages(self.reranker) if self.passages else self.reranker
 
     def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
         texts = texts_of(inputs["documents"], self.text, lambda document: document.page_content)
-        return {"documents": texts, **{name: inputs[name] for name in ("query", "top_n", "min_score")}}
+        arguments = {name: inputs[name] for name in ("query", "top_n", "min_score")}
+        return {"documents": texts, "min_keep": self.min_keep, **arguments}
 
-
-def _outputs(inputs: dict[str, Any], ranking: Ranking) -> dict[str, Any]:
-    """The run's outputs: the documents, and everything else the ranking reports about the call."""
-    query, scored = inputs["query"], []
-    for hit in ranking:
-        document: Document = inputs["documents"][hit.index]
-        retrieval = score_in(document.metadata)
-        metadata = rescored(document, query, hit.score, retrieval=retrieval, reranked_by=ranking.reranked_by)
-        scored.append(hand_on(document.model_copy(update={"metadata": metadata}), query))
-    return {"documents": scored, **ranking.details()}
+    def _outputs(self, inputs: dict[str, Any], ranking: Ranking) -> dict[str, Any]:
+        """The run's outputs: the documents, and everything else the ranking reports about the call."""
+        query, returned = inputs["query"], []
+        for hit in ranking:
+            document: Document = inputs["documents"][hit.index]
+            retrieval = score_in(document.metadata)
+            metadata = rescored(document, query, hit.score, retrieval=retrieval, reranked_by=ranking.reranked_by)
+            content, found = passages_of(hit, document.page_content, shorten=self.passages)
+            update = {"page_content": content, "metadata": metadata | found}
+            returned.append(hand_on(document.model_copy(update=update), query))
+        if self.max_tokens is not None:
+            texts = (document.page_content for document in returned)
+            kept = fitting(texts, self.max_tokens, self.count_tokens, skip_oversized=self.skip_oversized)
+            returned = [returned[place] for place in kept]
+        return {"documents": returned, **ranking.details()}
 
 
 def _checked_reranker(reranker: Any) -> Reranker:
@@ -130,7 +173,15 @@ def _checked_reranker(reranker: Any) -> Reranker:
     return LangChainCrossEncoder(reranker, score_kind=None)
 
 
-_CHECKS = {"top_n": checked_top_n, "min_score": checked_min_score, "text": checked_text, "reranker": _checked_reranker}
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "top_n": checked_top_n,
+    "min_score": checked_min_score,
+    "text": checked_text,
+    "reranker": _checked_reranker,
+    "min_keep": checked_min_keep,
+    "max_tokens": checked_max_tokens,
+    "count_tokens": checked_count,
+}
 
 
 class LangChainCrossEncoder(PairScoringReranker):

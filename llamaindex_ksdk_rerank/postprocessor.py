@@ -7,18 +7,30 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from llama_index.core.bridge.pydantic import ConfigDict, PrivateAttr, field_serializer
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from pydantic import BeforeValidator
 
-from ksdk_rerank import Ranking, Reranker, from_config, load_reranker, to_config
+from ksdk_rerank import Ranked, Ranking, Reranker, from_config, load_reranker, to_config
 from ksdk_rerank._arguments import finite
-from ksdk_rerank._metadata import SCORE_KEYS, checked_text, hand_on, rescored, texts_of, without_scores
-from ksdk_rerank._request import checked_min_score, checked_top_n
+from ksdk_rerank._metadata import (
+    SCORE_KEYS,
+    checked_count,
+    checked_max_tokens,
+    checked_text,
+    hand_on,
+    passages_of,
+    rescored,
+    texts_of,
+    without_scores,
+)
+from ksdk_rerank._request import checked_min_keep, checked_min_score, checked_top_n
+from ksdk_rerank.compose.passages import finding_passages
+from ksdk_rerank.results import fitting
 
 __all__ = ["RerankPostprocessor"]
 
@@ -41,14 +53,24 @@ class RerankPostprocessor(BaseNodePostprocessor):
         metadata_mode: the metadata to read along with a node's text; by default, what an embedding model reads.
         text: read something else: metadata values above the text (their keys), labelled fields (a mapping from labels
             to keys, in this order, with None for the text), or a function's result. `metadata_mode` is then ignored.
+        min_keep: keep at least this many nodes, although fewer reach `min_score`.
+        passages: return only the passages that matter as a node's text: see `Passages`, which finds them if the
+            reranker does not. The id stays, so a document store still has the whole text. `start_char_idx` and
+            `end_char_idx` become the excerpt's. `metadata` has its extent in the original text, `start` and `end`, and
+            `original_length`, all in characters. Needs `pip install "ksdk-rerank[passages]"`.
+        max_tokens: keep the best nodes that fit into this many tokens together, as an LLM reads them: see
+            `Ranking.within`.
+        count_tokens: counts the tokens of a text; None estimates them. `to_dict` leaves it out.
+        skip_oversized: leave out what does not fit into `max_tokens` and go on, instead of ending there.
         callback_manager: for legacy callbacks; query and chat engines set their own.
 
     Returns copies that keep their ids, relationships and classes. `NodeWithScore.score` becomes the relevance, in
     [0, 1]; an unscored node keeps the score it arrived with. Nodes without text of their own, such as images, are never
     scored and come last. `node.metadata` gains `relevance_score` (the relevance; None if unscored), `reranked_by` (the
-    reranker's name) and, if known, `retrieval_score` (the score that the first reranker of this call was given). Values
-    stored under these keys belong to an earlier query and are dropped. None of the three reaches an LLM prompt, an
-    embedding or a later reranker; only `MetadataMode.ALL` shows them.
+    reranker's name) and, if known, `retrieval_score` (the score that the first reranker of this call was given) and
+    `relevant_spans` (the passages' [start, end] in the original text, best first). Values stored under these keys are
+    an earlier query's and are dropped. None of them reaches an LLM prompt, an embedding or a later reranker; only
+    `MetadataMode.ALL` shows them.
 
     Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span, even if
     there are no nodes or the call fails. Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on)
@@ -69,6 +91,13 @@ class RerankPostprocessor(BaseNodePostprocessor):
     min_score: Annotated[float | None, BeforeValidator(checked_min_score)] = None
     metadata_mode: MetadataMode = MetadataMode.EMBED
     text: Annotated[_Text, BeforeValidator(checked_text)] = None
+    min_keep: Annotated[int, BeforeValidator(checked_min_keep)] = 0
+    passages: bool = False
+    max_tokens: Annotated[int | None, BeforeValidator(checked_max_tokens)] = None
+    count_tokens: Annotated[Callable[[str], int] | None, BeforeValidator(checked_count)] = Field(
+        default=None, exclude=True
+    )
+    skip_oversized: bool = False
 
     _loaded: dict[str, Reranker] = PrivateAttr(default_factory=dict)
 
@@ -98,14 +127,18 @@ class RerankPostprocessor(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         # No `@dispatcher.span`: this method is abstract in the base class, which opens the span itself.
         with self._reported(nodes, query_bundle) as (query, done):
-            return done(self._load(self.reranker).rank(**self._arguments(nodes, query)))
+            return done(self._ranker().rank(**self._arguments(nodes, query)))
 
     @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         with self._reported(nodes, query_bundle) as (query, done):
-            return done(await self._load(self.reranker).arank(**self._arguments(nodes, query)))
+            return done(await self._ranker().arank(**self._arguments(nodes, query)))
+
+    def _ranker(self) -> Reranker:
+        reranker = self._load(self.reranker)
+        return finding_passages(reranker) if self.passages else reranker
 
     def _load(self, reranker: Any) -> Reranker:
         """Build a reranker from its name, once: the field keeps the name, so that `to_dict` can write it."""
@@ -121,7 +154,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
             texts = [_text(node, self.metadata_mode) for node in read]
         else:
             texts = texts_of(read, self.text, lambda node: node.get_content(metadata_mode=MetadataMode.NONE))
-        return {"query": query.query_str, "documents": texts, "top_n": self.top_n, "min_score": self.min_score}
+        limits = {"top_n": self.top_n, "min_score": self.min_score, "min_keep": self.min_keep}
+        return {"query": query.query_str, "documents": texts, **limits}
 
     @contextmanager
     def _reported(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[tuple[QueryBundle, _Done]]:
@@ -135,7 +169,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
         def done(ranking: Ranking) -> list[NodeWithScore]:
             details.update(ranking.details())
             name, text = ranking.reranked_by, query.query_str
-            reranked.extend(_scored_copy(nodes[hit.index], hit.score, name, text) for hit in ranking)
+            found = [_scored_copy(nodes[hit.index], hit, name, text, shorten=self.passages) for hit in ranking]
+            reranked.extend(self._within_budget(found))
             return reranked
 
         model_name, top_n = reranker.name, len(nodes) if self.top_n is None else self.top_n
@@ -148,6 +183,13 @@ class RerankPostprocessor(BaseNodePostprocessor):
                 event.on_end(payload={EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: details})
         finally:
             dispatcher.event(ReRankEndEvent(nodes=reranked, tags=details))
+
+    def _within_budget(self, nodes: Sequence[NodeWithScore]) -> Sequence[NodeWithScore]:
+        if self.max_tokens is None:
+            return nodes
+        texts = (scored.node.get_content(metadata_mode=MetadataMode.LLM) for scored in nodes)
+        kept = fitting(texts, self.max_tokens, self.count_tokens, skip_oversized=self.skip_oversized)
+        return [nodes[place] for place in kept]
 
     @field_serializer("reranker")
     def _to_config(self, reranker: Any) -> str | dict[str, object]:
@@ -168,14 +210,29 @@ def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
     return node.get_content(metadata_mode=metadata_mode)
 
 
-def _scored_copy(scored: NodeWithScore, relevance: float | None, reranked_by: str, query: str) -> NodeWithScore:
+def _scored_copy(scored: NodeWithScore, hit: Ranked, reranked_by: str, query: str, *, shorten: bool) -> NodeWithScore:
     node, came_with = scored.node, finite(scored.score)  # other postprocessors leave numpy floats here
     # If an earlier reranker returned it with this very score, the score is that reranker's.
-    metadata = rescored(node, (query, came_with), relevance, retrieval=came_with, reranked_by=reranked_by)
-    update: dict[str, object] = {"metadata": metadata}
+    metadata = rescored(node, (query, came_with), hit.score, retrieval=came_with, reranked_by=reranked_by)
+    whole = node.get_content(metadata_mode=MetadataMode.NONE)
+    content, found = passages_of(hit, whole, shorten=shorten)
+    update: dict[str, object] = {"metadata": metadata | found}
     for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
         excluded = getattr(node, name)
-        update[name] = [*excluded, *(key for key in SCORE_KEYS if key not in excluded)]
+        update[name] = [*excluded, *(key for key in (*SCORE_KEYS, *found) if key not in excluded)]
     score = came_with if metadata["relevance_score"] is None else metadata["relevance_score"]
-    node = hand_on(node.model_copy(update=update), (query, score))
-    return scored.model_copy(update={"node": node, "score": score})
+    copy = node.model_copy(update=update)
+    if content != whole:
+        copy.set_content(content)
+        _move_character_indices(copy, found["start"], found["end"], len(whole))
+    return scored.model_copy(update={"node": hand_on(copy, (query, score)), "score": score})
+
+
+def _move_character_indices(node: BaseNode, start: int, end: int, length: int) -> None:
+    """Make the indices those of the excerpt, if they were those of the text that it was taken from.
+
+    They are not if another postprocessor has replaced the text, such as a sentence by its window.
+    """
+    first, last = getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
+    if isinstance(node, TextNode) and first is not None and last is not None and last - first == length:
+        node.start_char_idx, node.end_char_idx = first + start, first + end

@@ -29,6 +29,7 @@ from ksdk_rerank import (
     KnowledgeSDKClient,
     LexicalReranker,
     LongDocuments,
+    Passages,
     TEIReranker,
     Timeout,
     VLLMReranker,
@@ -81,6 +82,10 @@ INTEGERS: Mapping[str, tuple[str, Make]] = {
     "Cached": ("max_entries", lambda value: Cached("lexical", max_entries=value)),
     "LongDocuments.window": ("window", lambda value: LongDocuments("lexical", window=value)),
     "LongDocuments.stride": ("stride", lambda value: LongDocuments("lexical", stride=value)),
+    "Passages.max_tokens_per_document": (
+        "max_tokens_per_document",
+        lambda value: Passages("lexical", max_tokens_per_document=value),
+    ),
     "LongDocuments.k": ("k", lambda value: LongDocuments("lexical", pool="mean", k=value)),
     "LongDocuments.max_windows": ("max_windows", lambda value: LongDocuments("lexical", max_windows=value)),
     "CrossEncoderReranker.max_waiting": (

@@ -30,6 +30,7 @@ from ksdk_rerank import (
     LexicalReranker,
     LongDocuments,
     NVIDIAReranker,
+    Passages,
     Ranked,
     Ranking,
     RerankEndpoint,
@@ -125,7 +126,8 @@ EXAMPLES: dict[type, Arguments] = {
         extra_body={"rewrite_query": True},
         extra_query={"version": "2"},
     ),
-    Ranked: {"index": 1, "document": "d", "score": 0.5, "raw_score": 0.1, "span": (0, 1)},
+    Passages: {"reranker": FIRST, "max_tokens_per_document": 50, "language": "de"},
+    Ranked: {"index": 1, "document": "d", "score": 0.5, "raw_score": 0.1, "spans": ((0, 1),)},
     Ranking: {
         "results": (Ranked(0, "d"),),
         "reranked_by": "a",
@@ -135,7 +137,14 @@ EXAMPLES: dict[type, Arguments] = {
         "duplicates": {1: 0},
         "query_truncated": True,
     },
-    Scores: {"raw": [1.0], "upper_bound": 2.0, "usage": {"tokens": 1}, "truncated": 1, "query_truncated": True},
+    Scores: {
+        "raw": [1.0],
+        "upper_bound": 2.0,
+        "usage": {"tokens": 1},
+        "truncated": 1,
+        "query_truncated": True,
+        "spans": [((0, 1),)],
+    },
     SearchHit: {"id": "1", "text": "t", "title": "T", "source": "s", "score": 0.5, "metadata": {"page": 4}},
     SearchResults: {"hits": (SearchHit("1", "t"),), "query": "q", "total": 1},
     TEIReranker: leaf(url=URL, model="a/b", truncate=False, raw_scores=True),
@@ -188,8 +197,16 @@ def of_extras() -> dict[type, Arguments]:
     found: dict[type, Arguments] = {}
     if find_spec("cohere"):
         found[ksdk_rerank.CohereReranker] = leaf(
-            model="rerank-v3.5", base_url=URL, raw_scores=True, max_tokens_per_document=512, max_concurrency=4
+            model="rerank-v3.5",
+            base_url=URL,
+            raw_scores=True,
+            max_tokens_per_document=512,
+            max_concurrency=4,
+            relevant_spans=True,
+            span_threshold=0.3,
+            max_spans=2,
         )
+    limits: Arguments = {"min_keep": 1, "passages": True, "max_tokens": 99, "count_tokens": len, "skip_oversized": True}
     if find_spec("ir_measures"):
         from ksdk_rerank.evaluation import DiskStore
 
@@ -215,7 +232,7 @@ def of_extras() -> dict[type, Arguments]:
                 "extra": {"e": 1},
                 **tags,
             },
-            langchain.RerankCompressor: {"reranker": FIRST, "top_n": 3, "min_score": 0.2, "text": ["title"]},
+            langchain.RerankCompressor: {"reranker": FIRST, "top_n": 3, "min_score": 0.2, "text": ["title"], **limits},
             langchain.RerankedRetriever: {"base_retriever": Nothing(), "compressor": compressor, "k": 3, **tags},
             langchain.LangChainCrossEncoder: {
                 "model": langchain.RerankerCrossEncoder(FIRST),
@@ -251,6 +268,7 @@ def of_extras() -> dict[type, Arguments]:
                 "callback_manager": callbacks,
             },
             llamaindex.RerankPostprocessor: {
+                **limits,
                 "reranker": FIRST,
                 "top_n": 3,
                 "min_score": 0.2,

@@ -165,6 +165,15 @@ def test_min_score_is_applied_to_the_calibrated_score_before_top_n(call: Call) -
     assert call(reranker.rank, "q", ["a", "b", "", "c"], min_score=0.0).indices == (3, 1, 0)
 
 
+def test_min_keep_keeps_the_best_below_min_score(call: Call) -> None:
+    reranker = Fixed([-1.0, 0.0, 1.0])
+    assert call(reranker.rank, "q", list("abc"), min_score=0.9, min_keep=2).indices == (2, 1)
+    assert call(reranker.rank, "q", list("abc"), min_score=0.5, min_keep=1).indices == (2, 1)
+    assert call(reranker.rank, "q", list("abc"), min_score=0.9, min_keep=9, top_n=1).indices == (2,)
+    with pytest.raises(ValueError, match="min_keep must be at least 0"):
+        call(reranker.rank, "q", ["a"], min_keep=-1)
+
+
 def test_min_score_is_not_applied_to_a_ranking_without_scores(call: Call) -> None:
     ranking = call(InputOrder().rank, "q", ["a", "", "b"], min_score=0.9)
     assert ranking.indices == (0, 2, 1)
@@ -252,7 +261,7 @@ def test_a_span_is_in_the_document_as_it_was_passed(call: Call) -> None:
 
         def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
             at = documents[0].index("passage")
-            return Ranking((Ranked(0, documents[0], span=(at, at + 7)),), self.name)
+            return Ranking((Ranked(0, documents[0], spans=((at, at + 7),)),), self.name)
 
         async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
             return self._rank(query, documents)

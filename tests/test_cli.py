@@ -26,10 +26,14 @@ def test_the_demo_prints_both_orders_and_exits_with_0() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[1].startswith("First stage: the stand-in server over the sample knowledge base, 20 candidates in ")
-    assert lines[2].startswith("Reranker: embedded, ")
+    assert lines[2].startswith("Reranker: passages(embedded), ")
     assert lines[4].split() == ["new", "old", "score", "first", "stage", "title"]
-    assert [line.split()[0] for line in lines[6:]] == ["1", "2", "3", "4", "5"]
+    assert [line.split()[0] for line in lines[6:11]] == ["1", "2", "3", "4", "5"]
     assert "Purge stored events" in lines[6]
+    assert lines[12] == (
+        "Best passage of number 2: Customers' details never leave it, and so they are not stored by mistake."
+    )
+    assert "preset: email" in done.stdout
 
 
 def test_the_demo_searches_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

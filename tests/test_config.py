@@ -29,6 +29,7 @@ from ksdk_rerank import (
     LexicalReranker,
     LongDocuments,
     NVIDIAReranker,
+    Passages,
     Ranking,
     RerankEndpoint,
     Reranker,
@@ -77,6 +78,7 @@ def rerankers() -> list[Reranker]:
         Cached("lexical"),
         Calibrated("lexical", slope=0.5, intercept=-1.0),
         LongDocuments("lexical"),
+        Passages(Cached("lexical"), max_tokens_per_document=50, language="de"),
     ]
     return [LexicalReranker(k1=2.0, b=0.5), InputOrder(), local, *hosted, *wrappers]
 

@@ -33,6 +33,7 @@ EXAMPLES = {  # and part of what each prints
     "langchain_chain.py": "Run `lf keys rotate`",
     "llamaindex_query_engine.py": "Rotate an API key\n",
     "async_service.py": "12 questions, ",
+    "shorter_prompt.py": "… API keys are not tied to a person and go on working",
 }
 # One process runs all scripts, since importing the frameworks takes far longer than the scripts do.
 RUN = r"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
 from ksdk_rerank._text.snippets import shortened
@@ -33,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import number, show, write
+    from ksdk_rerank.commands.terminal import number, show, write, write_highlighted
     from ksdk_rerank.commands.two_stages import search_and_rerank
 
     is_sample = options.docs is None and not options.live
@@ -41,7 +42,14 @@ def _run(options: argparse.Namespace) -> None:
         raise ValueError("--docs and --live need a question of your own: pass --question")
     question, reranker = options.question or _QUESTION, options.reranker or default_name()
     docs = _sample() if is_sample else options.docs
-    found = search_and_rerank(question, docs=docs, limit=options.limit, reranker=reranker, top_n=options.top_n)
+    found = search_and_rerank(
+        question,
+        docs=docs,
+        limit=options.limit,
+        reranker=reranker,
+        top_n=options.top_n,
+        passages=all(map(find_spec, ("markdown_it", "sentencex"))),
+    )
     searched = "the stand-in server over the sample knowledge base" if is_sample else found.searched
     if not found.candidates:
         write(f"{searched} found nothing for: {question}")
@@ -64,6 +72,14 @@ def _run(options: argparse.Namespace) -> None:
         for one in found.hits
     ]
     show(["new", "old", "score", "first stage", "title"], rows, texts={"title"})
+    for one in found.hits:
+        if one.passage is not None:
+            write()
+            write(f"Best passage of number {one.rank}: {shortened(one.passage, 200)}")
+            write("In what a prompt would get of it:")
+            write()
+            write_highlighted(one.excerpt, one.passage)
+            break
 
 
 def _sample() -> Path:

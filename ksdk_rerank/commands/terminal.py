@@ -15,12 +15,25 @@ from ksdk_rerank._text.columns import one_line, table
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation import Progress
 
-__all__ = ["number", "progress", "show", "terminal_width", "write", "write_json"]
+__all__ = ["number", "progress", "show", "terminal_width", "write", "write_highlighted", "write_json"]
 
 
 def write(line: str = "") -> None:
     """Write one line to standard output."""
     sys.stdout.write(line + "\n")
+
+
+def write_highlighted(text: str, part: str) -> None:
+    """Write `text`, with `part` in bold if standard output is a terminal and `rich` is installed."""
+    if not (sys.stdout.isatty() and importlib.util.find_spec("rich")):
+        write(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    shown, start = Text(text), text.index(part)
+    shown.stylize("bold", start, start + len(part))
+    Console().print(shown)
 
 
 def write_json(value: object) -> None:

@@ -8,22 +8,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ksdk_rerank._metadata import passages_of
 from ksdk_rerank.commands.options import configured
+from ksdk_rerank.compose.passages import finding_passages
 from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
 from ksdk_rerank.loading import load_reranker
+from ksdk_rerank.results import Ranked
 
 __all__ = ["RankedHit", "Reranked", "first_stage", "search_and_rerank"]
 
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
-    """A hit with its rank after reranking, its rank in the search, and the reranker's score."""
+    """A hit with its rank after reranking, its rank in the search, and the reranker's score.
+
+    Attributes:
+        excerpt: the hit's text, or only its passages if they were looked for.
+        passage: the best of these; None if there are none.
+    """
 
     rank: int
     was: int
     score: float | None
     hit: SearchHit
+    excerpt: str
+    passage: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +64,32 @@ def first_stage(docs: Path | None) -> Iterator[KnowledgeSDKClient]:
         yield client
 
 
-def search_and_rerank(query: str, *, docs: Path | None, limit: int, reranker: str, top_n: int) -> Reranked:
-    """Search for at most `limit` candidates as `first_stage` does, and keep the reranker's best `top_n`."""
+def search_and_rerank(
+    query: str, *, docs: Path | None, limit: int, reranker: str, top_n: int, passages: bool = False
+) -> Reranked:
+    """Search for at most `limit` candidates as `first_stage` does, and keep the reranker's best `top_n`.
+
+    `passages` also finds the passages in these that matter.
+    """
     if top_n < 1:  # or the reranker would refuse it only after the search
         raise ValueError(f"top_n must be at least 1, got {top_n}")
-    with load_reranker(configured(reranker)) as ranker, first_stage(docs) as client:
+    loaded = load_reranker(configured(reranker))
+    with finding_passages(loaded) if passages else loaded as ranker, first_stage(docs) as client:
         started = time.perf_counter()
         candidates = client.search(query, limit)
         found = time.perf_counter()
         ranking = ranker.rank(query, [titled_text(hit) for hit in candidates], top_n=top_n)
         return Reranked(
-            [
-                RankedHit(rank, hit.index + 1, hit.score, candidates[hit.index])
-                for rank, hit in enumerate(ranking, start=1)
-            ],
+            [_ranked_hit(rank, hit, candidates[hit.index]) for rank, hit in enumerate(ranking, start=1)],
             len(candidates),
             f"KnowledgeSDK ({client.url})" if docs is None else f"the stand-in server over {docs}",
             ranking.reranked_by,
             found - started,
             time.perf_counter() - found,
         )
+
+
+def _ranked_hit(rank: int, ranked: Ranked, hit: SearchHit) -> RankedHit:
+    excerpt, found = passages_of(ranked, hit.text, shorten=True)
+    passage = hit.text[slice(*found["relevant_spans"][0])] if found else None
+    return RankedHit(rank, ranked.index + 1, ranked.score, hit, excerpt, passage)

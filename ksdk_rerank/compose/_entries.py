@@ -37,7 +37,7 @@ class Entry:
 
 
 class _Stored(BaseModel):
-    """The JSON form of an entry. A result is its index, score, raw score and span."""
+    """The JSON form of an entry. A result is its index, score, raw score and spans."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ class _Stored(BaseModel):
             NonNegativeInt,
             Annotated[float, Field(ge=0, le=1)] | None,
             float | None,
-            tuple[NonNegativeInt, NonNegativeInt] | None,
+            list[tuple[NonNegativeInt, NonNegativeInt]],
         ]
     ]
     reranked_by: str
@@ -65,7 +65,7 @@ def encoded(entry: Entry) -> str:
     return json.dumps(
         {
             "written": time.time(),
-            "results": [[ranked.index, ranked.score, ranked.raw_score, ranked.span] for ranked in ranking],
+            "results": [[ranked.index, ranked.score, ranked.raw_score, ranked.spans] for ranked in ranking],
             "reranked_by": ranking.reranked_by,
             "truncated": ranking.truncated,
             "duplicates": list(ranking.duplicates.items()),
@@ -81,7 +81,9 @@ def decoded(text: object, documents: Sequence[str], ttl: float | None = None) ->
     """The entry for `documents` that `text` encodes, or None if it has expired or is not valid."""
     try:
         stored = _Stored.model_validate_json(text)  # type: ignore[arg-type]  # a store may hold anything
-        results = tuple(Ranked(index, documents[index], score, raw, span) for index, score, raw, span in stored.results)
+        results = tuple(
+            Ranked(index, documents[index], score, raw, tuple(spans)) for index, score, raw, spans in stored.results
+        )
     except Exception:  # wrong types, numbers out of range, nested too deeply: not an entry of ours
         return None
     duplicates = dict(stored.duplicates)
@@ -89,7 +91,7 @@ def decoded(text: object, documents: Sequence[str], ttl: float | None = None) ->
     sound = (
         sorted([*(ranked.index for ranked in results), *duplicates]) == list(range(len(documents)))
         and indices.issuperset(duplicates.values())
-        and all(one.span is None or one.span[0] <= one.span[1] <= len(one.document) for one in results)
+        and all(start < end <= len(one.document) for one in results for start, end in one.spans)
     )
     if not sound or (ttl is not None and not 0 <= time.time() - stored.written < ttl):
         return None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
+from ksdk_rerank._text.graphemes import next_boundary
 from ksdk_rerank.base import Reranker, with_members
 
 __all__ = ["CountsTokens", "Window", "counting_leaf", "windows"]
@@ -61,11 +62,12 @@ class Window:
     text: str
     span: Span | None
 
-    def within(self, span: Span | None) -> Span | None:
-        """Convert a span of this window to a span of the document. None stands for the whole window."""
-        if self.span is None or span is None:
-            return span or self.span
-        return (self.span[0] + span[0], self.span[0] + span[1])
+    def within(self, spans: Sequence[Span]) -> list[Span]:
+        """Convert spans of this window to spans of the document. No spans stand for the whole window."""
+        if self.span is None:
+            return list(spans)
+        first = self.span[0]
+        return [(first + start, first + end) for start, end in spans] or [self.span]
 
 
 def counting_leaf(reranker: Reranker) -> CountsTokens | None:
@@ -172,7 +174,7 @@ def _between_words(text: str, start: int, stop: int) -> int:
     """The last position before `stop` between two words, or `stop` if there is none."""
     part = text[start:stop]
     last = "" if part[-1].isspace() else part.rsplit(maxsplit=1)[-1]
-    return stop if len(last) == len(part) else stop - len(last)
+    return next_boundary(text, stop if len(last) == len(part) else stop - len(last))
 
 
 def _pieces(text: str, unit: Span, tokens: int, limit: int) -> list[Span]:
@@ -184,7 +186,7 @@ def _pieces(text: str, unit: Span, tokens: int, limit: int) -> list[Span]:
     for part in range(1, parts):
         at = round(start + part * size)
         space = _SPACE.search(text, at, min(end, at + int(size / 2)))
-        at = space.end() if space else at
+        at = next_boundary(text, space.end() if space else at)
         if cuts[-1] < at < end:
             cuts.append(at)
     return list(zip(cuts, [*cuts[1:], end], strict=True))

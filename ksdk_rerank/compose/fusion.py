@@ -46,8 +46,10 @@ class Fusion(Wrapper):
     meaningful `min_score`, put a reranker after the fusion: `Cascade(Fusion(...), second)`.
 
     A document that a member leaves out as a duplicate gets nothing from that member; one that all members leave out is
-    left out. Asynchronous calls run all members concurrently, synchronous calls one after another. A member's first
-    error is raised and ends the calls to the others. Wrap a member in a `Fallback` to carry on without it.
+    left out. A document's `spans` are those of the first member that found some.
+
+    Asynchronous calls run all members concurrently, synchronous calls one after another. A member's first error is
+    raised and ends the calls to the others. Wrap a member in a `Fallback` to carry on without it.
 
     `usage` is the sum over the members. `truncated` is the largest of their counts: all cut the same long documents,
     and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any cut the query.
@@ -90,10 +92,11 @@ class Fusion(Wrapper):
                 parts.setdefault(ranked.index, []).append(weight / (self.k + rank))
         # fsum rounds once, so that the order of the members cannot break a tie
         raw = {index: math.fsum(parts[index]) for index in sorted(parts)}
+        spans = {one.index: one.spans for ranking in reversed(rankings) for one in ranking if one.spans}
         highest = math.fsum(weight / (self.k + 1) for weight in weights)
         return Ranking(
             tuple(
-                Ranked(index, documents[index], min(1.0, raw[index] / highest), raw[index])
+                Ranked(index, documents[index], min(1.0, raw[index] / highest), raw[index], spans.get(index, ()))
                 for index in sorted(raw, key=lambda index: -raw[index])
             ),
             reranked_by=f"fusion({', '.join(ranking.reranked_by for ranking in rankings)})",

@@ -65,11 +65,11 @@ class LongDocuments(Wrapper):
     a space, at their equivalents in other scripts, and at line ends. A sentence longer than a window is cut between
     words.
 
-    `Ranked.span` locates the best window. A document that fits is passed on unchanged and has no span; if all fit, the
-    call is passed on unchanged. With `"max"` both scores are the best window's. With `"mean"` both are the mean, in
-    [0, 1], whatever the scale of the model's raw scores. Windows without a score count only if the document has no
-    others. A window left out as a duplicate counts as the window it repeats. A document is left out if all its windows
-    are.
+    `Ranked.spans` locates the windows that count, best first: the best one, or those in the mean. A document that fits
+    is passed on unchanged and has none; if all fit, the call is passed on unchanged. With `"max"` both scores are the
+    best window's. With `"mean"` both are the mean, in [0, 1], whatever the scale of the model's raw scores. Windows
+    without a score count only if the document has no others. A window left out as a duplicate counts as the window it
+    repeats. A document is left out if all its windows are.
 
     `truncated` counts documents with more than `max_windows` windows, plus windows that the model still cut, up to the
     number of documents. Everything else is the inner ranking's. Asynchronous calls split and count on a separate
@@ -136,11 +136,17 @@ class LongDocuments(Wrapper):
                 continue
             best = min(numbers, key=lambda number: (read[number][0], number))
             place, ranked = read[best]
-            score, raw_score = ranked.score, ranked.raw_score
+            score, raw_score, earned = ranked.score, ranked.raw_score, [best]
             if self.pool == "mean" and score is not None:
-                score = raw_score = self._mean([read[number][1].score for number in numbers])
-            span = split[best].span if best in inner.duplicates else split[best].within(ranked.span)
-            results.append((place, Ranked(index, documents[index], score, raw_score, span)))
+                scored = [number for number in numbers if read[number][1].score is not None]
+                earned = sorted(scored, key=lambda number: (read[number][0], number))[: self.k]
+                score = raw_score = math.fsum(read[number][1].score or 0.0 for number in earned) / len(earned)
+            spans = [
+                span
+                for number in earned
+                for span in split[number].within(() if number in inner.duplicates else read[number][1].spans)
+            ]
+            results.append((place, Ranked(index, documents[index], score, raw_score, tuple(dict.fromkeys(spans)))))
         return Ranking(
             tuple(ranked for _, ranked in sorted(results, key=_order)),
             reranked_by=f"long-documents({inner.reranked_by})",
@@ -150,10 +156,6 @@ class LongDocuments(Wrapper):
             duplicates=duplicates,
             query_truncated=inner.query_truncated,
         )
-
-    def _mean(self, scores: Sequence[float | None]) -> float:
-        best = sorted((score for score in scores if score is not None), reverse=True)[: self.k]
-        return math.fsum(best) / len(best)
 
     def _release(self) -> None:
         self._worker.close()

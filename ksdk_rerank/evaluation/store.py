@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from ksdk_rerank.base import Closing
+from ksdk_rerank._closing import Closing
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.errors import MissingExtra
 

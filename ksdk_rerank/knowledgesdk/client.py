@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._arguments import check_query, integer
+from ksdk_rerank._closing import Closing
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank._transport.auth import HeaderKey, key_for
 from ksdk_rerank._transport.json_reply import JsonReply
 from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank._transport.urls import checked_url, endpoint_url, given_url, shown_url
-from ksdk_rerank.base import Closing
 from ksdk_rerank.errors import SearchUnavailable
 from ksdk_rerank.knowledgesdk.search_results import SearchResults, parse_results
 from ksdk_rerank.timeout import Timeout, checked_timeout

@@ -75,4 +75,5 @@ def merged(parts: Sequence[Scores]) -> Scores:
         [score for part in parts for score in part.raw],
         usage=total_usage(part.usage for part in parts),
         truncated=sum(part.truncated for part in parts),
+        spans=[own for part in parts for own in part.spans],
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["ListCut", "field_at", "has_results", "scores_by_index", "usage_of"]
+__all__ = ["ListCut", "field_at", "has_results", "scores_by_index", "spans_by_index", "usage_of"]
 
 _LONGEST_QUOTED = 7  # characters; a secret is longer
 
@@ -59,6 +60,23 @@ def field_at(data: object, path: Sequence[str]) -> object:
     for name in path:
         data = data.get(name) if isinstance(data, dict) else None
     return data
+
+
+def spans_by_index(results: Sequence[Any], count: int) -> list[tuple[tuple[int, int], ...]]:
+    """The `relevant_spans` of each document in input order, best first. Raises `ValueError` if one is malformed."""
+    found: list[tuple[tuple[int, int], ...]] = [()] * count
+    for result in results:
+        own = result.get("relevant_spans") or ()
+        try:
+            pairs = [(span["start"], span["end"]) for span in own]
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"the relevant_spans of result {result['index']} are not a list of places") from error
+        if not all(type(at) is int for pair in pairs for at in pair):
+            raise ValueError(
+                f"a relevant span of result {result['index']} has a start or an end that is not an integer"
+            )
+        found[result["index"]] = tuple(pairs)
+    return found
 
 
 def usage_of(counts: object) -> dict[str, float]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from ksdk_rerank._arguments import integer_or_none
+from ksdk_rerank._arguments import integer_or_none, number
 from ksdk_rerank._transport.json_reply import JsonReply
-from ksdk_rerank._transport.service import HttpService
-from ksdk_rerank.errors import MissingExtra
+from ksdk_rerank.base import Scores
+from ksdk_rerank.rerankers._cohere_sdk import Carrier, sdk_client
 from ksdk_rerank.rerankers._hosted import HostedReranker
+from ksdk_rerank.rerankers._parsing import spans_by_index
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ class CohereReranker(HostedReranker):
         max_documents_per_request: a call with more documents is split into several concurrent requests; None never
             splits. Cohere advises at most 1,000 and bills per hundred, so splitting there costs nothing extra. It
             accepts at most 10,000 (https://docs.cohere.com/docs/reranking-best-practices, read 2026-11-26).
+        relevant_spans: ask for the passages that matter, as `Ranked.spans`. Only Rerank v5 and later have them. A
+            document in which the model finds none has no spans.
+        span_threshold: only passages with a higher score, in [0, 1]; None leaves it to the service, which takes 0.1.
+        max_spans: maximum number of passages per document; None asks for all.
 
     Raises:
         MissingExtra: the SDK is not installed.
@@ -68,13 +74,23 @@ class CohereReranker(HostedReranker):
         max_tokens_per_document: int | None = None,
         max_documents_per_request: int | None = 1000,
         max_chars_per_document: int | None = None,
+        relevant_spans: bool = False,
+        span_threshold: float | None = None,
+        max_spans: int | None = None,
         timeout: float | Timeout = 30.0,
         retries: int = 2,
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
         max_concurrency: int | None = None,
     ) -> None:
-        _sdk_client()
+        sdk_client()
         self.max_tokens_per_document = integer_or_none("max_tokens_per_document", max_tokens_per_document)
+        self.relevant_spans = self.finds_passages = relevant_spans
+        self.span_threshold = None if span_threshold is None else number("span_threshold", span_threshold)
+        self.max_spans = integer_or_none("max_spans", max_spans)
+        if not relevant_spans and (span_threshold, max_spans) != (None, None):
+            raise ValueError("span_threshold and max_spans need relevant_spans=True")
+        if self.span_threshold is not None and not 0.0 <= self.span_threshold <= 1.0:
+            raise ValueError(f"span_threshold must be between 0 and 1, got {span_threshold!r}")
         super().__init__(
             model,
             api_key=api_key,
@@ -91,42 +107,26 @@ class CohereReranker(HostedReranker):
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
         return {**super()._build(query, documents), "max_tokens_per_doc": self.max_tokens_per_document}
 
+    def _parse(self, data: object, count: int) -> Scores:
+        scores = super()._parse(data, count)
+        if not self.relevant_spans:
+            return scores
+        return replace(scores, spans=spans_by_index(cast("dict[str, Any]", data)["results"], count))
+
     async def _send(self, body: dict[str, object]) -> JsonReply:
-        carrier = _Carrier(self._service, self._url)
-        client = _sdk_client()(
+        carrier = Carrier(self._service, self._url)
+        client = sdk_client()(
             "added-on-the-way",  # the SDK never holds the key, so its objects and messages cannot show it
             base_url=self._default_url,  # the SDK appends its own path, so the carrier sets the real URL, too
             client_name="ksdk-rerank",
             httpx_client=httpx.AsyncClient(transport=carrier),
             log_warning_experimental_features=False,
         )
-        await client.rerank(**body, request_options={"max_retries": 0})
+        options: dict[str, object] = {"max_retries": 0}
+        if self.relevant_spans:
+            wanted = {"mode": "enabled", "threshold": self.span_threshold, "max_spans": self.max_spans}
+            given = {name: value for name, value in wanted.items() if value is not None}
+            options["additional_body_parameters"] = {"relevant_spans": given}  # also before 7.3, which names them
+        await client.rerank(**body, request_options=options)
         assert carrier.reply is not None, "the SDK returned without sending a request"
         return carrier.reply
-
-
-class _Carrier(httpx.AsyncBaseTransport):
-    """Sends the SDK's single request through our `HttpService` to the right URL, and keeps the raw reply.
-
-    The SDK itself gets an empty list of results. Its own result objects apply `int(index)`, which would turn `true`
-    into document 1 and `"0"` into document 0, and building them takes longer than the rest of the call.
-    """
-
-    def __init__(self, service: HttpService, url: str) -> None:
-        self._service = service
-        self._url = url
-        self.reply: JsonReply | None = None
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        kept = ("accept", "content-type", "user-agent", "x-client-name")
-        headers = {name: value for name, value in request.headers.items() if name in kept or name.startswith("x-fern")}
-        self.reply = await self._service.asend(self._url, await request.aread(), headers)
-        return httpx.Response(200, json={"results": []})
-
-
-def _sdk_client() -> Callable[..., Any]:
-    try:
-        from cohere import AsyncClientV2
-    except ImportError as error:
-        raise MissingExtra.of("cohere", "CohereReranker") from error
-    return AsyncClientV2

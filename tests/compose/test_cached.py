@@ -223,7 +223,7 @@ def test_a_diskcache_outlives_the_reranker_and_pickles_nothing(call: Call, tmp_p
 
 def entry(**changed: Any) -> str:
     """An entry about the text "a", with something `changed`."""
-    sound = {"written": 0, "results": [[0, 0.5, 1.0, None]], "reranked_by": "x", "truncated": 0, "duplicates": []}
+    sound = {"written": 0, "results": [[0, 0.5, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}
     return json.dumps({**sound, "query_truncated": False, **changed})
 
 
@@ -237,28 +237,28 @@ def entry(**changed: Any) -> str:
         "[]",
         "{}",
         '{"written": 0, "results": [], "reranked_by": "x", "truncated": 0, "duplicates": []}',
-        '{"written": 0, "results": [[0, NaN, 1.0, null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
-        '{"written": 0, "results": [[5, 0.5, 1.0, null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
+        '{"written": 0, "results": [[0, NaN, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
+        '{"written": 0, "results": [[5, 0.5, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
         '{"written": 0, "results": [[0, 7, "x", null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
         "[" * 100_000,
         '{"written": ' * 100_000,
         b"\xff\xfe{\x00}\x00",
         object(),
         {"written": 0},
-        entry(results=[[0, 0.5, float("inf"), None]]),
-        entry(results=[[0, 1.5, 1.0, None]]),
-        entry(results=[[-1, 0.5, 1.0, None]]),
-        entry(results=[[False, 0.5, 1.0, None]]),
-        entry(results=[[0.0, 0.5, 1.0, None]]),
-        entry(results=[["0", 0.5, 1.0, None]]),
-        entry(results=[[10**30, 0.5, 1.0, None]]),
-        entry(results=[[0, 0.5, 1.0, [0, 99]]]),
-        entry(results=[[0, 0.5, 1.0, [0]]]),
-        entry(results=[[0, 0.5, 1.0, None, None]]),
-        entry(results=[[0, 0.5, 1.0, None], [1, 0.5, 1.0, None]]),
-        entry(results=[[0, 0.5, 1.0, None]] * 2),
+        entry(results=[[0, 0.5, float("inf"), []]]),
+        entry(results=[[0, 1.5, 1.0, []]]),
+        entry(results=[[-1, 0.5, 1.0, []]]),
+        entry(results=[[False, 0.5, 1.0, []]]),
+        entry(results=[[0.0, 0.5, 1.0, []]]),
+        entry(results=[["0", 0.5, 1.0, []]]),
+        entry(results=[[10**30, 0.5, 1.0, []]]),
+        entry(results=[[0, 0.5, 1.0, [[0, 99]]]]),
+        entry(results=[[0, 0.5, 1.0, [[0]]]]),
+        entry(results=[[0, 0.5, 1.0, [], None]]),
+        entry(results=[[0, 0.5, 1.0, []], [1, 0.5, 1.0, []]]),
+        entry(results=[[0, 0.5, 1.0, []]] * 2),
         entry(results=[], duplicates=[[0, 0]]),
-        entry(results=[[0, 0.5, 1.0, None]], duplicates=[[0, 0]]),
+        entry(results=[[0, 0.5, 1.0, []]], duplicates=[[0, 0]]),
         entry(truncated=float("inf")),
         entry(truncated=-1),
         entry(truncated="1"),

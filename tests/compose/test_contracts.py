@@ -18,6 +18,7 @@ from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
 from ksdk_rerank.compose.fusion import Fusion
 from ksdk_rerank.compose.long_documents import LongDocuments
+from ksdk_rerank.compose.passages import Passages
 from ksdk_rerank.testing.contract import RerankerContract, SubclassContract
 
 
@@ -69,6 +70,12 @@ class TestLongDocuments(SubclassContract):
     @pytest.fixture
     def reranker(self) -> Reranker:
         return LongDocuments(Overlap(), window=6, stride=2, pool="mean")
+
+
+class TestPassages(RerankerContract):
+    @pytest.fixture
+    def reranker(self) -> Reranker:
+        return Passages(Overlap(), max_tokens_per_document=10)
 
 
 class TestCachedByDocument(SubclassContract):

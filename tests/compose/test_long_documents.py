@@ -277,8 +277,8 @@ def test_a_document_is_as_good_as_its_best_window_and_says_where_it_is(call: Cal
     # about 5 tokens a sentence: windows of one sentence each, as two are 10 and more
     ranking = call(LongDocuments(leaf, window=8).rank, "fox", [ONE, LONG])
     assert ranking.results == (
-        Ranked(1, LONG, 0.2, 0.2, (43, 59)),
-        Ranked(0, ONE, 0.1, 0.1, None),
+        Ranked(1, LONG, 0.2, 0.2, ((43, 59),)),
+        Ranked(0, ONE, 0.1, 0.1),
     )
     assert LONG[43:59] == "A fox and a fox."
     assert len(leaf.asked) == 1, "the windows of all documents go in one call"
@@ -293,6 +293,19 @@ def test_the_mean_is_of_the_best_windows_and_both_scores_are_it(call: Call) -> N
     assert (best.index, best.raw_score, best.score) == (1, pytest.approx(0.25), pytest.approx(0.25))
     assert text[slice(*best.span)].endswith("A fox fox fox.")
     assert (ranking[1].index, ranking[1].score, ranking[1].span) == (0, pytest.approx(0.1), None)
+
+
+def test_the_spans_are_those_of_the_windows_in_the_mean_best_first(call: Call) -> None:
+    text = "A fox. A fox fox. No one. A fox fox fox."
+    (ranked,) = call(LongDocuments(Counting(), window=4, stride=4, pool="mean", k=2).rank, "fox", [text])
+    assert [text[start:end] for start, end in ranked.spans] == ["A fox fox fox.", "A fox fox."]
+
+
+def test_windows_split_no_character() -> None:
+    family = "👩\u200d👩\u200d👧"
+    found, _ = windows([family * 100], 40, 20, lambda texts: [len(text) for text in texts])
+    assert len(found) > 5
+    assert all(window.text == family * (len(window.text) // len(family)) for window in found)
 
 
 def test_ties_stay_in_input_order(call: Call) -> None:

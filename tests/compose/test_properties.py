@@ -17,6 +17,7 @@ from ksdk_rerank.compose.deduplicated import Deduplicated
 from ksdk_rerank.compose.fallback import Fallback
 from ksdk_rerank.compose.fusion import Fusion
 from ksdk_rerank.compose.long_documents import LongDocuments
+from ksdk_rerank.compose.passages import Passages
 
 
 class Overlap(ScoringReranker):
@@ -65,6 +66,7 @@ def _wrapped(inner: st.SearchStrategy[Reranker]) -> st.SearchStrategy[Reranker]:
         st.builds(LongDocuments, inner, window=st.integers(2, 8), pool=st.sampled_from(["max", "mean"]), k=small),
         st.builds(Cached, inner, max_entries=st.integers(1, 30), store=st.one_of(st.none(), st.builds(dict))),
         st.builds(Fallback, some),
+        st.builds(Passages, inner, max_tokens_per_document=st.integers(1, 20)),
     )
 
 
@@ -109,8 +111,7 @@ def test_nothing_is_lost_and_the_order_is_by_score(reranker: Reranker, documents
     blank = [index for index, document in enumerate(documents) if not document.strip()]
     assert list(ranking.indices[len(ranking) - len(blank) :]) == blank
     for ranked in ranking:
-        if ranked.span is not None:
-            assert ranked.document[slice(*ranked.span)].strip()
+        assert all(ranked.document[start:end].strip() for start, end in ranked.spans)
     assert 0 <= ranking.truncated <= len(documents)
 
 

@@ -129,7 +129,7 @@ entries = (
 @example("[" * 100_000, None)
 @example('{"a":' * 100_000, None)
 @example("9" * 100_000, None)
-@example(json.dumps(RANKING | {"results": [[0, 0.5, 1.0, None], [1, 0.5, 1.0, None]]}), None)
+@example(json.dumps(RANKING | {"results": [[0, 0.5, 1.0, []], [1, 0.5, 1.0, []]]}), None)
 def test_an_entry_of_a_store_is_an_answer_or_a_miss(entry: object, ttl: float | None) -> None:
     read = decoded(entry, ["one", "two"], ttl)
     if read is not None:

@@ -167,7 +167,7 @@ def test_without_reading_everything_is_asked_and_kept(scripted: Factory, tmp_pat
 
 def entry(**changed: Any) -> str:
     """An entry about one document, with something `changed`."""
-    sound = {"written": 0, "results": [[0, 0.5, 1.0, None]], "reranked_by": "x", "truncated": 0, "duplicates": []}
+    sound = {"written": 0, "results": [[0, 0.5, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}
     return json.dumps({**sound, "query_truncated": False, "usage": {}, "seconds": 1.0, "first": False, **changed})
 
 
@@ -193,10 +193,10 @@ def test_an_entry_that_is_sound_counts_with_its_time(scripted: Factory, tmp_path
         "no",
         "[]",
         entry(results="a"),
-        entry(results=[[7, 0.5, 1.0, None]]),
-        entry(results=[[0, "high", 1.0, None]]),
-        entry(results=[[0, 0.5, 1.0, None]] * 2),
-        entry(results=[[0, float("inf"), 1.0, None]]),
+        entry(results=[[7, 0.5, 1.0, []]]),
+        entry(results=[[0, "high", 1.0, []]]),
+        entry(results=[[0, 0.5, 1.0, []]] * 2),
+        entry(results=[[0, float("inf"), 1.0, []]]),
         entry(seconds=float("nan")),
         entry(seconds=-1.0),
         entry(seconds=None),

@@ -222,7 +222,13 @@ def test_nothing_of_a_node_is_lost(node: BaseNode, call: Call) -> None:
     assert copied is not node
     assert type(copied) is type(node)
     assert (copied.node_id, copied.ref_doc_id, copied.embedding) == (node.node_id, "the-book", node.embedding)
-    assert copied.excluded_embed_metadata_keys == ["page", "relevance_score", "retrieval_score", "reranked_by"]
+    assert copied.excluded_embed_metadata_keys == [
+        "page",
+        "relevance_score",
+        "retrieval_score",
+        "reranked_by",
+        "relevant_spans",
+    ]
     added = {"metadata", "excluded_embed_metadata_keys", "excluded_llm_metadata_keys"}
     assert copied.model_dump(exclude=added) == node.model_dump(exclude=added)
     assert {key: value for key, value in copied.metadata.items() if key not in SCORE_KEYS} == node.metadata
@@ -440,7 +446,8 @@ def test_numbers_of_numpys_become_pythons_own() -> None:
 
 
 def test_the_signature_is_that_of_the_fields() -> None:
-    names = ["callback_manager", "reranker", "top_n", "min_score", "metadata_mode", "text"]
+    names = ["callback_manager", "reranker", "top_n", "min_score", "metadata_mode", "text", "min_keep"]
+    names += ["passages", "max_tokens", "count_tokens", "skip_oversized"]
     assert list(inspect.signature(RerankPostprocessor).parameters) == names
 
 
@@ -634,7 +641,10 @@ async def test_a_cancelled_call_ends_what_it_started(events: list[BaseEvent], sp
 
 
 def test_to_dict_and_back_keeps_every_setting() -> None:
-    postprocessor = RerankPostprocessor(reranker="lexical", top_n=None, min_score=0.25, metadata_mode=MetadataMode.LLM)
+    settings: dict[str, Any] = {"min_keep": 2, "passages": True, "max_tokens": 99, "skip_oversized": True}
+    postprocessor = RerankPostprocessor(
+        reranker="lexical", top_n=None, min_score=0.25, metadata_mode=MetadataMode.LLM, **settings
+    )
     data = postprocessor.to_dict()
     assert data == {
         "class_name": "RerankPostprocessor",
@@ -643,6 +653,7 @@ def test_to_dict_and_back_keeps_every_setting() -> None:
         "min_score": 0.25,
         "metadata_mode": "llm",
         "text": None,
+        **settings,
     }
     for restored in (
         RerankPostprocessor.from_dict(data),

@@ -155,3 +155,42 @@ def test_it_works_in_one_event_loop_after_another_and_after_close(cohere: Any) -
         leaf.rank("q", ["a"])
         leaf.close()
     assert len(cohere.server.requests) == 4
+
+
+SPANS = [{"start": 5, "end": 9, "score": 0.9}, {"start": 0, "end": 3, "score": 0.4}]
+
+
+def replying(cohere: Any, spans: Any) -> Any:
+    """A fault that gives the second of two documents these spans, and the first none."""
+    results = [{"index": 1, "relevance_score": 0.9, "relevant_spans": spans}, {"index": 0, "relevance_score": 0.1}]
+    return cohere.server.failing(Fault(body={**cohere.wire["reply"], "results": results}))
+
+
+def test_relevant_spans_are_asked_for_and_returned_best_first(call: Call, cohere: Any) -> None:
+    leaf = cohere.reranker(model="rerank-v5.0-pro", relevant_spans=True, span_threshold=0.2, max_spans=3)
+    with leaf, replying(cohere, SPANS):
+        ranking = call(leaf.rank, "q", ["a", "One. Two."])
+    assert cohere.server.requests[0].json()["relevant_spans"] == {"mode": "enabled", "threshold": 0.2, "max_spans": 3}
+    assert [(ranked.index, ranked.spans) for ranked in ranking] == [(1, ((5, 9), (0, 3))), (0, ())]
+    assert from_config(to_config(leaf)).parameters() == leaf.parameters()
+
+
+def test_spans_that_nobody_asked_for_are_ignored(call: Call, cohere: Any) -> None:
+    with cohere.reranker() as leaf, replying(cohere, SPANS):
+        assert call(leaf.rank, "q", ["a", "One. Two."])[0].spans == ()
+    assert "relevant_spans" not in cohere.server.requests[0].json()
+
+
+@pytest.mark.parametrize(
+    "spans", [[{"start": 5, "end": 99}], [{"start": 3, "end": 3}], [{"start": True, "end": 3}], [{"end": 3}], [7], 7]
+)
+def test_spans_outside_their_document_or_of_another_shape_are_a_bad_reply(call: Call, cohere: Any, spans: Any) -> None:
+    with cohere.reranker(relevant_spans=True) as leaf, replying(cohere, spans), pytest.raises(errors.BadReply):
+        call(leaf.rank, "q", ["a", "One. Two."])
+
+
+def test_options_of_spans_need_spans() -> None:
+    with pytest.raises(ValueError, match="need relevant_spans=True"):
+        CohereReranker(api_key="test-key", max_spans=3)
+    with pytest.raises(ValueError, match="span_threshold must be between 0 and 1"):
+        CohereReranker(api_key="test-key", relevant_spans=True, span_threshold=2)

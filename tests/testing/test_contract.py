@@ -112,7 +112,7 @@ class Counting(Changed):
 
 class Spanned(Changed):
     def _changed(self, ranking: Ranking) -> Ranking:
-        return replace(ranking, results=tuple(replace(one, span=(0, 10**6)) for one in ranking))
+        return replace(ranking, results=tuple(replace(one, spans=((0, 10**6),)) for one in ranking))
 
 
 class Inventive(Changed):

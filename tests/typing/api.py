@@ -22,6 +22,7 @@ from ksdk_rerank import (
     LexicalReranker,
     LongDocuments,
     NVIDIAReranker,
+    Passages,
     Ranked,
     Ranking,
     RerankEndpoint,
@@ -46,12 +47,16 @@ from llamaindex_ksdk_rerank import RerankPostprocessor
 
 
 def rank(reranker: Reranker) -> None:
-    ranking = reranker.rank("query", ["a", "b"], top_n=1, min_score=0.5)
+    ranking = reranker.rank("query", ["a", "b"], top_n=1, min_score=0.5, min_keep=1)
     assert_type(ranking, Ranking)
     assert_type(ranking[0], Ranked)
     assert_type(ranking[:2], tuple[Ranked, ...])
     assert_type(ranking[0].score, float | None)
     assert_type([hit.document for hit in ranking], list[str])
+    assert_type(ranking[0].spans, tuple[tuple[int, int], ...])
+    assert_type(ranking[0].span, tuple[int, int] | None)
+    assert_type(ranking[0].excerpt(), str)
+    assert_type(ranking.within(2000, count=len, passages=True, skip_oversized=True), Ranking)
     assert_type(ranking.details(), dict[str, object])
 
 
@@ -104,6 +109,7 @@ def compose(reranker: Reranker) -> None:
         Cascade("lexical", reranker, keep=20),
         Fusion([reranker, InputOrder()], weights=[2.0, 1.0]),
         LongDocuments(reranker, window=256, pool="mean", max_windows=64),
+        Passages(reranker, max_tokens_per_document=100, language="de"),
         Deduplicated(reranker, by="near"),
         Cached(reranker, ttl=60.0),
         Calibrated(reranker, slope=0.5, intercept=0),
