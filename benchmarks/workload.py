@@ -131,7 +131,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float:
     """Kendall's tau: (pairs in the same order - pairs in the opposite order) / all pairs. Ties count as neither."""
     pairs = list(itertools.combinations(range(len(first)), 2))
     signs = [(first[a] - first[b]) * (second[a] - second[b]) for a, b in pairs]
-    return sum((sign > 0) - (sign < 0) for sign in signs) / len(pairs)
+    return sum(int(sign > 0) - int(sign < 0) for sign in signs) / len(pairs)
 
 
 def write(name: str, figures: Mapping[str, object], *, machine_in_words: str = "") -> None:

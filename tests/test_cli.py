@@ -16,6 +16,7 @@ import pytest
 from ksdk_rerank import __version__
 from ksdk_rerank.commands.main import main
 from ksdk_rerank.engines.export import ExportReport
+from ksdk_rerank.engines.quantize import Agreement
 from ksdk_rerank.testing import Fault
 
 
@@ -193,7 +194,7 @@ def test_export_says_what_it_wrote_and_how_near_to_torch_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {"config.json": 649, "onnx/model.onnx": 90_912_345, "onnx/model_qint7.onnx": 23_046_789}
-    report = ExportReport(tmp_path, files, 1.24e-6, 0.0456)
+    report = ExportReport(tmp_path, files, 1.24e-6, Agreement(81, 0.0456, 0.0123, 0.987))
     monkeypatch.setattr("ksdk_rerank.engines.export.export", lambda model, folder, *, revision, label: report)
     assert main(["export", "acme/model", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -205,7 +206,9 @@ def test_export_says_what_it_wrote_and_how_near_to_torch_that_is(
         "onnx/model.onnx        90.912",
         "onnx/model_qint7.onnx  23.047",
         "",
-        "On a few pairs, logits differ from torch's by at most 1.2e-06 (model.onnx) and 4.6e-02 (model_qint7.onnx).",
+        "On a few pairs, logits of model.onnx differ from torch's by at most 1.2e-06.",
+        "On 81 pairs not used for calibration, int8 logits differ from float32's by 0.01 on average and by at most"
+        " 0.05; Kendall's tau between the two orders is 0.987.",
         f"To measure the effect on your own documents: ksdk-rerank compare --reranker {tmp_path} ...",
     ]
     assert main(["export", "acme/model", str(tmp_path), "--json"]) == 0
@@ -213,7 +216,7 @@ def test_export_says_what_it_wrote_and_how_near_to_torch_that_is(
         "folder": str(tmp_path),
         "files": files,
         "max_difference": 1.24e-6,
-        "max_difference_int8": 0.0456,
+        "int8": {"pairs": 81, "max_difference": 0.0456, "mean_difference": 0.0123, "kendall": 0.987},
     }
 
 
@@ -228,6 +231,23 @@ def test_what_is_exported_is_on_the_disk(
     assert told["folder"] == str(folder)
     assert told["files"]["onnx/model_qint7.onnx"] == (folder / "onnx" / "model_qint7.onnx").stat().st_size
     assert told["max_difference"] < 1e-4
+
+
+def test_quantize_takes_texts_and_says_how_near_to_float32_its_file_is(
+    make_model: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, folder = tmp_path / "texts", tmp_path / "out"
+    lines = [json.dumps({"query": f"query {number}", "document": "rotate the key " * number}) for number in range(1, 7)]
+    lines += [f"create a key and revoke the key {number} and the month of the invoice is nice" for number in range(6)]
+    texts.write_text("\n".join(lines), encoding="utf-8")
+    assert main(["quantize", str(make_model()), str(folder), "--texts", str(texts)]) == 0
+    out = capsys.readouterr().out
+    size = (folder / "onnx" / "model_qint7.onnx").stat().st_size
+    assert ["onnx/model_qint7.onnx", f"{size / 1e6:.3f}"] in [line.split() for line in out.splitlines()]
+    assert "On 9 pairs not used for calibration, int8 logits differ from float32's by 0.0" in out
+    texts.write_text('{"question": "how"}', encoding="utf-8")
+    assert main(["quantize", "acme/model", str(tmp_path / "other"), "--texts", str(texts)]) == 1
+    assert f"{texts}:1: 'query' is missing; add it" in capsys.readouterr().err
 
 
 def test_an_export_that_fails_is_explained_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ksdk_rerank._version import __version__
-from ksdk_rerank.commands import compare, demo, doctor, export, rank, search
+from ksdk_rerank.commands import compare, demo, doctor, export, quantize, rank, search
 from ksdk_rerank.commands.options import Parser
 from ksdk_rerank.commands.streams import flush_output, print_error, usable_streams, warnings_on_stderr
 from ksdk_rerank.errors import RerankError
@@ -60,6 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="ksdk-rerank", description="Put the documents that answer a question first.")
     parser.add_argument("--version", action="version", version=f"ksdk-rerank {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, search, rank, compare, export, doctor):
+    for command in (demo, search, rank, compare, export, quantize, doctor):
         command.add(commands)
     return parser

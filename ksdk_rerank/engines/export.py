@@ -4,10 +4,9 @@ The graph takes token ids and outputs one logit per pair, also for a modular cro
 and for a classifier of which `label` picks one label. `config.json` then says so by transformers' own fields, one label
 and no architecture. No `modules.json` is written: sentence-transformers would run the modules a second time.
 
-Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed) and
-onnxruntime's dynamic quantization (`onnxruntime.quantization.quantize_dynamic`, 1.32). Weights are quantized to int8
-per output channel, in 7 bits so that x86 without VNNI does not overflow; activations are quantized at run time.
-But: there is no calibration and no graph fusion. onnxruntime fuses a graph when it loads it.
+Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed). The int8
+file is made of the float32 one by `quantize.py`. But: there is no graph fusion. onnxruntime fuses a graph when it loads
+it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +28,9 @@ from ksdk_rerank._arguments import integer
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.files import read_json
 from ksdk_rerank.engines.model_config import ModelKind, model_kind
+from ksdk_rerank.engines.new_folder import checked_target, new_folder, sizes
+from ksdk_rerank.engines.quantize import COPIED, Agreement, write_int8
 from ksdk_rerank.engines.select import locate, model_of
-from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ _TOLERANCE = 1e-4
 _LARGEST_FILE = 1_900_000_000
 """Maximum bytes of weights inside the ONNX file. A model with more keeps its weights in a file beside it. Protobuf's
 own limit is 2 GiB (`onnx.checker.MAXIMUM_PROTOBUF`)."""
+
+_FP32_FILE = "onnx/model.onnx"
 
 _QUERY = "how do I rotate an API key"
 _DOCUMENTS = (
@@ -64,14 +65,14 @@ class ExportReport:
         folder: the folder with the files; `CrossEncoderReranker(folder)` loads them.
         files: size of each file in bytes, by its path within the folder.
         max_difference: largest difference in a logit between torch and the fp32 file, over a few pairs.
-        max_difference_int8: the same for the int8 file. It tells how far scores move, not whether the ranking
-            changes; measure that on your own queries.
+        int8: how close the int8 file's logits are to the fp32 file's. To learn what that means for your own documents,
+            measure on your own queries.
     """
 
     folder: Path
     files: Mapping[str, int]
     max_difference: float
-    max_difference_int8: float
+    int8: Agreement
 
 
 def export(
@@ -105,9 +106,7 @@ def export(
         MissingExtra: `ksdk-rerank[torch]` is not installed.
         ModelError: the model cannot be loaded or exported, or its fp32 file disagrees with torch.
     """
-    target = Path(folder).expanduser().absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} is not an empty folder; choose another, or empty it")
+    target = checked_target(folder)
     if not all(find_spec(package) for package in _NEEDS):
         raise MissingExtra.of("torch", "export")
 
@@ -134,29 +133,22 @@ def export(
             f"{settings.model} is built on a language model and needs a prompt, so it cannot be exported; use it with"
             ' backend="torch"'
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        written = Path(temporary, "model")
-        (written / "onnx").mkdir(parents=True)
+    with new_folder(target) as written:
+        (written / "onnx").mkdir()
         _write_settings(files, engine, written, relabel=kind is ModelKind.MODULAR or label is not None)
         _write_onnx(engine, written / "onnx", opset)
-        fp32, int8 = _differences(engine, written, settings.model)
-        sizes = {path.relative_to(written).as_posix(): path.stat().st_size for path in _files(written)}
-        if target.exists():
-            target.rmdir()
-        written.rename(target)
-    return ExportReport(target, sizes, fp32, int8)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+        fp32 = _difference(engine, written, settings.model)
+        exported = ModelSettings(str(written))
+        _, int8 = write_int8(locate(exported), exported, _FP32_FILE, written)
+        found = sizes(written)
+    return ExportReport(target, found, fp32, int8)
 
 
 def _write_settings(files: Files, engine: TorchEngine, folder: Path, *, relabel: bool) -> None:
     engine.tokenizer.save(str(folder / "tokenizer.json"))
-    for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in COPIED:
         path = files.find(name)
-        if path is not None:
+        if path is not None and name != "tokenizer.json":
             shutil.copyfile(path, folder / name)
     if relabel:  # the graph has one logit, but the config says otherwise
         config = {name: value for name, value in read_json(folder / "config.json").items() if name != "architectures"}
@@ -166,9 +158,6 @@ def _write_settings(files: Files, engine: TorchEngine, folder: Path, *, relabel:
 
 def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
     import torch
-
-    with without_telemetry():
-        from onnxruntime.quantization import QuantType, quantize_dynamic
 
     names, module = engine.exportable()
     # Two pairs of unequal length, so that the exporter takes neither dimension nor the mask for a constant.
@@ -183,7 +172,7 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
             torch.onnx.export(
                 module,
                 (),
-                folder / "model.onnx",
+                folder.parent / _FP32_FILE,
                 kwargs=inputs,
                 input_names=list(names),
                 output_names=["logits"],
@@ -193,14 +182,6 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
                 external_data=large,
                 verbose=False,
             )
-            quantize_dynamic(
-                folder / "model.onnx",
-                folder / "model_qint7.onnx",
-                per_channel=True,
-                reduce_range=True,  # 7 bits, for x86 without VNNI
-                weight_type=QuantType.QInt8,
-                use_external_data_format=large,
-            )
     except Exception as error:  # the exporter's own errors, of many classes
         raise ModelError(
             f"torch {torch.__version__} cannot export this model to ONNX ({type(error).__name__}: {error}); use it"
@@ -208,34 +189,32 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
         ) from error
 
 
-def _differences(engine: TorchEngine, folder: Path, model: str) -> tuple[float, float]:
-    """Largest difference from torch of the fp32 and the int8 file.
+def _difference(engine: TorchEngine, folder: Path, model: str) -> float:
+    """Largest difference between a logit of the fp32 file and torch's, over a few pairs.
 
     Raises:
-        ModelError: the fp32 file differs by more than the tolerance.
+        ModelError: it is larger than the tolerance.
     """
     from ksdk_rerank.engines.onnx import OnnxEngine
 
     settings = ModelSettings(str(folder))
     files = locate(settings)
-    expected = model_of(engine, files, settings).score(_QUERY, _DOCUMENTS).raw
-    differences = []
-    for name in ("onnx/model.onnx", "onnx/model_qint7.onnx"):
-        exported = OnnxEngine(name, files, settings)
-        raw = model_of(exported, files, settings).score(_QUERY, _DOCUMENTS).raw
-        differences.append(max(abs(a - b) for a, b in zip(raw, expected, strict=True)))
-    fp32, int8 = differences
-    if not fp32 <= _TOLERANCE:  # also true for NaN
+    expected, found = (
+        model_of(each, files, settings).score(_QUERY, _DOCUMENTS).raw
+        for each in (engine, OnnxEngine(_FP32_FILE, files, settings))
+    )
+    difference = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+    if not difference <= _TOLERANCE:  # also true for NaN
         raise ModelError(
-            f"the exported {model} differs from torch by {fp32:.1e}, more than {_TOLERANCE}, so nothing was written;"
-            ' use the model with backend="torch"'
+            f"the exported {model} differs from torch by {difference:.1e}, more than {_TOLERANCE}, so nothing was"
+            ' written; use the model with backend="torch"'
         )
-    return fp32, int8
+    return difference
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Silence what the exporter and the quantizer print, warn and log."""
+    """Silence what the exporter prints, warns and logs."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 import numpy as np
@@ -25,13 +26,15 @@ with without_telemetry():
 onnxruntime.disable_telemetry_events()  # for Windows, and in case it was imported before
 
 
+_log = logging.getLogger("ksdk_rerank")
+
 _BUDGETS = {"dynamic": 1, "static": 768, "weights": TOKEN_BUDGET, "none": TOKEN_BUDGET}
 """Maximum padded tokens per batch, by what the graph quantizes.
 
 Dynamic quantization uses one scale for all activations of a batch, so a pair's logit would depend on the rest of its
-batch: by 0.1 with MiniLM. So every pair gets its own batch. Static quantization has fixed ranges, so batches are safe.
-They may be larger because `embedded` reads the query once per batch. `python benchmarks/latency.py --budgets` shows
-what other budgets cost."""
+batch: by 0.1 with MiniLM. So every pair gets its own batch. Static quantization has fixed ranges, or one per token, so
+batches are safe. They may be larger because `embedded` reads the query once per batch.
+`python benchmarks/latency.py --budgets` shows what other budgets cost."""
 
 
 class OnnxEngine(Engine):
@@ -65,6 +68,13 @@ class OnnxEngine(Engine):
             self.streams, options.intra_op_num_threads = streams_and_threads()
             # On a CPU, the fused operator is slower than the two that it replaces (onnxruntime 1.32, AVX2 and MiniLM).
             options.add_session_config_entry("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
+            if kind == "none" and settings.dtype == "auto" and settings.onnx_file is None:
+                _log.info(
+                    "%s has no int8 ONNX file for this processor and runs in float32. To make one, which takes about"
+                    " half the time: ksdk-rerank quantize %s FOLDER",
+                    settings.model,
+                    settings.model,
+                )
         elif kind != "dynamic":
             self.budget = GPU_TOKEN_BUDGET
         # A waiting thread must not spin on a core that other threads or programs need.

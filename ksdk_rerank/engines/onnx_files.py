@@ -16,15 +16,16 @@ __all__ = ["find_model", "missing", "offers_int8", "opened"]
 
 _FP32 = ("onnx/model.onnx", "model.onnx")
 # Preferred first. These are the names that sentence-transformers' quantization writes, as in
-# https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23). Next come our own export's
-# file, with 7-bit weights, and the name that transformers.js looks for, with 8-bit weights.
+# https://huggingface.co/cross-encoder/ms-marco-MiniLM-L6-v2/tree/main/onnx (2026-11-23). Next come the
+# file of our own `quantize`, which cannot overflow on any processor, and the name that transformers.js looks for, with
+# 8-bit weights.
 _INT8 = {
     "arm": ("onnx/model_qint8_arm64.onnx",),
     "vnni": ("onnx/model_qint8_avx512_vnni.onnx", "onnx/model_qint8_avx512.onnx"),
     "other": ("onnx/model_quint8_avx2.onnx",),
 }
-_SEVEN_BITS, _EIGHT_BITS = "onnx/model_qint7.onnx", "onnx/model_int8.onnx"
-_USUAL = {*_FP32, *(name for names in _INT8.values() for name in names), _SEVEN_BITS, _EIGHT_BITS}
+_OWN, _EIGHT_BITS = "onnx/model_qint7.onnx", "onnx/model_int8.onnx"
+_USUAL = {*_FP32, *(name for names in _INT8.values() for name in names), _OWN, _EIGHT_BITS}
 
 
 def find_model(files: Files, settings: ModelSettings, backend: str) -> str | None:
@@ -34,7 +35,7 @@ def find_model(files: Files, settings: ModelSettings, backend: str) -> str | Non
     without (`benchmarks/latency.py`). OpenVINO takes the fp32 file: the int8 file ran no faster there, and took three
     times as long as the fp32 file in bfloat16.
     Without VNNI, x86 adds pairs of int8 products in 16 bits, which can overflow. So of the usual names, "auto" then
-    takes only those with unsigned or 7-bit weights.
+    takes only those with unsigned weights, and our own.
 
     Names are only a hint: a file is taken only if its contents suit the settings. If none of the usual names suits, the
     only suitable file is taken, whatever its name.
@@ -67,7 +68,7 @@ def _usual(settings: ModelSettings, backend: str) -> tuple[str, ...]:
     auto = settings.dtype == "auto" and settings.device in (None, "cpu")
     names: tuple[str, ...] = ()
     if backend == "onnx" and (settings.dtype == "int8" or auto):
-        names += (*_INT8[kind], _SEVEN_BITS)
+        names += (*_INT8[kind], _OWN)
         if kind != "other" or settings.dtype == "int8":
             names += (_EIGHT_BITS,)
     return names if settings.dtype == "int8" else names + _FP32

@@ -26,9 +26,9 @@ __all__ = ["Graph", "checked_inputs", "checked_logits", "feed", "read_graph", "t
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 _FLOAT16 = 10
-_DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
-_DYNAMIC_FUSED = {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"}
-"""Operators into which onnxruntime fuses the three above (onnxruntime 1.32, docs/ContribOperators.md)."""
+_DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul"}
+"""Operators that measure the range of a whole batch. onnxruntime fuses the first into the second (1.32,
+docs/ContribOperators.md)."""
 
 
 @dataclass(slots=True)
@@ -49,10 +49,10 @@ class Graph:
     def quantization(self) -> Literal["dynamic", "static", "weights", "none"]:
         """What the graph quantizes.
 
-        `"dynamic"`: activations, with ranges measured at run time. `"static"`: activations, with fixed ranges.
-        `"weights"`: weights only. `"none"`: nothing.
+        `"dynamic"`: activations, with ranges measured at run time over the batch. `"static"`: activations, with ranges
+        that are fixed or measured per token. `"weights"`: weights only. `"none"`: nothing.
         """
-        if self.operators & (_DYNAMIC | _DYNAMIC_FUSED):
+        if self.operators & _DYNAMIC:
             return "dynamic"
         if any(operator == "QuantizeLinear" or operator.startswith("QLinear") for operator in self.operators):
             return "static"

@@ -202,6 +202,7 @@ def test_weights_are_looked_for_in_the_graphs_folder_alone(
         (["DynamicQuantizeMatMul"], "dynamic"),
         (["QuantizeLinear", "DequantizeLinear"], "static"),
         (["QLinearMatMul"], "static"),
+        (["QuantizeLinear", "MatMulIntegerToFloat"], "static"),
         (["DequantizeLinear", "MatMul"], "weights"),
         (["MatMulNBits"], "weights"),
     ],

@@ -151,6 +151,20 @@ def test_int8_stays_close_to_float32_and_keeps_the_best_document(
         assert max(range(10), key=lambda i: found[start + i]) == max(range(10), key=lambda i: expected[start + i])
 
 
+@pytest.mark.parametrize("folder", ["exported", "modular_export"])
+def test_our_own_int8_stays_within_a_third_of_a_logit_and_does_not_depend_on_the_batch(
+    request: pytest.FixtureRequest, expected: list[float], folder: str
+) -> None:
+    with CrossEncoderReranker(request.getfixturevalue(folder), dtype="int8") as model:
+        found = logits(model)
+        question, documents = next(iter(pairs().items()))
+        alone = [model.score(question, [document]).raw[0] for document in documents]
+    assert found[: len(alone)] == pytest.approx(alone, abs=0.01)
+    differences = [abs(a - b) for a, b in zip(found, expected, strict=True)]
+    assert max(differences) < 0.33
+    assert sum(differences) / len(differences) < 0.08
+
+
 def test_the_answer_comes_first_through_both_adapters(exported: Path) -> None:
     question = "How long does the old key work after a rotation?"
     texts = [
