@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from ksdk_rerank._arguments import WrongType, finite, integer_or_none
-from ksdk_rerank._fields import labelled
 from ksdk_rerank._text.excerpts import excerpt
+from ksdk_rerank._text.fields import labelled
 from ksdk_rerank.results import Ranked
 
 __all__ = [

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksdk_rerank._arguments import finite
-from ksdk_rerank._fields import labelled
 from ksdk_rerank._metadata import checked_text, hand_on, rescored, score_in, texts_of
+from ksdk_rerank._text.fields import labelled
 
 
 class Page:
