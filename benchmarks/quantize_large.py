@@ -1,6 +1,6 @@
 """Time, memory and disk that `quantize` takes for a model in the size of XLM-RoBERTa large, as bge-reranker-large is.
 
-    python benchmarks/quantize_large.py          (needs ksdk-rerank[quantize], 12 GB of memory and 4 GB of disk)
+    python benchmarks/quantize_large.py          (needs ksdk-rerank[quantize], 12 GB of memory and 6 GB of disk)
 
 The model has 560 million parameters: 24 layers of 1,024 (303 million) and 250,002 tokens. Its weights are random, so
 only time, memory and sizes mean something. Its graph exceeds what fits into one ONNX file, so its weights are in a

@@ -1,6 +1,6 @@
 """`quantize`: turns a model's float32 ONNX file into one that calculates in int8, without torch.
 
-`export` does the same as its last step. `int8_graph.py` says how the graph is rewritten.
+`export` does the same as its last step. `int8_graph.py` rewrites the graph.
 """
 
 from __future__ import annotations
