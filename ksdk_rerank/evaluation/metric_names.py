@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -59,7 +60,10 @@ def parsed(name: str, ir_measures: Any) -> Any:
     try:
         if not name.isprintable():
             raise ValueError("control characters")
-        measure = ir_measures.parse_measure(name)
+        with warnings.catch_warnings():
+            # Its parser (0.4.3, util.py) names classes of `ast` that are deprecated since Python 3.12.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            measure = ir_measures.parse_measure(name)
     except Exception as error:  # Python's parser and theirs raise all sorts of errors for an invalid name
         raise ValueError(f"unknown metric {name!r}; {_advice(name, ir_measures)}") from error
     for parameter, value in measure.params.items():

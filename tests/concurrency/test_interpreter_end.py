@@ -38,10 +38,14 @@ def by_length():
     return LangChainCrossEncoder(ByLength())
 
 
+stores = []
+
+
 def stored():
     from ksdk_rerank.evaluation import DiskStore
 
-    return k.Cached("lexical", store=DiskStore(tempfile.mkdtemp(dir=store)))  # none finds another's answers
+    stores.append(DiskStore(tempfile.mkdtemp(dir=store)))  # none finds another's answers
+    return k.Cached("lexical", store=stores[-1])
 
 
 RERANKERS = {
@@ -132,6 +136,8 @@ def late():
     for name, call, close in calls:
         print(name, call())
         close()
+    for store in stores:
+        store.close()
 
 
 threading.Thread(target=late).start()
