@@ -328,6 +328,8 @@ def test_a_client_that_was_passed_is_the_one_that_is_kept() -> None:
 def test_the_table_above_has_every_public_class_and_every_argument(kind: type) -> None:
     if issubclass(kind, Enum) or inspect.isabstract(kind) or not arguments(kind):
         return
+    if kind.__name__ == "DecisionReranker" and not find_spec("langchain_core.decisions"):
+        pytest.skip("langchain-core before 1.8 has no decision models")
     if issubclass(kind, ServiceError):
         kind = ServiceError
     missing = set(arguments(kind)) - {"args", "client"} - EVERY.get(kind, {}).keys()
