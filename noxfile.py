@@ -1,6 +1,7 @@
-"""The checks, one session each: `nox -s style` runs one, `nox` all of them. Each has an environment of its own.
+"""The checks, one session each: `nox -s style` runs one. Each has an environment of its own.
 
-`.ci/run` and the workflows in `.github` run these sessions.
+`.ci/run` runs all but `tests`, which are those of `readme` on other versions of Python. The workflows in `.github` run
+these, too.
 """
 
 from __future__ import annotations
