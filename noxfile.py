@@ -20,9 +20,7 @@ from urllib.request import urlopen
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = [
-    *("style", "distributions", "readme", "tests-3.13", "types", "lowest", "engines", "servers", "docs")
-]
+nox.options.sessions = ["style", "distributions", "readme", "types", "lowest", "engines", "servers", "docs"]
 
 PACKAGES = ("ksdk_rerank", "langchain_ksdk_rerank", "llamaindex_ksdk_rerank")
 TORCH = "torch==2.13.0"  # installed first and on its own: the resolver would choose a build with CUDA
