@@ -11,7 +11,13 @@ pytest.importorskip("llama_index.core")
 
 from llama_index.core import Document, MockEmbedding, StorageContext, VectorStoreIndex
 from llama_index.core.llms import MockLLM
-from llama_index.core.node_parser import HierarchicalNodeParser, SentenceWindowNodeParser, get_leaf_nodes
+from llama_index.core.node_parser import (
+    HierarchicalNodeParser,
+    NodeParser,
+    SentenceSplitter,
+    SentenceWindowNodeParser,
+    get_leaf_nodes,
+)
 from llama_index.core.postprocessor import MetadataReplacementPostProcessor
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
 from llama_index.core.retrievers import AutoMergingRetriever, VectorIndexRetriever
@@ -25,6 +31,7 @@ QUERY = "rotate key"
 KEYS = "# Keys\n\nA door is open. Rotate a key by hand. Nothing to see. Seats are free. Ask the owner of the house."
 SHORT = Passages("lexical", max_tokens_per_document=8)
 PASSAGE = "Rotate a key by hand."
+sentences_of = re.compile(r"[^.]+\.\s*").findall  # LlamaIndex's own splitter may have to download its words
 
 
 def node(**fields: Any) -> TextNode:
@@ -79,7 +86,6 @@ async def test_the_budget_counts_what_the_llm_reads() -> None:
 
 
 async def test_the_window_of_a_sentence_is_shortened_and_its_indices_stay() -> None:
-    sentences_of = re.compile(r"[^.]+\.\s*").findall  # LlamaIndex's own splitter may have to download its words
     parser = SentenceWindowNodeParser.from_defaults(window_size=2, sentence_splitter=sentences_of)
     sentences = parser.get_nodes_from_documents([Document(text=KEYS)])
     replaced = MetadataReplacementPostProcessor(target_metadata_key="window").postprocess_nodes(
@@ -94,7 +100,12 @@ async def test_the_window_of_a_sentence_is_shortened_and_its_indices_stay() -> N
 
 
 def test_merged_parents_come_back_as_their_passages_and_the_store_has_the_whole() -> None:
-    parser = HierarchicalNodeParser.from_defaults(chunk_sizes=[64, 8], chunk_overlap=0)
+    sizes = {"parents": 64, "leaves": 8}
+    splitters: dict[str, NodeParser] = {
+        name: SentenceSplitter(chunk_size=size, chunk_overlap=0, chunking_tokenizer_fn=sentences_of)
+        for name, size in sizes.items()
+    }
+    parser = HierarchicalNodeParser.from_defaults(node_parser_ids=[*sizes], node_parser_map=splitters)
     nodes = parser.get_nodes_from_documents([Document(text=KEYS)])
     store = SimpleDocumentStore()
     store.add_documents(nodes)
