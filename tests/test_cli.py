@@ -330,3 +330,16 @@ def test_doctor_calls_no_hub_and_no_service_unless_told_to(
     assert any(line.startswith(f"{config}: some/model is not in the cache") for line in lines)
     assert any(line.startswith("Problem: ") and "gopher://proxy" in line for line in lines)
     assert lines[-1].startswith("Advice: tei:http://127.0.0.1:9, ")
+
+
+def test_doctor_shows_no_password_of_a_server_or_a_hub(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:of-the-hub@127.0.0.1:9/?token=in-the-query")
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", "http://127.0.0.1:9")
+    names = ["tei:http://user:of-the-server@127.0.0.1:9", "http://user:of-another@127.0.0.1:9#MODEL"]
+    for options in (["--online"], ["--online", "--json"]):
+        assert main(["doctor", *options, *(f"--reranker={name}" for name in names)]) == 1
+        printed = capsys.readouterr().out
+        assert not any(secret in printed for secret in ("of-the-", "of-another", "in-the-query"))
+        assert "127.0.0.1:9" in printed

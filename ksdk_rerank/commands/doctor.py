@@ -18,7 +18,7 @@ from ksdk_rerank._version import __version__
 from ksdk_rerank.base import with_members
 from ksdk_rerank.commands.options import add_reranker, configured
 from ksdk_rerank.engines.hardware import cores, has_bfloat16, has_gpu_driver, int8_kind
-from ksdk_rerank.errors import InvalidEnvironment, RerankError
+from ksdk_rerank.errors import InvalidEnvironment, RerankError, without_credentials
 from ksdk_rerank.knowledgesdk.client import KEY_VARIABLES, KnowledgeSDKClient
 from ksdk_rerank.loading import default_name, from_config, load_reranker, to_config
 from ksdk_rerank.loading.registry import WITH_MODEL
@@ -175,11 +175,12 @@ def _environment() -> Iterator[str]:
 
 def _tried(name: str, online: bool) -> _Run:
     """Load a reranker and rank 20 documents with it, twice. Without `online`, nothing leaves this machine."""
+    shown = without_credentials(name) if "://" in name else name
     try:
         reranker = load_reranker(configured(name))
         if not online:
             if any(isinstance(one, RemoteReranker) for one in with_members(reranker)):
-                return _Run(name, problem="a service, which is called only with --online")
+                return _Run(shown, problem="a service, which is called only with --online")
             reranker = from_config(_offline(to_config(reranker)))
         with reranker:
             started = time.perf_counter()
@@ -189,9 +190,9 @@ def _tried(name: str, online: bool) -> _Run:
             done = time.perf_counter()
             models = [one for one in with_members(reranker) if isinstance(one, CrossEncoderReranker)]
             engine = "; ".join(" ".join(filter(None, (one.engine, one.engine_file))) for one in models)
-    except (RerankError, ValueError) as error:
-        return _Run(name, problem=str(error))
-    return _Run(name, engine, 1000 * (loaded - started), 1000 * (done - loaded))
+    except (RerankError, ValueError, TypeError) as error:  # a TypeError: `to_config` cannot write it
+        return _Run(shown, problem=str(error))
+    return _Run(shown, engine, 1000 * (loaded - started), 1000 * (done - loaded))
 
 
 def _offline(config: Any) -> Any:
@@ -209,11 +210,11 @@ def _offline(config: Any) -> Any:
 def _online() -> Iterator[tuple[str, str]]:
     import httpx
 
+    hub = os.environ.get("HF_ENDPOINT", _HUB)
     try:
-        hub = os.environ.get("HF_ENDPOINT", _HUB)
-        yield "model hub", f"HTTP {httpx.head(hub, timeout=10).status_code} from {hub}"
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        yield "model hub", f"{type(error).__name__}: {error}"
+        yield "model hub", f"HTTP {httpx.head(hub, timeout=10).status_code} from {without_credentials(hub)}"
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # its words may quote a password
+        yield "model hub", f"{type(error).__name__} from {without_credentials(hub)}"
     try:
         with KnowledgeSDKClient(timeout=10, retries=0) as client:
             yield "KnowledgeSDK", f"{len(client.search(_QUESTION, limit=1))} hits from {client.url}"

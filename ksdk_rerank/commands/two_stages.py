@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ksdk_rerank._metadata import passages_of
+from ksdk_rerank._request import checked_top_n
 from ksdk_rerank.commands.options import configured
 from ksdk_rerank.compose.passages import finding_passages
 from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient
@@ -71,8 +72,7 @@ def search_and_rerank(
 
     `passages` also finds the passages in these that matter.
     """
-    if top_n < 1:  # or the reranker would refuse it only after the search
-        raise ValueError(f"top_n must be at least 1, got {top_n}")
+    checked_top_n(top_n)  # before the search
     loaded = load_reranker(configured(reranker))
     with finding_passages(loaded) if passages else loaded as ranker, first_stage(docs) as client:
         started = time.perf_counter()
