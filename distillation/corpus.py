@@ -13,7 +13,7 @@ from distillation.texts import Unit
 
 Ids = NDArray[np.uint16]
 TOP = 24
-FAMILIES = ({"squad"}, {"medquad"}, {"wordnet"}, {"prose", "code", "aws"})
+FAMILIES = ({"squad"}, {"medquad", "science"}, {"wordnet"}, {"prose", "code", "aws"})
 """Kinds of text that are searched together. Random candidates can come from anywhere."""
 
 logging.getLogger("bm25s").setLevel(logging.ERROR)  # it reports every step

@@ -19,19 +19,25 @@ CANDIDATES, CLS, SEP, LONGEST_QUERY = 8, 101, 102, 64
 WIDTHS = np.array([8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512])
 """Lengths of pairs in tokens. A document loses some at its end, so that batches need no padding and no mask."""
 
-MIXTURE = {"squad": 0.42, "medquad": 0.17, "wordnet": 0.10, "prose": 0.13, "code": 0.11, "aws": 0.07}
-"""Shares of the kinds among the queries."""
+MIXTURE = {
+    "squad": (0.41, 0.25), "medquad": (0.16, 0.25), "science": (0.04, 0.4), "wordnet": (0.09, 0.25),
+    "prose": (0.13, 0.4), "code": (0.10, 0.5), "aws": (0.07, 0.25),
+}  # fmt: skip
+"""Of each kind, its share among the queries, and the share of the similarity in what the teachers say."""
 
 LENGTHS, LENGTH_SHARES = ((8, 32), (32, 64), (64, 128), (128, 256), (256, 440)), (0.20, 0.30, 0.25, 0.15, 0.10)
 """How long passages are, in tokens."""
 
 
 class Bucket(NamedTuple):
-    """Pairs of one length: their places in the batch, ids (pairs, tokens), and the places at which documents begin."""
+    """Pairs of one length: their places in the batch, ids (pairs, tokens), the places at which documents begin, and
+    how much similarity counts for them.
+    """
 
     places: Tensor
     ids: Tensor
     second: Tensor
+    similarity: Tensor
 
 
 class Groups:
@@ -42,16 +48,17 @@ class Groups:
         self.units = np.flatnonzero(corpus.held_out == held_out)
         ours, kind = corpus.held_out[corpus.gold] == held_out, corpus.kind[corpus.gold]
         self.queries = [np.flatnonzero(ours & (kind == i)) for i in range(len(corpus.kinds))]
-        shares = np.array([MIXTURE[name] for name in corpus.kinds]) * [len(some) > 0 for some in self.queries]
+        shares = np.array([MIXTURE[name][0] for name in corpus.kinds]) * [len(some) > 0 for some in self.queries]
         self.shares = shares / shares.sum()
 
     def __getitem__(self, step: int) -> list[Bucket]:
         rng = np.random.default_rng((*self.seed, step))
-        return buckets([pair for _ in range(self.size) for pair in self._group(rng)])
+        kinds = rng.choice(len(self.shares), self.size, p=self.shares)
+        similarity = np.repeat([MIXTURE[self.corpus.kinds[kind]][1] for kind in kinds], CANDIDATES)
+        return buckets([pair for kind in kinds for pair in self._group(rng, self.queries[kind])], similarity)
 
-    def _group(self, rng: np.random.Generator) -> list[tuple[Ids, Ids]]:
-        """Return a query with `CANDIDATES` passages, the one that answers it first."""
-        queries = self.queries[rng.choice(len(self.shares), p=self.shares)]
+    def _group(self, rng: np.random.Generator, queries: NDArray[np.int64]) -> list[tuple[Ids, Ids]]:
+        """Return one of the queries with `CANDIDATES` passages, the one that answers it first."""
         number = int(rng.choice(queries))
         gold = int(self.corpus.gold[number])
         query = self._query(rng, number, gold)
@@ -114,7 +121,7 @@ class Groups:
         return corpus.sentences[low:high][: length + 32]
 
 
-def buckets(pairs: Sequence[tuple[Ids, Ids]]) -> list[Bucket]:
+def buckets(pairs: Sequence[tuple[Ids, Ids]], similarity: NDArray[np.float64]) -> list[Bucket]:
     """Lay pairs out by length: each becomes as long as the next lower of `WIDTHS`."""
     totals = [3 + len(query) + len(passage) for query, passage in pairs]
     widths = WIDTHS[np.searchsorted(WIDTHS, np.maximum(totals, WIDTHS[0]), side="right") - 1]
@@ -127,5 +134,6 @@ def buckets(pairs: Sequence[tuple[Ids, Ids]]) -> list[Bucket]:
             query, passage = pairs[place]
             shown = passage[: width - 1 - start]
             row[0], row[1 : start - 1], row[start : start + len(shown)] = CLS, query[: start - 2], shown
-        laid.append(Bucket(torch.from_numpy(places), torch.from_numpy(ids), torch.tensor(second)))
+        share = torch.tensor(similarity[places], dtype=torch.float32)
+        laid.append(Bucket(torch.from_numpy(places), torch.from_numpy(ids), torch.tensor(second), share))
     return laid

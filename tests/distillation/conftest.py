@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from distillation.corpus import Corpus
     from distillation.models import Bert
+    from distillation.teachers import Teachers
 
 if not all(map(find_spec, ("torch", "onnx", "safetensors", "tokenizers", "bm25s"))):
     collect_ignore_glob = ["test_*.py"]
@@ -57,16 +58,20 @@ def corpus(tokenizer: Tokenizer) -> Corpus:
 
 
 @pytest.fixture
-def teacher(tokenizer: Tokenizer) -> Bert:
+def teachers(tokenizer: Tokenizer) -> Teachers:
     import torch
 
     from distillation.models import Bert
+    from distillation.teachers import Similarity, Teachers
 
     torch.manual_seed(0)
-    found = Bert(layers=4, vocabulary=tokenizer.get_vocab_size())
-    for values in found.parameters():
-        if values.ndim == 2:
-            torch.nn.init.normal_(values, std=0.05)
-    torch.nn.init.normal_(found.classifier.weight, std=1)
-    found.eval().requires_grad_(False)
-    return found
+    found = [Bert(layers, tokenizer.get_vocab_size()) for layers in (4, 2)]
+    for values in (values for one in found for values in one.parameters() if values.ndim == 2):
+        torch.nn.init.normal_(values, std=0.05)
+    torch.nn.init.normal_(found[0].classifier.weight, std=1)
+    return Teachers(found[0], Similarity(found[1])).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def teacher(teachers: Teachers) -> Bert:
+    return teachers.cross

@@ -66,12 +66,14 @@ def test_pairs_are_cut_to_a_few_lengths_and_never_padded(corpus: Corpus, tokeniz
 
 def test_a_pair_loses_only_the_end_of_its_document() -> None:
     query, passage = np.array([7, 8], np.uint16), np.array([11, 12, 13, 14, 15], np.uint16)
-    (bucket,) = buckets([(query, passage)])  # 3 + 2 + 5 = 10, and the next lower length is 8
+    (bucket,) = buckets([(query, passage)], np.zeros(1))  # 3 + 2 + 5 = 10, and the next lower length is 8
     assert bucket.ids.tolist() == [[101, 7, 8, 102, 11, 12, 13, 102]]
     assert bucket.second.tolist() == [4]
 
 
 def test_a_document_much_shorter_than_its_query_keeps_a_token() -> None:
-    (bucket,) = buckets([(np.arange(200, 207, dtype=np.uint16), np.array([11], np.uint16))])  # 3 + 7 + 1 = 11, cut to 8
+    (bucket,) = buckets(
+        [(np.arange(200, 207, dtype=np.uint16), np.array([11], np.uint16))], np.zeros(1)
+    )  # 3 + 7 + 1 = 11, cut to 8
     assert bucket.ids.tolist() == [[101, 200, 201, 202, 203, 102, 11, 102]]
     assert bucket.second.tolist() == [6]

