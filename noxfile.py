@@ -20,7 +20,17 @@ from urllib.request import urlopen
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["style", "distributions", "readme", "types", "lowest", "engines", "servers", "docs"]
+nox.options.sessions = [
+    "style",
+    "distributions",
+    "readme",
+    "types",
+    "lowest",
+    "engines",
+    "servers",
+    "docs",
+    "notebooks",
+]
 
 PACKAGES = ("ksdk_rerank", "langchain_ksdk_rerank", "llamaindex_ksdk_rerank")
 TORCH = "torch==2.13.0"  # installed first and on its own: the resolver would choose a build with CUDA
@@ -182,6 +192,13 @@ def docs(session: nox.Session) -> None:
     session.run(
         "python", "-m", "pytest", "tests/test_docs.py", "tests/test_how_to.py", "-k", "other_packages or celery"
     )
+
+
+@nox.session
+def notebooks(session: nox.Session) -> None:
+    """The notebooks in `examples`, from top to bottom; a cell that fails or warns fails the session."""
+    session.install("--editable", ".[test]", "ipykernel", "matplotlib", "nbclient")
+    session.run("python", "-m", "pytest", "-n", "auto", "tests/test_notebooks.py")
 
 
 @contextlib.contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -15,20 +17,36 @@ PAGES = {  # where each file outside docs/ appears in the site
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "ksdk_rerank/models/embedded/MODEL_CARD.md": "model-card.md",
-    **{f"examples/{path.name}": f"examples/{path.stem}.md" for path in sorted((ROOT / "examples").glob("*.py"))},
+    **{
+        f"examples/{path.name}": f"examples/{path.stem}.md"
+        for path in sorted((ROOT / "examples").iterdir())
+        if path.suffix in (".py", ".ipynb")
+    },
 }
 SOURCES = {page: source for source, page in PAGES.items()}
 LINK = re.compile(r"\]\((?P<target>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add a page for each of `PAGES`; a Python file's page shows its code."""
+    """Add a page for each of `PAGES`; a Python file's page shows its code, and a notebook's page its cells."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         if source.endswith(".py"):
-            text = f"# {posixpath.basename(source)}\n\n```python\n{text}```\n"
+            text = f"# {posixpath.basename(source)}\n\n{_code(text)}"
+        elif source.endswith(".ipynb"):
+            title, *cells = map(_cell, json.loads(text)["cells"])
+            text = "\n\n".join([title, f"This is the notebook `{source}`, without its outputs.", *cells])
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    source = "".join(cell["source"])
+    return source if cell["cell_type"] == "markdown" else _code(source + "\n")
+
+
+def _code(source: str) -> str:
+    return f"```python\n{source}```\n"
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -19,6 +19,7 @@ pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINKING = [*PAGES, *sorted((ROOT / "examples").glob("*.ipynb"))]
 BLOCK = re.compile(
     r"^ *```python\n(?P<code>.*?)^ *```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL
 )
@@ -26,6 +27,7 @@ NOT_RUN = re.compile(r"<!-- not run: .+? -->\s*$")
 NEEDS = re.compile(r"<!-- needs (?P<packages>.+?) -->\s*$")  # the tests' environment lacks them
 REFERENCE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)[^)]*\)")
+NAMELESS_COLUMN = re.compile(r"^ *\|(?:.*\|)? *\|.*\n *\|[ :]*-", re.MULTILINE)
 EXAMPLES = {  # and part of what each prints
     "rank_strings.py": "To rotate an API key",
     "langchain_knowledgesdk.py": "Rotate an API key\n",
@@ -186,8 +188,14 @@ def test_the_recipe_for_a_hosted_service_is_two_short_files_that_pass_the_tests(
     assert {"passed", "deselected"} == outcomes.keys()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", LINKING, ids=[str(page.relative_to(ROOT)) for page in LINKING])
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     for link in LINK.finditer(page.read_text(encoding="utf-8")):
         target = link["target"]
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_every_column_of_a_table_has_a_heading() -> None:
+    pages = [*PAGES, ROOT / "ksdk_rerank/models/embedded/MODEL_CARD.md"]
+    nameless = {page.name: NAMELESS_COLUMN.findall(page.read_text(encoding="utf-8")) for page in pages}
+    assert {name: tables for name, tables in nameless.items() if tables} == {}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from itertools import islice
 
 from ksdk_rerank._arguments import integer, number
@@ -175,6 +176,11 @@ class Evaluation(Measurements):
         The page contains the first 2,000 characters of each document, so share it only with people who may read those.
         """
         return as_html(self, title)
+
+    def _repr_html_(self) -> str:
+        """The report, as a notebook shows it: in a frame, which keeps its styles and scripts to itself."""
+        frame = 'title="Is reranking helping?" sandbox="allow-scripts" style="width: 100%; height: 48rem; border: 0"'
+        return f'<iframe {frame} srcdoc="{escape(self.to_html())}"></iframe>'
 
 
 def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: Judgements) -> None:
