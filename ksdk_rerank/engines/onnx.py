@@ -28,6 +28,14 @@ onnxruntime.disable_telemetry_events()  # for Windows, and in case it was import
 
 _log = logging.getLogger("ksdk_rerank")
 
+_BUDGETS = {"dynamic": 1, "static": 768, "weights": TOKEN_BUDGET, "none": TOKEN_BUDGET}
+"""Maximum padded tokens per batch, by what the graph quantizes.
+
+Dynamic quantization uses one scale for all activations of a batch, so a pair's logit would depend on the rest of its
+batch: by 0.1 with MiniLM. So every pair gets its own batch. Static quantization has fixed ranges, or one per token, so
+batches are safe. They may be larger because `embedded` reads the query once per batch.
+`python benchmarks/latency.py --budgets` shows what other budgets cost."""
+
 
 class OnnxEngine(Engine):
     """Runs an ONNX graph with Hugging Face's input names and one logit per row as its first output.
@@ -51,9 +59,7 @@ class OnnxEngine(Engine):
         self.file = name
         path, graph, self.tokenizer = opened(name, files)
         kind = graph.quantization
-        # Dynamic quantization has one scale for all activations of a batch, so a pair's logit would depend on the rest
-        # of its batch: by 0.1 with MiniLM. So every pair gets its own.
-        self.budget = 1 if kind == "dynamic" else TOKEN_BUDGET
+        self.budget = _BUDGETS[kind]
         providers = _providers(settings.device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings would be printed
@@ -74,7 +80,8 @@ class OnnxEngine(Engine):
         # A waiting thread must not spin on a core that other threads or programs need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if kind == "weights":
-            # Otherwise it may round the activations, too, and multiply in int8, even if float32 was asked for.
+            # Otherwise it would keep the weights in int8 and dequantize them for every batch. Doing so once, when they
+            # are loaded, is faster and more exact.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json
 from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu
 from ksdk_rerank.engines.hub import Hub
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
-from ksdk_rerank.models import folder_of
+from ksdk_rerank.models import EMBEDDED, folder_of
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.engine import Engine
@@ -82,12 +81,13 @@ def load(settings: ModelSettings) -> Model:
 
 def _load(settings: ModelSettings) -> Model:
     wanted = _wanted(settings)
-    if settings.onnx_file is not None:
+    if settings.model == EMBEDDED or settings.onnx_file is not None:
         wanted = tuple(backend for backend in wanted if backend != "torch")
         if not wanted:
+            what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
             raise UnsupportedModel(
-                f'onnx_file={settings.onnx_file!r} needs the "onnx" or "openvino" engine, but on this machine the other'
-                " settings require torch; leave backend, dtype and device at their defaults"
+                f'{what} needs the "onnx" or "openvino" engine, but on this machine the other settings require torch;'
+                " leave backend, dtype and device at their defaults"
             )
     installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
     if not installed:
@@ -211,14 +211,11 @@ def _engine(installed: list[Backend], files: Files, settings: ModelSettings) -> 
 
 def _unsupported(files: Files, settings: ModelSettings) -> ModelError:
     """The error to raise when no installed engine can run the files that the model offers."""
-    from ksdk_rerank.engines.onnx_files import find_model, missing
+    from ksdk_rerank.engines.onnx_files import missing
 
     said = missing(files, settings)
     if settings.onnx_file is not None:
         return ModelNotFound(said) if files.find(settings.onnx_file) is None else UnsupportedModel(said)
-    defaults = replace(settings, backend=None, device=None, dtype="auto")
-    if settings.dtype != "int8" and files.offline and find_model(files, defaults, "onnx") is not None:
-        return UnsupportedModel(f"{said}; leave backend, device and dtype at their defaults")
     return UnsupportedModel(
         f"{said}; no other engine that these settings allow is installed. Create one with: ksdk-rerank export"
         f' {settings.model} FOLDER, then pass that folder; or pip install "ksdk-rerank[torch]" and use'

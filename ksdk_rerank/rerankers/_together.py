@@ -45,7 +45,14 @@ class TogetherReranker(ScoringReranker):
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
         return (await self.ascore_together([(query, documents)]))[0]
 
+    @property
+    def _shares_batches(self) -> bool:
+        """Whether pairs of different queries may share a batch at no cost."""
+        return True
+
     def _rank_many(self, many: Many, max_concurrency: int) -> None:
+        if not self._shares_batches:
+            return super()._rank_many(many, max_concurrency)
         for group in _passes(many.requests):
             with self._span(group):
                 scores = outcome_of(partial(self.score_together, _questions(group)))
@@ -56,6 +63,8 @@ class TogetherReranker(ScoringReranker):
                     many.put(position, outcome_of(partial(self._finished, request, scores, number)))
 
     async def _arank_many(self, many: Many, max_concurrency: int) -> None:
+        if not self._shares_batches:
+            return await super()._arank_many(many, max_concurrency)
         for group in _passes(many.requests):
             with self._span(group):
                 scores = await aoutcome_of(self.ascore_together(_questions(group)))

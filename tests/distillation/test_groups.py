@@ -3,9 +3,9 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from training.corpus import Corpus
-from training.groups import CANDIDATES, WIDTHS, Groups, buckets
-from training.near_misses import NearMisses
+from distillation.corpus import Corpus
+from distillation.groups import CANDIDATES, WIDTHS, Groups, buckets
+from distillation.near_misses import NearMisses
 
 
 def ids(tokenizer: Tokenizer, text: str) -> NDArray[np.uint16]:

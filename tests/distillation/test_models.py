@@ -10,10 +10,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
+from distillation.models import Bert, matching, save, student_of
+from distillation.teachers import load_similarity, unpack_similarity
 from ksdk_rerank import CrossEncoderReranker
 from tests.weights.lay_out import TOKENIZER, floats
-from training.models import Bert, matching, save, student_of
-from training.teachers import load_similarity, unpack_similarity
 
 
 def test_an_int8_graph_becomes_floats_by_scale_and_zero_point() -> None:

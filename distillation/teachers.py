@@ -9,8 +9,8 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.groups import CLS
-from training.models import Bert, load_teacher
+from distillation.groups import CLS
+from distillation.models import Bert, load_teacher
 
 SCALE, OFFSET = 28.0, -14.7
 """Turn a cosine into a logit: over the candidates of held-out queries both have the same mean and deviation then."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.corpus import Corpus, Ids
-from training.near_misses import NearMisses
+from distillation.corpus import Corpus, Ids
+from distillation.near_misses import NearMisses
 
 CANDIDATES, CLS, SEP, LONGEST_QUERY = 8, 101, 102, 64
 WIDTHS = np.array([8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512])

@@ -11,9 +11,9 @@ import pytest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from training.corpus import Corpus
-    from training.models import Bert
-    from training.teachers import Teachers
+    from distillation.corpus import Corpus
+    from distillation.models import Bert
+    from distillation.teachers import Teachers
 
 if not all(map(find_spec, ("torch", "onnx", "safetensors", "tokenizers", "bm25s"))):
     collect_ignore_glob = ["test_*.py"]
@@ -26,7 +26,7 @@ NUMBERS = [str(1900 + year) for year in range(30)]
 def tokenizer() -> Tokenizer:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    from training.near_misses import STOP, UNRELATED, VERBS
+    from distillation.near_misses import STOP, UNRELATED, VERBS
 
     reserved = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]"]
     others = " ".join(UNRELATED.replace("{}", "").replace(".", "").split("|")).split()
@@ -40,8 +40,8 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def corpus(tokenizer: Tokenizer) -> Corpus:
-    from training.corpus import prepare
-    from training.texts import Unit
+    from distillation.corpus import prepare
+    from distillation.texts import Unit
 
     rng = random.Random(0)
 
@@ -61,8 +61,8 @@ def corpus(tokenizer: Tokenizer) -> Corpus:
 def teachers(tokenizer: Tokenizer) -> Teachers:
     import torch
 
-    from training.models import Bert
-    from training.teachers import Similarity, Teachers
+    from distillation.models import Bert
+    from distillation.teachers import Similarity, Teachers
 
     torch.manual_seed(0)
     found = [Bert(layers, tokenizer.get_vocab_size()) for layers in (4, 2)]

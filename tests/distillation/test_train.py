@@ -8,13 +8,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from distillation.__main__ import main
+from distillation.corpus import Corpus
+from distillation.groups import MIXTURE, Bucket, Groups
+from distillation.models import student_of
+from distillation.teachers import Teachers
+from distillation.train import evaluate, losses, score, train
 from tests.weights.lay_out import TOKENIZER
-from training.__main__ import main
-from training.corpus import Corpus
-from training.groups import MIXTURE, Bucket, Groups
-from training.models import student_of
-from training.teachers import Teachers
-from training.train import evaluate, losses, score, train
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_the_whole_teacher_as_the_student_loses_nothing(
     teachers: Teachers, groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # what the cross-encoder does not know
-    monkeypatch.setattr("training.groups.MIXTURE", dict.fromkeys(MIXTURE, (0.5, 0.0)))
+    monkeypatch.setattr("distillation.groups.MIXTURE", dict.fromkeys(MIXTURE, (0.5, 0.0)))
     student, batch = student_of(teachers.cross, layers=4), groups[0]
     assert losses(student, teachers, batch, 5.0).item() == pytest.approx(0, abs=1e-6)
     found = evaluate(student, [(batch, score(teachers, batch)[0])])
@@ -55,7 +55,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.train.HELD_OUT", 32)
+    monkeypatch.setattr("distillation.train.HELD_OUT", 32)
     held_out = Groups(corpus, tokenizer, held_out=True, size=4, seed=0)
 
     class Interrupted(Exception):
@@ -91,7 +91,7 @@ def test_the_command_trains_from_what_was_prepared_and_says_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["training", "--work", str(tmp_path), *arguments])
+        monkeypatch.setattr(sys, "argv", ["distillation", "--work", str(tmp_path), *arguments])
         main()
 
     with pytest.raises(SystemExit):
@@ -101,8 +101,8 @@ def test_the_command_trains_from_what_was_prepared_and_says_what_is_missing(
         (tmp_path / name).write_text("{}", encoding="utf-8")
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "corpus.gz").write_bytes(gzip.compress(pickle.dumps(corpus)))
-    monkeypatch.setattr("training.__main__.load_teachers", lambda work: teachers)
-    monkeypatch.setattr("training.train.HELD_OUT", 32)
+    monkeypatch.setattr("distillation.__main__.load_teachers", lambda work: teachers)
+    monkeypatch.setattr("distillation.train.HELD_OUT", 32)
     run("--layers", "2", "--pairs", "64", "--batch", "32", "--device", "cpu")
     folder = tmp_path / "2-layers-seed-0"
     assert json.loads((folder / "model/config.json").read_text(encoding="utf-8"))["num_hidden_layers"] == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training import inputs, texts
+from distillation import inputs, texts
 
 MODULE = '''
 class Lake:

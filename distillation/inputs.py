@@ -1,7 +1,7 @@
 """The table of inputs in `inputs.md`: reading with a check of the hash, and building what is not published as it is.
 
-python -m training.inputs squad train-v1.1.json squad11-train.jsonl.xz
-python -m training.inputs medquad MedQuAD medquad-train.jsonl.xz        (a checkout of the repository)
+python -m distillation.inputs squad train-v1.1.json squad11-train.jsonl.xz
+python -m distillation.inputs medquad MedQuAD medquad-train.jsonl.xz        (a checkout of the repository)
 """
 
 import hashlib

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from training.texts import Unit
+from distillation.texts import Unit
 
 Ids = NDArray[np.uint16]
 TOP = 24
