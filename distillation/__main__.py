@@ -70,9 +70,6 @@ def main() -> None:
         torch.backends.cuda.enable_cudnn_sdp(False)  # it would plan anew for each shape, and few are alike
         torch.set_float32_matmul_precision("high")
         torch.multiprocessing.set_sharing_strategy("file_system")  # a batch has more tensors than files may be open
-        torch._dynamo.config.cache_size_limit = 64  # each model, and a batch of one pair, is a variant of its own
-        for layer in (*teachers.layers, *teachers.similar.model.layers, *student.layers):
-            layer.compile(dynamic=True)
     size, run = chosen.batch // CANDIDATES, work / f"{chosen.layers}-layers-seed-{chosen.seed}"
     groups, held_out = (Groups(corpus, tokenizer, flag, size, 0 if flag else chosen.seed) for flag in (False, True))
     run.mkdir(exist_ok=True)

@@ -87,9 +87,11 @@ def _lexical(units: Sequence[Unit], asked: Sequence[tuple[str, int]]) -> NDArray
         texts = [f"{units[place].title} {' '.join(units[place].sentences)}" for place in pool]
         retriever = bm25s.BM25()
         retriever.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
-        words = bm25s.tokenize([asked[row][0] for row in rows], show_progress=False)
-        best = retriever.retrieve(words, k=min(TOP + 1, len(pool)), show_progress=False).documents
-        for row, order in zip(rows, pool[best], strict=True):
+        places = {query: place for place, query in enumerate(dict.fromkeys(asked[row][0] for row in rows))}
+        words = bm25s.tokenize(list(places), show_progress=False)  # a docstring and its source have the same queries
+        best = pool[retriever.retrieve(words, k=min(TOP + 1, len(pool)), show_progress=False).documents]
+        for row in rows:
+            order = best[places[asked[row][0]]]
             others = order[order != asked[row][1]][:TOP]
             found[row, : len(others)] = others
     return found

@@ -16,7 +16,7 @@ from distillation.corpus import Corpus, Ids
 from distillation.near_misses import NearMisses
 
 CANDIDATES, CLS, SEP, LONGEST_QUERY = 8, 101, 102, 64
-WIDTHS = np.array([8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512])
+WIDTHS = np.array([8, 12, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512])
 """Lengths of pairs in tokens. A document loses some at its end, so that batches need no padding and no mask."""
 
 MIXTURE = {

@@ -1,8 +1,4 @@
-"""The table of inputs in `inputs.md`: reading with a check of the hash, and building what is not published as it is.
-
-python -m distillation.inputs squad train-v1.1.json squad11-train.jsonl.xz
-python -m distillation.inputs medquad MedQuAD medquad-train.jsonl.xz        (a checkout of the repository)
-"""
+"""The table of inputs in `inputs.md`: reading with a check of the hash."""
 
 import hashlib
 import lzma

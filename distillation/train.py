@@ -46,7 +46,6 @@ def losses(student: Bert, teachers: Teachers, batch: list[Bucket], states_weight
 
 
 @torch.no_grad()
-@torch.compiler.set_stance("force_eager")  # to compile the layers for this, too, would take longer
 def evaluate(student: Bert, batches: list[tuple[list[Bucket], Tensor]]) -> dict[str, float]:
     """Return how many pairs of candidates are in the teacher's order, the MSE, and the gold's nDCG by both."""
     theirs = torch.cat([logits for _, logits in batches])
