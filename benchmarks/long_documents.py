@@ -1,6 +1,6 @@
 """How much `LongDocuments` helps with documents longer than the model's window, by window and stride.
 
-    python benchmarks/long_documents.py --data FOLDER [--second NAME ...] [--queries N] [--machine WORDS]
+    python benchmarks/long_documents.py --data FOLDER [--second NAME ...] [--queries N]
 
 `FOLDER` holds the unpacked collection `squad-dev` in BEIR's layout. Each article's paragraphs are joined, in order and
 under its title, into documents of about 6,000 characters. A question's candidates are BM25's 10 best of these
@@ -195,7 +195,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with squad-dev/")
     parser.add_argument("--second", nargs="+", default=["embedded"], metavar="NAME", help="rerankers with a window")
     parser.add_argument("--queries", type=int, default=200, help="approximate number of questions")
-    parser.add_argument("--machine", default="", help="description of the machine for the results")
     parser.add_argument("--output", default="compose-long", help="JSON file in results/, without .json")
     arguments = parser.parse_args()
     every = read(arguments.data / "squad-dev")
@@ -212,7 +211,7 @@ def main() -> None:
         "median_characters_per_candidate": characters,
         "lines": [asdict(line) for line in lines],
     }
-    write(arguments.output, figures, machine_in_words=arguments.machine)
+    write(arguments.output, figures)
 
 
 if __name__ == "__main__":

@@ -206,7 +206,6 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1_000, help="maximum number of questions")
     parser.add_argument("--parts", nargs="+", choices=["own", "several", "cost"], default=["own", "several", "cost"])
     parser.add_argument("--cost", type=int, default=20, help="number of questions to measure the cost on")
-    parser.add_argument("--machine", default="", help="description of the machine for the results")
     parser.add_argument("--output", default="passages", help="JSON file in results/, without .json")
     arguments = parser.parse_args()
     model = load_reranker(arguments.reranker)
@@ -234,7 +233,7 @@ def main() -> None:
         print(added)
     tokens = round(fmean(model.count_tokens([one.chunk for one in questions])))
     figures = {"tokens_per_chunk": tokens, "cost": added, "lines": [asdict(one) for one in found]}
-    write(arguments.output, figures, machine_in_words=arguments.machine)
+    write(arguments.output, figures)
 
 
 def _share(values: Difference) -> str:

@@ -229,9 +229,9 @@ def main() -> None:
         folders = {name: build(name, Path(temporary, name), options.layers) for name in names}
         figures = prefix(options, folders[names[0]]) if options.prefix else compare(options, folders)
     print(machine())
-    device = {"device": torch.cuda.get_device_name()} if gpu else {}
-    name = "prompt_prefix" if options.prefix else f"prompt_models{'_gpu' if gpu else ''}"
-    write(name, {**device, "tokens_per_document": options.tokens, **json.loads(json.dumps(figures))})
+    name = "prompt_prefix" if options.prefix else "prompt_models"
+    figures["tokens_per_document"] = options.tokens
+    write(name, json.loads(json.dumps(figures)), gpu=torch.cuda.get_device_name() if gpu else "")
 
 
 if __name__ == "__main__":

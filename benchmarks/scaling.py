@@ -69,7 +69,7 @@ def main() -> None:
     for tokens in TOKENS:
         for candidates in CANDIDATES:
             if tokens * candidates > options.most_tokens:
-                left_out.append([candidates, tokens])
+                left_out.append({"candidates": candidates, "tokens_each": tokens})
                 continue
             documents = texts(candidates, round((tokens - 14) * WORDS_PER_TOKEN), spread=2, seed=tokens)
             seconds, processor = [], []

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from workload import table, write
 
 from ksdk_rerank import InputOrder, _tracing, base
 
@@ -43,10 +44,9 @@ def main() -> None:
             base.traced, _tracing._tracer = traced, tracer  # type: ignore[attr-defined]
             prepare()
             times[name].append(timeit.timeit(rank, number=CALLS) / CALLS * 1e6)
-    bare = statistics.median(times["no tracing code"])
-    for name, measured in times.items():
-        median = statistics.median(measured)
-        print(f"{name:<28} {median:7.1f} us per call   {median - bare:+6.1f}")
+    medians = {name: round(statistics.median(measured), 1) for name, measured in times.items()}
+    table([["", "us per call"], *medians.items()])
+    write("tracing", {"microseconds_per_call": medians})
 
 
 if __name__ == "__main__":

@@ -17,23 +17,25 @@ import re
 import resource
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ksdk_rerank import Scores, ScoringReranker
+from ksdk_rerank.engines.hardware import cores
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 QUERY = "how do I rotate a signing key without losing events"
 PACKAGES = "ksdk-rerank httpx onnxruntime openvino torch sentence-transformers tokenizers"
 PACKAGES += " langchain-classic langchain-community llama-index-core FlashRank fastembed"
+FLAGS = ("avx2", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+INT8 = {"amx": {"amx_int8"}, "vnni": {"avx512_vnni", "avx_vnni"}, "avx2": {"avx2"}}
+"""Kinds of processor by their instructions for int8, fastest first."""
 
 
 class SyncReranker(ScoringReranker):
@@ -134,43 +136,75 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float:
     return sum(int(sign > 0) - int(sign < 0) for sign in signs) / len(pairs)
 
 
-def write(name: str, figures: Mapping[str, object], *, machine_in_words: str = "") -> None:
-    """Save `figures` with command, date, machine and package versions in `benchmarks/results/<name>.json`."""
+def write(name: str, figures: Mapping[str, object], *, gpu: str = "") -> None:
+    """Save `figures` in `benchmarks/results/<name>.json`, under this processor's key or that of the `gpu` they are for.
+
+    With them go the command, date, machine and package versions. What other machines have measured stays.
+    """
     versions = {}
     for package in PACKAGES.split():
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    head = {"command": command(), "date": date.today().isoformat(), "machine": machine_in_words or machine()}
+    where = f"{gpu}, {machine()}" if gpu else machine()
+    head = {"command": command(), "date": date.today().isoformat(), "machine": where}
     load = round(os.getloadavg()[0], 1)  # at the end; above 0.5 at the start, other processes affect the figures
-    RESULTS.mkdir(exist_ok=True)
-    result = {**head, "load_after": load, "versions": versions, **figures}
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    flags = processor_flags()
+    path = RESULTS / f"{name}.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    key = slug(gpu) if gpu else processor_key(processor(), cores(), flags)
+    stored[key] = {**head, "processor_flags": flags, "load_after": load, "versions": versions, **figures}
+    path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 
 def command() -> str:
-    """The current program's command line, without paths and options that do not change the figures."""
+    """The current program's command line, without folders above others and options that do not change the figures."""
     words = iter(sys.argv[1:])
-    hidden = ("--data", "--machine", "--output")
-    shown = [word for word in words if not (word in hidden and next(words)) and os.sep not in word]
+    hidden = ("--data", "--output")
+    shown = [
+        f"FOLDER/{Path(word).name}" if os.sep in word else word
+        for word in words
+        if not (word in hidden and next(words))
+    ]
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
 
 
 def machine() -> str:
     """The processor, system and Python version, without the machine's name."""
-    model, flags = platform.processor() or platform.machine(), ""
+    flags = ", ".join(processor_flags())
+    return f"{processor()}, {cores()} cores ({flags}), {platform.system()}, Python {platform.python_version()}"
+
+
+def processor() -> str:
+    """The processor's name."""
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def processor_flags() -> list[str]:
+    """Those flags of this processor that decide how fast it multiplies matrices."""
+    found = _cpuinfo().split()
+    return [flag for flag in FLAGS if flag in found]
+
+
+def processor_key(name: str, count: int, flags: Sequence[str]) -> str:
+    """What results are stored under: the processor's name, its cores, and its best instructions for int8."""
+    short = re.sub(r"\((R|TM)\)| CPU\b.*| \d+-Core Processor", "", name)
+    best = next((kind for kind, needed in INT8.items() if needed & set(flags)), "")
+    return slug(f"{short} {count} cores {best}")
+
+
+def slug(name: str) -> str:
+    """`name` in lower case, with hyphens between its words."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+def _cpuinfo() -> str:
     try:
-        content = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        pass
-    else:
-        found = re.search(r"^model name\s*:\s*(.+)$", content, re.MULTILINE)
-        model = found[1] if found else model
-        flags = ", ".join(
-            flag for flag in ("avx2", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in content.split()
-        )
-    return f"{model}, {os.cpu_count()} cores ({flags}), {platform.system()}, Python {platform.python_version()}"
+        return ""
 
 
 def table(rows: Sequence[Sequence[object]]) -> None:
@@ -179,14 +213,3 @@ def table(rows: Sequence[Sequence[object]]) -> None:
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def in_fresh_environment(packages: Sequence[str]) -> int:
-    """Rerun the current command in a fresh environment that has `packages` and this checkout."""
-    with tempfile.TemporaryDirectory() as temporary:
-        venv.create(temporary, with_pip=True)
-        python = Path(temporary, "bin", "python")
-        for wanted in (["torch"], [*packages, str(ROOT)]):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
-        without = [argument for argument in sys.argv if argument != "--with-peers"]
-        return subprocess.run([python, *without], check=False).returncode

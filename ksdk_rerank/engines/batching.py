@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["GPU_TOKEN_BUDGET", "TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
 
 TOKEN_BUDGET = 512
-"""Maximum padded tokens per batch on a CPU: about what its caches hold. Chosen with `python benchmarks/latency.py
---budgets` on 2 cores of an AMD EPYC (2026-11-23). Between 256 and 1,024, times change by about a tenth: onnx prefers
-less and openvino more. With 4,096, onnx takes half as long again."""
+"""Maximum padded tokens per batch on a CPU: about what its caches hold. `python benchmarks/latency.py --budgets` stores
+what other budgets cost in `benchmarks/results/budgets.json`, per processor; a test fails if this one costs over a tenth
+more than the best. On 2 cores of an AMD EPYC with VNNI, float32 takes as long with 128 to 768, and a third longer with
+4,096 (2026-11-25)."""
 
 GPU_TOKEN_BUDGET = 16_384
 """The same on a GPU, which small batches would leave idle. Not measured: it equals sentence-transformers' default batch

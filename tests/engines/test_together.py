@@ -61,11 +61,6 @@ def questions(documents: list[str]) -> tuple[list[str], list[list[str]]]:
     return queries, [documents[begin : begin + 5] for begin in range(0, 40, 5)]
 
 
-def test_a_call_pads_and_batches_as_little_as_its_lengths_allow(engine: Counting, documents: list[str]) -> None:
-    CrossEncoderReranker("tiny").rank("rotate the key", documents)
-    assert (len(engine.shapes), engine.padded_tokens) == (4, 1579)
-
-
 def test_many_queries_share_batches_and_padding(
     call: Call, engine: Counting, questions: tuple[list[str], list[list[str]]]
 ) -> None:
