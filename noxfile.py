@@ -24,7 +24,7 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = [
     *("style", "distributions", "installed", "dependencies", "readme", "types", "lowest", "engines", "servers", "docs"),
-    "notebooks",
+    *("ray", "notebooks"),
 ]
 nox.options.stop_on_first_error = True
 
@@ -211,6 +211,14 @@ def servers(session: nox.Session) -> None:
         local = {**told, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         with _running(proxy, local, "http://127.0.0.1:4000/health/liveliness", session):
             session.run("python", "-m", "pytest", "tests/live/test_litellm.py", env=told)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """The recipe for Ray Data on two local workers, against one process."""
+    session.install("--editable", ".[local]", "ray[data]==2.60.0")
+    patient = {"RAY_raylet_start_wait_time_s": "120"}  # for a busy machine; the default is 30
+    session.run("python", ".ci/check_ray_data.py", env=patient)
 
 
 @nox.session

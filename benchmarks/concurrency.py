@@ -1,6 +1,6 @@
 """Sixteen concurrent calls of 20 documents: total time, wait per call, and how long the event loop is blocked.
 
-    python benchmarks/concurrency.py [--rounds 5]
+    python benchmarks/concurrency.py [--rounds 5] [--output concurrency]
 
 Our `arank` is called concurrently and sequentially. Fresh processes measure the very first `arank`, which loads the
 model, and the first one after `awarm_up`. If LangChain is installed, its `CrossEncoderReranker.acompress_documents` is
@@ -115,6 +115,7 @@ def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each kind")
+    parser.add_argument("--output", default="concurrency", help="JSON file in results/, without .json")
     parser.add_argument("--first", choices=["cold", "warm"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.first:
@@ -155,7 +156,7 @@ def main() -> None:
     table([["first call", *first["cold"]], *([name, *row.values()] for name, row in first.items())])
     print(beside)
     write(
-        "concurrency",
+        options.output,
         {"engine": reranker.engine, "calls": CALLS, "documents": DOCUMENTS, "rounds": options.rounds}
         | {"medians": rows, "first_call": first, "beside_500_documents": beside},
     )

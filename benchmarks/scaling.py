@@ -1,11 +1,11 @@
 """Cost per token from 10 to 5,000 candidates and from 32 to 512 tokens per candidate. It should stay flat.
 
-    python benchmarks/scaling.py [--backend onnx] [--most-tokens 400000]
+    python benchmarks/scaling.py [--backend onnx] [--most-tokens 400000] [--output scaling]
 
 Sizes with more tokens than `--most-tokens` are left out, and the output lists them. After a warm-up, each size is
 measured once. Sizes below 10,000 tokens are measured five times, and the median counts.
 
-    python benchmarks/scaling.py --long [--rounds 7]
+    python benchmarks/scaling.py --long [--rounds 7] [--output scaling-long]
 
 `--long` instead ranks 50 documents of 1 MB with `embedded`, and the same documents cut to 16 kB. The model reads about
 the first 2 kB of each. The two alternate, and the ratio of their times should be 1. Peak memory is what the first call
@@ -30,7 +30,7 @@ WORDS_PER_TOKEN = 0.72
 LONG, CUT = 1_000_000, 16_000  # characters
 
 
-def long_documents(rounds: int) -> None:
+def long_documents(rounds: int, output: str) -> None:
     """Measure the cost of text beyond the model's window."""
     reranker = load_reranker("embedded")
     whole = [text[:LONG] for text in texts(50, LONG // 5, spread=0)]
@@ -49,7 +49,7 @@ def long_documents(rounds: int) -> None:
     }
     table([["", *seconds["1 MB"]], *([name, *row.values()] for name, row in [*seconds.items(), ("ratio", ratio)])])
     print("added peak memory:", added, "MB")
-    write("scaling-long", {"documents": 50, "seconds": seconds, "ratio": ratio, "added_mb": added})
+    write(output, {"documents": 50, "seconds": seconds, "ratio": ratio, "added_mb": added})
 
 
 def main() -> None:
@@ -59,9 +59,10 @@ def main() -> None:
     parser.add_argument("--most-tokens", type=int, default=400_000, help="leave out sizes with more tokens")
     parser.add_argument("--long", action="store_true", help="rank documents of 1 MB instead")
     parser.add_argument("--rounds", type=int, default=7, help="timed calls of each kind, with --long")
+    parser.add_argument("--output", help="JSON file in results/, without .json; default: scaling or scaling-long")
     options = parser.parse_args()
     if options.long:
-        long_documents(options.rounds)
+        long_documents(options.rounds, options.output or "scaling-long")
         return
     reranker = CrossEncoderReranker(model_folder(), backend=options.backend)
     reranker.rank(QUERY, texts(20))
@@ -91,7 +92,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     table([list(rows[0]), *(list(row.values()) for row in rows)])
     print("left out, too many tokens:", left_out)
-    write("scaling", {"engine": reranker.engine, "sizes": rows, "left_out": left_out})
+    write(options.output or "scaling", {"engine": reranker.engine, "sizes": rows, "left_out": left_out})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ksdk_rerank.engines.model_config import label_index
 from ksdk_rerank.engines.onnx_files import opened
 from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
 from ksdk_rerank.engines.onnx_head import head_of
+from ksdk_rerank.engines.onnx_mapping import graph_without_weights
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
 
@@ -35,6 +36,9 @@ Dynamic quantization uses one scale for all activations of a batch, so a pair's 
 batch: by 0.1 with MiniLM. So every pair gets its own batch. Static quantization has fixed ranges, or one per token, so
 batches are safe. They may be larger because `embedded` reads the query once per batch.
 `python benchmarks/latency.py --budgets` shows what other budgets cost."""
+
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where a graph that is passed as bytes finds its weights. Before 1.21, some of onnxruntime's optimizers ignored it."""
 
 
 class OnnxEngine(Engine):
@@ -83,8 +87,13 @@ class OnnxEngine(Engine):
             # Otherwise it would keep the weights in int8 and dequantize them for every batch. Doing so once, when they
             # are loaded, is faster and more exact.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
+        source: str | bytes = str(path)
+        if not graph.external:
+            file = path.resolve()  # a hub's cache has links to its files
+            source = graph_without_weights(file)
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(file.parent))
         try:
-            self._session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+            self._session = onnxruntime.InferenceSession(source, sess_options=options, providers=providers)
         except Exception as error:  # its errors have no common base class
             if out_of_memory(error):
                 raise

@@ -1,15 +1,13 @@
 """An ONNX graph's contents, inputs and output. Reads them without the `onnx` package or loading the weights.
 
-Follows https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (2026-11-26) and protobuf's encoding
-(https://protobuf.dev/programming-guides/encoding, 2026-11-26). But: it interprets only the fields needed here.
-
-Worked example: bytes `0a 03 61 62 63` are a key, 0x0a = field 1 << 3 | wire type 2, then a length, 3, then `abc`.
+Follows https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (2026-11-26). But: it interprets only the fields needed
+here.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.files import check_start, damaged
+from ksdk_rerank.engines.protobuf import fields, varint
 from ksdk_rerank.errors import UnsupportedModel
 
 __all__ = ["Graph", "checked_inputs", "checked_logits", "feed", "read_graph", "takes_one"]
@@ -74,7 +73,7 @@ def read_graph(path: Path) -> Graph:
     found = Graph()
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for number, start, end in _fields(content, 0, len(content)):
+            for number, start, end in fields(content, 0, len(content)):
                 if number == 7:  # ModelProto.graph
                     _read_graph(content, start, end, found)
     except (IndexError, ValueError, RecursionError, OSError) as error:
@@ -85,7 +84,7 @@ def read_graph(path: Path) -> Graph:
 
 
 def _read_graph(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
-    for number, begin, stop in _fields(content, start, end):
+    for number, begin, stop in fields(content, start, end):
         if number == 1:  # GraphProto.node
             _read_node(content, begin, stop, found)
         elif number == 5:  # GraphProto.initializer
@@ -93,11 +92,11 @@ def _read_graph(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
 
 
 def _read_node(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
-    for number, begin, stop in _fields(content, start, end):
+    for number, begin, stop in fields(content, start, end):
         if number == 4:  # NodeProto.op_type
             found.operators.add(content[begin:stop].decode())
         elif number == 5:  # NodeProto.attribute
-            for part, first, last in _fields(content, begin, stop):
+            for part, first, last in fields(content, begin, stop):
                 if part == 5:  # AttributeProto.t
                     _read_tensor(content, first, last, found)
                 elif part == 6:  # AttributeProto.g
@@ -106,53 +105,15 @@ def _read_node(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
 
 def _read_tensor(content: mmap.mmap, start: int, end: int, found: Graph) -> None:
     external = {}
-    for number, begin, stop in _fields(content, start, end):
-        if number == 2 and (begin, stop) == (_FLOAT16, -1):  # TensorProto.data_type
-            found.float16 = True
+    for number, begin, stop in fields(content, start, end):
+        if number == 2:  # TensorProto.data_type
+            found.float16 |= varint(content, begin)[0] == _FLOAT16
         elif number == 13:  # TensorProto.external_data, a StringStringEntryProto
-            entry = {part: content[first:last].decode() for part, first, last in _fields(content, begin, stop)}
+            entry = {part: content[first:last].decode() for part, first, last in fields(content, begin, stop)}
             external[entry.get(1)] = entry.get(2, "")
     if "location" in external:
         size = int(external.get("offset", 0)) + int(external.get("length", 0))
         found.external[external["location"]] = max(size, found.external.get(external["location"], 0))
-
-
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message: field number, start and end. For an integer: field number, value and -1."""
-    while start < end:
-        key, start = _varint(content, start)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, start = _varint(content, start)
-            yield number, value, -1
-            continue
-        size, start = {1: (8, start), 5: (4, start)}.get(wire) or _length(content, start, wire)
-        if number == 0 or start + size > end:
-            raise ValueError("a field goes beyond its message")
-        yield number, start, start + size
-        start += size
-    if start > end:
-        raise ValueError("a number goes beyond its message")
-
-
-def _length(content: mmap.mmap, start: int, wire: int) -> tuple[int, int]:
-    if wire != 2:
-        raise ValueError(f"there is no wire type {wire}")
-    return _varint(content, start)
-
-
-def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
-    """Decode a varint, 7 bits per byte with the lowest first. Returns the number and the position after it."""
-    value = shift = 0
-    while True:
-        byte = content[start]
-        start += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, start
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number has more than 10 bytes")
 
 
 def checked_inputs(names: Iterable[str], path: Path) -> list[str]:

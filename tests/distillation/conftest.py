@@ -69,7 +69,9 @@ def teachers(tokenizer: Tokenizer) -> Teachers:
     for values in (values for one in found for values in one.parameters() if values.ndim == 2):
         torch.nn.init.normal_(values, std=0.05)
     torch.nn.init.normal_(found[0].classifier.weight, std=1)
-    return Teachers(found[0], Similarity(found[1])).eval().requires_grad_(False)
+    teachers = Teachers(found[0], Similarity(found[1]))
+    teachers.eval().requires_grad_(False)
+    return teachers
 
 
 @pytest.fixture
