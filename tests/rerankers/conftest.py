@@ -6,6 +6,7 @@ concerns every service reads these files, so a new one only needs its own.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import zlib
@@ -105,6 +106,13 @@ def provider_named(_servers: dict[str, Answering]) -> Callable[[str], Provider]:
         return Provider(name, server, server.wire)
 
     return named
+
+
+@pytest.fixture
+def unshared() -> Iterator[Callable[[str], Provider]]:
+    """A provider by name with a server of its own, for calls whose requests may arrive when the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name: Provider(name, stack.enter_context(Answering(WIRES[name])), WIRES[name])
 
 
 @pytest.fixture(params=_PROVIDERS)

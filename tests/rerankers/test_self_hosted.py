@@ -96,7 +96,8 @@ def test_a_server_s_limit_of_documents_is_kept_to(
     assert all(documents[ranked.index] == ranked.document for ranked in ranking)
 
 
-def test_the_parts_of_a_call_are_sent_side_by_side_within_one_deadline(call: Call, tei: Any) -> None:
+def test_the_parts_of_a_call_are_sent_side_by_side_within_one_deadline(call: Call, unshared: Any) -> None:
+    tei = unshared("tei")
     documents = [f"{index / 100} text" for index in range(32)]
     all_eight = threading.Barrier(8, timeout=20)  # one after another, they would break it
 
@@ -112,8 +113,9 @@ def test_the_parts_of_a_call_are_sent_side_by_side_within_one_deadline(call: Cal
         assert len(tei.server.requests) < 32
 
 
-def test_one_part_that_fails_fails_the_call(call: Call, tei: Any) -> None:
-    faults = [None, *[Fault(status=422)] * 40]  # more than one: a late request of an earlier test may take the first
+def test_one_part_that_fails_fails_the_call(call: Call, unshared: Any) -> None:
+    tei = unshared("tei")
+    faults = [None, *[Fault(status=422)] * 40]  # more than one: parts arrive in any order
     with tei.reranker(max_documents_per_request=1, timeout=5.0) as leaf, tei.server.failing(faults):
         with pytest.raises(errors.BadRequest):
             call(leaf.rank, "q", [f"0.{index} a" for index in range(1, 40)])
