@@ -38,6 +38,7 @@ _LONGEST_SENTENCE = 1_000
 _LINE_END = re.compile(r"\r\n?|\n")  # as markdown-it-py counts lines
 _WORD = re.compile(r"\w")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")  # with one before a full stop, sentencex 1.0.32 panics
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def passages_of(text: str, language: str = "en", part: Span | None = None) -> li
     text = _SURROGATE.sub("\ufffd", text)  # the same length, and encodable
     found = []
     for block in blocks_of(text, part):
-        spans = _sentences(text, block.span, lambda prose: segment(language, prose)) if block.is_prose else [block.span]
+        spans = [block.span]
+        if block.is_prose:
+            spans = _sentences(text, block.span, lambda prose: segment(language, _WIDE_SPACE.sub(" ", prose)))
         found += [Passage(span, block.context) for span in spans]
     return found
 

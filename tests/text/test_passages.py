@@ -153,6 +153,12 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u0085", "\u2003", "\u2028", "\u3000"])
+def test_a_wide_space_before_a_full_stop_is_like_any_other(space: str) -> None:
+    text = f"Ask J{space}. Smith. Then wait."
+    assert passages_of(text) == passages_of(text.replace(space, " "))
+
+
 @given(text=TEXTS, data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_passages_lie_in_the_text_in_order_and_split_no_character(text: str, data: st.DataObject) -> None:
