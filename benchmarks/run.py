@@ -20,6 +20,7 @@ from workload import ROOT
 from ksdk_rerank.engines.hardware import has_gpu_driver
 
 RUNS = {
+    "bulk": "bulk.py",
     "budgets": "latency.py --budgets --rounds 15",
     "compose": "compose.py --second embedded --data {data}",
     "compose-long": "long_documents.py --second embedded --queries 60 --data {data}",
@@ -45,6 +46,8 @@ RUNS = {
     "scaling-long": "scaling.py --long",
     "startup": "startup.py --install",
     "tracing": "tracing.py",
+    "workers": "workers.py",
+    "workers-openvino": "workers.py --backend openvino --output workers-openvino",
 }
 """Each result, and the benchmark that measures it, with its arguments; folders are in braces."""
 

@@ -152,6 +152,11 @@ def test_every_block_and_every_example_runs_and_prints_what_the_page_shows_or_it
         assert EXAMPLES[path.name] in output, path.name
 
 
+def test_the_recipe_for_ray_is_taken_from_the_example() -> None:
+    (code,) = (block.code for block in blocks(ROOT / "docs" / "scaling.md") if "ray.data" in block.code)
+    assert code in (ROOT / "examples" / "ray_data.py").read_text(encoding="utf-8")
+
+
 def test_the_tests_on_the_testing_page_pass_and_need_no_plugin(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ From a reranker's settings to a loaded model:
     hub.py           the same files on a model hub and in its cache
     model_config.py  reads labels, window and pad token from the model's config
     onnx_files.py    picks the ONNX file that suits this processor; onnx_graph.py reads its contents
+    onnx_mapping.py  lets onnxruntime map its weights into memory; protobuf.py is for both
     torch_files.py   checks the files that torch will load
     hardware.py      detects cores, fast reduced precision and a GPU
 
