@@ -126,7 +126,7 @@ class _Crew:
         thread = threading.Thread(target=self._run, name=f"{self._name}_{len(self.threads)}", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # 3.12.0 and 3.12.1 refuse after the main thread ends, all versions during exit
+        except RuntimeError:  # 3.12.0 to 3.12.2 refuse after the main thread ends, all versions during exit
             return False
         self.threads.append(thread)
         return True
