@@ -154,12 +154,12 @@ def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--models", help="comma-separated: embedded, or folders with onnx/model.onnx")
+    parser.add_argument("--models", help="comma-separated: folders with onnx/model.onnx or, for onnx, embedded")
     parser.add_argument("--backend", choices=list(WAYS), default="onnx")
     parser.add_argument("--output", default="workers", help="JSON file in results/, without .json")
     options = parser.parse_args()
     rows = {}
-    for name in options.models.split(",") if options.models else ("embedded", model_folder()):
+    for name in options.models.split(",") if options.models else [model_folder()]:
         model = name if name == "embedded" else str(Path(name).resolve())
         for dtype in ("auto",) if model == "embedded" else DTYPES[options.backend]:
             for way in WAYS[options.backend]:
