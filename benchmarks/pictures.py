@@ -226,7 +226,7 @@ PICTURES = (
         "latency",
         "amd-epyc-2-cores-vnni",
         "Bars of seconds for 50 candidates, from this package's onnx in int8, the fastest, over its other engines to"
-        " the stock wrappers, which take two to five times as long.",
+        " the stock wrappers, which take three to six times as long.",
         "50 candidates of about 137 tokens.",
     ),
     Picture(
