@@ -85,7 +85,7 @@ class HostedReranker(RemoteReranker):
         )
 
     def _adapt_to_model(self) -> None:
-        """Set what depends on `model`: `pointwise`, or `score_kind`."""
+        """Set what depends on `model`, such as `_default_url`."""
 
     def _authentication(self, key: ApiKey) -> Authentication:
         return HeaderKey(key)

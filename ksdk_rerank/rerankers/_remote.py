@@ -40,7 +40,8 @@ class RemoteReranker(ScoringReranker):
         raw_scores: whether the service's scores are logits (any real numbers); `score` is then their sigmoid.
         max_documents_per_request: a call with more documents is split into several concurrent requests.
         max_chars_per_document: a longer document is truncated to this many characters before it is sent.
-        pointwise: False if a document's score depends on the others in its request; such a call is never split.
+        pointwise: False if a document's score depends on the others in its request, as with jina-reranker-v3, whoever
+            serves it (https://huggingface.co/jinaai/jina-reranker-v3, read 2026-11-23); such a call is never split.
     """
 
     score_kind = ScoreKind.UNIT
@@ -72,6 +73,8 @@ class RemoteReranker(ScoringReranker):
         max_concurrency: int | None = None,
     ) -> None:
         self.raw_scores = raw_scores
+        if self.model is not None and "jina-reranker-v3" in self.model:
+            self.pointwise, self.score_kind = False, ScoreKind.COSINE
         if raw_scores:
             self.score_kind = ScoreKind.LOGIT
         self.max_documents_per_request = integer_or_none("max_documents_per_request", max_documents_per_request)

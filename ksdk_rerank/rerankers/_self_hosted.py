@@ -36,7 +36,7 @@ class SelfHostedReranker(RemoteReranker):
             `raw_score` is the server's score in [0, 1], computed in 32 bits. A score outside [0, 1] then raises
             `BadReply`, as it is probably a logit.
         max_documents_per_request: a call with more documents is split into several requests, eight at a time, under one
-            deadline; `usage` is the sum. None never splits, which a listwise model such as jina-reranker-v3 requires.
+            deadline; `usage` is the sum. None never splits, nor is a call to the listwise jina-reranker-v3 ever split.
         max_chars_per_document: truncate longer documents to this many characters before they are sent; counted in
             `Ranking.truncated`. None sends them whole.
         timeout: seconds per call, retries included, or a `Timeout`.

@@ -51,7 +51,7 @@ class RerankEndpoint(RemoteReranker):
             only the model, the query and the documents. A limit such as `top_n` raises `BadReply`.
         extra_query: parameters to add to the URL's query.
         max_documents_per_request: a call with more documents is split into several requests, eight at a time, under one
-            deadline; `usage` is the sum. None never splits, which a listwise model requires.
+            deadline; `usage` is the sum. None never splits, nor is a call to the listwise jina-reranker-v3 ever split.
         max_chars_per_document: truncate longer documents to this many characters before they are sent; counted in
             `Ranking.truncated`. None sends them whole.
         timeout: seconds per call, retries included, or a `Timeout`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.rerankers._hosted import HostedReranker
 
 __all__ = ["JinaReranker"]
@@ -32,10 +31,6 @@ class JinaReranker(HostedReranker):
     _default_url = "https://api.jina.ai/v1"  # https://jina.ai/reranker, read 2026-11-23
     _domains = ("jina.ai",)
     _key_variables = ("JINA_API_KEY", "JINAAI_API_KEY")
-
-    def _adapt_to_model(self) -> None:
-        if "reranker-v3" in self.model:
-            self.pointwise, self.score_kind = False, ScoreKind.COSINE
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
         return {**super()._build(query, documents), "return_documents": False}

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from ksdk_rerank import JinaReranker, ScoreKind, errors, from_config, load_reranker, to_config
+from ksdk_rerank import (
+    Cached,
+    JinaReranker,
+    RerankEndpoint,
+    ScoreKind,
+    VLLMReranker,
+    errors,
+    from_config,
+    load_reranker,
+    to_config,
+)
 from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]
@@ -44,6 +54,15 @@ def test_a_listwise_model_is_never_split(call: Call, jina: Any, model: str) -> N
         assert not leaf.pointwise
         call(leaf.rank, "q", ["0.1 a", "0.2 b", "0.3 c"])
     assert [len(request.json()["documents"]) for request in jina.server.requests] == [3]
+
+
+@pytest.mark.parametrize("leaf", [RerankEndpoint, VLLMReranker])
+def test_a_listwise_model_behind_another_server_is_treated_alike(call: Call, jina: Any, leaf: Any) -> None:
+    with leaf(jina.server.url, model="jina_ai/jina-reranker-v3", max_documents_per_request=2) as listwise:
+        cached = Cached(listwise)
+        for texts in (["-0.1 a", "0.2 b", "0.3 c"], ["-0.1 a", "0.2 b"]):
+            call(cached.rank, "q", texts)
+    assert [len(request.json()["documents"]) for request in jina.server.requests] == [3, 2]
 
 
 def test_a_negative_cosine_orders_by_itself_and_scores_nothing(call: Call, jina: Any) -> None:
