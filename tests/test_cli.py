@@ -302,6 +302,7 @@ def test_no_command_is_wrong_usage() -> None:
 def test_doctor_says_what_runs_here_and_how_fast(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setenv("JINA_API_KEY", "not-to-be-shown")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy:3128")
+    monkeypatch.setattr("ksdk_rerank.commands.doctor._SLOW", 0)
     assert main(["doctor", "--json", "--reranker", "embedded"]) == 0
     printed = capsys.readouterr().out
     assert not any(secret in printed for secret in ("not-to-be-shown", "password"))
@@ -314,6 +315,7 @@ def test_doctor_says_what_runs_here_and_how_fast(capsys: pytest.CaptureFixture[s
     assert told["keys"] == ["JINA_API_KEY"]
     assert told["packages"]["onnxruntime"]
     assert "HTTPS_PROXY" in told["environment"][0]
+    assert told["advice"] == "embedded: over 0 ms for 20 candidates; rerank fewer"  # it is in int8 already
 
 
 def test_doctor_calls_no_hub_and_no_service_unless_told_to(

@@ -227,8 +227,12 @@ def _advice(packages: dict[str, str | None], runs: list[_Run]) -> str:
         return 'to run a cross-encoder on this machine: pip install "ksdk-rerank[local]"'
     if failed := [run.name for run in runs if run.next is None]:
         return f"{', '.join(failed)} did not run; the reason is above"
-    if slow := [run.name for run in runs if run.next is not None and run.next > _SLOW]:
-        return f"{', '.join(slow)}: over {_SLOW} ms for 20 candidates; try fewer, or an int8 file (ksdk-rerank export)"
+    if slow := [run for run in runs if run.next is not None and run.next > _SLOW]:
+        faster = ["rerank fewer"]
+        if any(run.engine and "int" not in run.engine for run in slow):
+            faster.append("write an int8 file (ksdk-rerank quantize)")
+        names = ", ".join(run.name for run in slow)
+        return f"{names}: over {_SLOW} ms for 20 candidates; {', or '.join(faster)}"
     return "none; everything asked for runs"
 
 
