@@ -16,8 +16,6 @@ _QUESTION = (
     "We logged e-mail addresses by mistake, how do I erase them from the stored events"
     " and keep it from happening again?"
 )
-_PACKAGE = Path(__file__).parent.parent
-_SAMPLES = (_PACKAGE / "knowledge_base", _PACKAGE.parent / "examples" / "knowledge_base")  # in a wheel, in a checkout
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,12 +34,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(options: argparse.Namespace) -> None:
     from ksdk_rerank.commands.terminal import number, show, write, write_highlighted
     from ksdk_rerank.commands.two_stages import search_and_rerank
+    from ksdk_rerank.testing.sample import sample_folder
 
     is_sample = options.docs is None and not options.live
     if options.question is None and not is_sample:
         raise ValueError("--docs and --live need a question of your own: pass --question")
     question, reranker = options.question or _QUESTION, options.reranker or default_name()
-    docs = _sample() if is_sample else options.docs
+    docs = sample_folder() if is_sample else options.docs
     found = search_and_rerank(
         question,
         docs=docs,
@@ -80,10 +79,3 @@ def _run(options: argparse.Namespace) -> None:
             write()
             write_highlighted(one.excerpt, one.passage)
             break
-
-
-def _sample() -> Path:
-    folder = next((sample for sample in _SAMPLES if sample.is_dir()), None)
-    if folder is None:
-        raise ValueError("the sample knowledge base is not installed; pass --docs FOLDER with files of your own")
-    return folder

@@ -16,9 +16,9 @@ class StandInFactory(Protocol):
     """The type of the `knowledgesdk_stand_in` fixture."""
 
     def __call__(
-        self, folder: str | os.PathLike[str], *, api_key: str = ..., shape: Shape = ...
+        self, folder: str | os.PathLike[str] | None = None, *, api_key: str = ..., shape: Shape = ...
     ) -> KnowledgeSDKStandIn:
-        """Start a stand-in that serves `folder`."""
+        """Start a stand-in that serves `folder`, or the sample knowledge base."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def knowledgesdk_stand_in() -> Iterator[StandInFactory]:
     with ExitStack() as running:
 
         def start(
-            folder: str | os.PathLike[str],
+            folder: str | os.PathLike[str] | None = None,
             *,
             api_key: str = "knowledgesdk_test_stand_in",
             shape: Shape = "hits",

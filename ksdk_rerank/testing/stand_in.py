@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank.testing.local_server import LocalServer, Reply, Request
+from ksdk_rerank.testing.sample import sample_folder
 from ksdk_rerank.testing.search_index import Hit, SearchIndex
 
 __all__ = ["KnowledgeSDKStandIn", "Shape"]
@@ -18,20 +19,24 @@ class KnowledgeSDKStandIn(LocalServer):
     """Serves `POST /v1/search` on 127.0.0.1 as KnowledgeSDK does, so that you can test chains offline.
 
     It searches the sections of the Markdown and text files in `folder` and scores them by BM25 (higher is better, no
-    upper bound); there is no semantic search. Without a `limit` it returns at most 10. Give a client its `base_url` and
-    `api_key`. Every fault of `LocalServer` works here too.
+    upper bound); there is no semantic search. Pass its `base_url` and `api_key` to a client. Every fault of
+    `LocalServer` works here too.
 
-    `shape` is the layout of the reply; the vendor's own clients expect different ones: "hits" (the Node and Python
-    SDKs), "results" (CLI), "items" and "list" (MCP server), "stored" (the stored item's fields, no score). You can
-    change it while the server runs.
+    Args:
+        folder: the files to search; by default the sample knowledge base that comes with the package.
+        api_key: the key that requests must carry.
+        shape: the layout of the reply, since the vendor's own clients expect different ones: "hits" (the Node and
+            Python SDKs), "results" (CLI), "items" and "list" (MCP server), "stored" (the stored item's fields, no
+            score). You can change it while the server runs.
 
-    `start()` and `with` read the folder. They raise `FileNotFoundError` or `NotADirectoryError` for a bad folder, and
-    `ValueError` if it holds no text. An unknown `shape` raises `ValueError` in the constructor.
+    A request without a `limit` gets at most 10 hits. `start()` and `with` read the folder. They raise
+    `FileNotFoundError` or `NotADirectoryError` for a bad folder, and `ValueError` if it holds no text. An unknown
+    `shape` raises `ValueError` in the constructor.
     """
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None = None,
         *,
         api_key: str = "knowledgesdk_test_stand_in",
         shape: Shape = "hits",
@@ -39,7 +44,7 @@ class KnowledgeSDKStandIn(LocalServer):
         super().__init__()
         if shape not in _SHAPES:
             raise ValueError(f"shape is {shape!r}: use one of {', '.join(_SHAPES)}")
-        self.folder = Path(folder)
+        self.folder = None if folder is None else Path(folder)
         self.api_key = api_key
         self.shape: Shape = shape
         self._index: SearchIndex | None = None
@@ -52,7 +57,7 @@ class KnowledgeSDKStandIn(LocalServer):
     def start(self) -> Self:
         """Read the folder and listen on a free port of 127.0.0.1."""
         if self._index is None:
-            self._index = SearchIndex(self.folder)
+            self._index = SearchIndex(self.folder or sample_folder())
         return super().start()
 
     def stop(self) -> None:

@@ -40,6 +40,12 @@ def assert_documented_error(reply: httpx.Response, status: int, message: str) ->
 # --- answers
 
 
+def test_without_a_folder_it_searches_the_sample_knowledge_base() -> None:
+    with KnowledgeSDKStandIn() as server:
+        best = ask(server, query="legal hold").json()["hits"][0]
+    assert best["title"] == "Legal hold"
+
+
 def test_search_answers_in_the_documented_shape_best_first(server: KnowledgeSDKStandIn) -> None:
     reply = ask(server, query="When is the due date?", limit=5)
     assert reply.status_code == 200
