@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -162,7 +161,6 @@ def test_the_tests_on_the_testing_page_pass_and_need_no_plugin(
 ) -> None:
     chain, contract = (block.code for block in blocks(ROOT / "docs" / "testing.md") if not block.is_run)
     pytester.makepyfile(test_chain=chain, test_contract=contract)
-    shutil.copytree(ROOT / "examples" / "knowledge_base", pytester.path / "examples" / "knowledge_base")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120).parseoutcomes()
     assert {"passed"} <= outcomes.keys() <= {"passed", "warnings"}
