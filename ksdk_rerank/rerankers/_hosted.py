@@ -37,6 +37,8 @@ class HostedReranker(RemoteReranker):
             that time.
         client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
             concurrent request; the clients are reused, and closed for you.
+        max_concurrency: how many requests may be under way at once, counting all rerankers in this process that set it
+            and have the same host and key. Further requests wait, within `timeout`. None sets no limit.
 
     Raises:
         MissingKey: no key was given, none is in the environment, and `base_url` is the service's own API.
