@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     questions = parser.add_mutually_exclusive_group(required=True)
     questions.add_argument(
-        "--questions", type=Path, metavar="FILE", help='lines of {"question": ..., "answers": [...]}'
+        "--questions", type=Path, metavar="FILE", help='one {"question": ..., "answers": [...]} per line'
     )
     questions.add_argument(
         "--beir", type=Path, metavar="FOLDER", help="folder with corpus.jsonl, queries.jsonl and qrels; needs --run"
@@ -49,7 +49,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--qrels", type=Path, metavar="FILE", help="take the judgements for --beir from this file")
     parser.add_argument("--limit", type=int, default=20, help="number of candidates per question (default: 20)")
     parser.add_argument(
-        "--metric", action="append", metavar="NAME", help=f"can be repeated (default: {', '.join(_METRICS)})"
+        "--metric",
+        action="append",
+        metavar="NAME",
+        help=f"a metric of ir-measures; can be repeated (default: {', '.join(_METRICS)})",
     )
     parser.add_argument(
         "--keep-answers",
@@ -59,13 +62,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="find the smallest prompt that keeps this share of the answers in the whole list (default: 0.95)",
     )
     parser.add_argument(
-        "--price", type=float, help="what a million tokens cost you: adds what shorter prompts save, in that currency"
+        "--price", type=float, help="cost of a million input tokens, in any currency: adds what shorter prompts save"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML report, which contains the texts")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML report, which contains the documents' texts")
     parser.add_argument(
-        "--cache", type=Path, metavar="FOLDER", help="folder for cached answers (default: your cache folder)"
+        "--cache", type=Path, metavar="FOLDER", help="folder for cached results (default: in your cache folder)"
     )
-    parser.add_argument("--fresh", action="store_true", help="ignore cached answers, and replace them")
+    parser.add_argument("--fresh", action="store_true", help="ignore cached results, and replace them")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
     parser.set_defaults(run=_run)
 

@@ -20,7 +20,12 @@ _QUESTION = (
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `demo` command to the parser."""
-    parser = commands.add_parser("demo", help="search, rerank and show both orders side by side")
+    parser = commands.add_parser(
+        "demo",
+        help="search, rerank and show both orders side by side",
+        description="Search, rerank, and show each document's rank before and after. Without options, this needs no"
+        " files, no API key and no network: it searches a sample knowledge base.",
+    )
     parser.add_argument("--question", type=as_text, help="the question (default: one about the sample knowledge base)")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text files")
@@ -75,7 +80,7 @@ def _run(options: argparse.Namespace) -> None:
         if one.passage is not None:
             write()
             write(f"Best passage of number {one.rank}: {shortened(one.passage, 200)}")
-            write("In what a prompt would get of it:")
+            write("The excerpt for the prompt:")
             write()
             write_highlighted(one.excerpt, one.passage)
             break

@@ -73,12 +73,17 @@ class _Run:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `doctor` command to the parser."""
-    parser = commands.add_parser("doctor", help="show what runs on this machine and how fast, for a bug report")
-    add_reranker(parser, "; may be given several times", action="append")
+    parser = commands.add_parser(
+        "doctor",
+        help="show what runs on this machine and how fast, for a bug report",
+        description="Show what runs on this machine and how fast: versions, CPU, proxies, which API keys are set (never"
+        " their values), and how long each reranker takes for 20 candidates.",
+    )
+    add_reranker(parser, "; can be repeated", action="append")
     parser.add_argument(
         "--online",
         action="store_true",
-        help="also call the model hub, KnowledgeSDK and the rerankers that are services; this may be billed",
+        help="also call the model hub, KnowledgeSDK and hosted rerankers, which may be billed",
     )
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
     parser.set_defaults(run=_run)
@@ -233,7 +238,7 @@ def _advice(packages: dict[str, str | None], runs: list[_Run]) -> str:
             faster.append("write an int8 file (ksdk-rerank quantize)")
         names = ", ".join(run.name for run in slow)
         return f"{names}: over {_SLOW} ms for 20 candidates; {', or '.join(faster)}"
-    return "none; everything asked for runs"
+    return "none; every reranker runs"
 
 
 def _ms(milliseconds: float | None) -> str:

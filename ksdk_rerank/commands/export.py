@@ -11,11 +11,16 @@ __all__ = ["add"]
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `export` command to the parser."""
-    parser = commands.add_parser("export", help="convert a cross-encoder to a folder of ONNX files")
-    parser.add_argument("model", help="the model: a hub id, or a folder; a cross-encoder with a single logit")
-    parser.add_argument("folder", type=Path, help="the folder to write to, which must be new or empty")
+    parser = commands.add_parser(
+        "export",
+        help="convert a cross-encoder to a folder of ONNX files",
+        description="Convert a cross-encoder to ONNX files in float32 and int8, which run without torch. Exporting"
+        ' itself needs torch: pip install "ksdk-rerank[torch]".',
+    )
+    parser.add_argument("model", help="a hub id or a folder: a cross-encoder with one logit")
+    parser.add_argument("folder", type=Path, help="the folder to write to; it must be new or empty")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the hub")
-    parser.add_argument("--label", help="the label that means relevant, by name or index, of a classifier with several")
+    parser.add_argument("--label", help="the label that means relevant, if the model has several; by name or index")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")
     parser.set_defaults(run=_run)
 

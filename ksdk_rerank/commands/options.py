@@ -25,8 +25,8 @@ class Parser(argparse.ArgumentParser):
 def add_reranker(parser: argparse.ArgumentParser, more: str = "", **options: Any) -> None:
     """Add the option `--reranker`. `more` continues its help text."""
     which = (
-        "which reranker to use, by one of the names below, or a .json file with its configuration, for options such as"
-        " instruction (default: embedded if onnxruntime is installed, else lexical)"
+        "one of the names listed below, or a .json file with a configuration (default: embedded if onnxruntime is"
+        " installed, else lexical)"
     )
     parser.add_argument("--reranker", metavar="NAME", help=which + more, **options)
 

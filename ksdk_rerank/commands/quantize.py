@@ -18,14 +18,18 @@ _WORDS = 8
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `quantize` command to the parser."""
-    parser = commands.add_parser("quantize", help="write an int8 copy of a model's float32 ONNX file, without torch")
-    parser.add_argument("model", help="the model: a hub id, or a folder; it must have a float32 ONNX file")
-    parser.add_argument("folder", type=Path, help="the folder to write to, which must be new or empty")
+    parser = commands.add_parser(
+        "quantize",
+        help="write an int8 copy of a model's float32 ONNX file, without torch",
+        description="Write an int8 copy of a model's float32 ONNX file, and report how close its scores are.",
+    )
+    parser.add_argument("model", help="a hub id or a folder: a cross-encoder with a float32 ONNX file")
+    parser.add_argument("folder", type=Path, help="the folder to write to; it must be new or empty")
     parser.add_argument(
         "--texts",
         metavar="FILE",
-        help='texts of your own to measure ranges on, one per line: a document, or a JSON object with "query" and'
-        ' "document" (default: texts in this package)',
+        help='texts to calibrate on, one per line: a document, or a JSON object with "query" and "document" (default:'
+        " texts in this package)",
     )
     parser.add_argument("--revision", help="branch, tag or commit of the model on the hub")
     parser.add_argument("--json", action="store_true", help="write JSON, for scripts")

@@ -18,8 +18,12 @@ _log = logging.getLogger("ksdk_rerank")
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `rank` command to the parser."""
-    parser = commands.add_parser("rank", help="sort files, or lines of standard input, by relevance")
-    parser.add_argument("query", type=as_text, help="the question that the best document should answer")
+    parser = commands.add_parser(
+        "rank",
+        help="sort files, or lines of standard input, by relevance",
+        description="Sort files, or lines of standard input, by their relevance to a question, best first.",
+    )
+    parser.add_argument("query", type=as_text, help="the question that a document should answer")
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="one document per file; - reads standard input, one document per line"
     )

@@ -70,7 +70,7 @@ def search_and_rerank(
 ) -> Reranked:
     """Search for at most `limit` candidates as `first_stage` does, and keep the reranker's best `top_n`.
 
-    `passages` also finds the passages in these that matter.
+    `passages` also finds the relevant passages in these.
     """
     checked_top_n(top_n)  # before the search
     loaded = load_reranker(configured(reranker))
