@@ -156,8 +156,8 @@ class RanksMany(ABC):
             min_keep: see `rank`.
             return_exceptions: whether a query that fails gets its exception as its result. If False, the first
                 exception is raised, and the queries that have not started are dropped.
-            max_concurrency: how many queries are ranked at a time. Not used by a local cross-encoder.
-            progress: called after each query with how many are done and how many there are. Shared batches finish
+            max_concurrency: how many queries are ranked at a time. A local cross-encoder ignores it.
+            progress: called after each query with the number of queries done and the total. Shared batches finish
                 several queries at a time.
 
         Returns:

@@ -83,10 +83,10 @@ class Reranker(RanksMany, Closing):
     """
 
     finds_passages: bool = False
-    """Whether it sets `Ranked.spans` for every document that it scores, so that nothing needs to find them again."""
+    """Whether it sets `Ranked.spans` for every document that it scores, so that it needs no `Passages` around it."""
 
     instruction: str | None = None
-    """What the model was told to prefer, for traces; None if nothing, or if it takes no instruction."""
+    """The instruction that the model was given, for traces; None if there is none."""
 
     @property
     @abstractmethod
@@ -111,8 +111,8 @@ class Reranker(RanksMany, Closing):
             top_n: maximum number of documents to return; None returns all.
             min_score: return only documents whose `score`, in [0, 1], is at least this. Applied before `top_n`; ignored
                 if no document in the ranking has a score.
-            min_keep: return at least this many documents, if there are as many, although fewer reach `min_score`.
-                `top_n` still limits them.
+            min_keep: return at least this many documents, if there are as many, even if fewer reach `min_score`.
+                `top_n` still applies.
 
         Returns:
             The ranking, best first; equal scores keep the order of `documents`.
@@ -156,7 +156,7 @@ class Reranker(RanksMany, Closing):
         """Like `_rank`, natively asynchronous."""
 
     def _located(self, query: str, ranking: Ranking) -> Ranking:
-        """Add `Ranked.spans` to the documents that are returned, whose texts are the caller's own."""
+        """Add `Ranked.spans` to the returned documents. Their texts are the caller's own here."""
         return ranking
 
     async def _alocated(self, query: str, ranking: Ranking) -> Ranking:
@@ -164,7 +164,7 @@ class Reranker(RanksMany, Closing):
         return ranking
 
     def warm_up(self) -> None:
-        """Load what the first `rank` would load, so that it takes no longer than the second. Calls no service."""
+        """Load what the first `rank` would load, so that it takes no longer than the second. Never calls a service."""
 
     async def awarm_up(self) -> None:
         """Like `warm_up`, without blocking the event loop."""
@@ -173,10 +173,10 @@ class Reranker(RanksMany, Closing):
         """Release weights and connections. The next call acquires them again."""
 
     def parameters(self) -> dict[str, object]:
-        """The constructor's arguments by name: the reranker's whole state, which also identifies it.
+        """The constructor's arguments by name. They are the reranker's whole state, and identify it.
 
         Every constructor argument is kept in an attribute of the same name. API keys are the exception: they do not
-        identify a reranker and must never be written out.
+        identify a reranker, and must never be written out.
         """
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if hasattr(self, name)}

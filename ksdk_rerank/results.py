@@ -23,8 +23,8 @@ class Ranked:
         score: relevance in [0, 1]; higher is better. Comparable between queries of the same reranker. None if there is
             no score (a blank document, or `InputOrder`).
         raw_score: the model's own score (a logit, a probability, a BM25 sum), or None. Results are ordered by it.
-        spans: the passages that earned the score, best first, as (start, end) in characters (code points) of
-            `document`; empty if the document was read as a whole. They come from `Passages`, `LongDocuments` and
+        spans: the relevant passages, best first, as (start, end) in characters (code points) of `document`; empty if
+            the document was read as a whole. They come from `Passages`, `LongDocuments` and
             `CohereReranker(relevant_spans=True)`.
     """
 
@@ -42,8 +42,8 @@ class Ranked:
     def excerpt(self) -> str:
         """The passages as one text for a prompt, or the whole document if there are none.
 
-        They are in document order, below their headings, with "…" for what is left out. Needs
-        `pip install "ksdk-rerank[passages]"` unless there are none.
+        The passages are in document order, below their headings, with "…" for what is left out. If there are any, this
+        needs `pip install "ksdk-rerank[passages]"`.
         """
         if not self.spans:
             return self.document
@@ -79,12 +79,12 @@ class Ranking(Sequence[Ranked]):
         reranked_by: the name of the reranker that produced this order.
         usage: the call's cost in the service's own units, such as `{"search_units": 1}` or `{"total_tokens": 812}`;
             empty if nothing is counted.
-        truncated: how many documents were cut off to fit the model's window, so that only their beginnings were read.
+        truncated: how many documents were truncated to fit the model's window, so that only their beginning was read.
         failures: the rerankers that failed or were skipped before one answered; empty unless a `Fallback` moved on.
         duplicates: documents left out because they repeat another, as {index left out: index it repeats}; empty unless
             duplicates were removed.
-        query_truncated: whether the query was cut off: by a local model to half of its window, or to the most that a
-            service accepts. What a service itself cuts is not reported.
+        query_truncated: whether the query was truncated: to half of a local model's window, or to the most that a
+            service accepts. Truncation by the service itself is not reported.
     """
 
     results: tuple[Ranked, ...]
@@ -108,7 +108,7 @@ class Ranking(Sequence[Ranked]):
         passages: bool = False,
         skip_oversized: bool = False,
     ) -> Ranking:
-        """The best documents that fit into `max_tokens` together, for a prompt with a budget.
+        """The best documents that together fit into `max_tokens`, for a prompt with a token budget.
 
             encoding = tiktoken.get_encoding("o200k_base")
             ranking.within(2000, count=lambda text: len(encoding.encode(text)))
@@ -116,19 +116,19 @@ class Ranking(Sequence[Ranked]):
         Args:
             max_tokens: the budget in tokens, at least 1. It is never exceeded, so nothing is returned if the best
                 document alone is longer.
-            count: returns the number of tokens in a text. None is an estimate that tends to be high: one per four ASCII
-                characters, one per two characters of scripts such as Cyrillic, one per character of scripts such as
-                Chinese.
+            count: returns the number of tokens in a text. None estimates it, usually a little too high: one per four
+                ASCII characters, one per two characters of scripts such as Cyrillic, one per character of scripts such
+                as Chinese.
             passages: count `Ranked.excerpt()` instead of the whole document.
-            skip_oversized: leave out a document that does not fit, and go on with the next. By default the first such
-                document ends the list.
+            skip_oversized: skip a document that does not fit, and try the next. By default, the first such document
+                ends the list.
         """
         texts = (ranked.excerpt() if passages else ranked.document for ranked in self.results)
         places = fitting(texts, max_tokens, count, skip_oversized=skip_oversized)
         return replace(self, results=tuple(self.results[place] for place in places))
 
     def details(self) -> dict[str, object]:
-        """Everything about the call except the documents, by attribute name: for logs and traces."""
+        """Everything about the call except the documents, by attribute name, for logs and traces."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "results"}
 
     @overload

@@ -64,7 +64,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--price", type=float, help="cost of a million input tokens, in any currency: adds what shorter prompts save"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML report, which contains the documents' texts")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write an HTML report, which contains the documents' texts"
+    )
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER", help="folder for cached results (default: in your cache folder)"
     )

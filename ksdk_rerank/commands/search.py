@@ -22,7 +22,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("query", type=as_text, help="what to search for")
     add_reranker(parser)
     parser.add_argument(
-        "--docs", type=Path, metavar="FOLDER", help="search this folder of Markdown or text files instead of KnowledgeSDK"
+        "--docs",
+        type=Path,
+        metavar="FOLDER",
+        help="search this folder of Markdown or text files instead of KnowledgeSDK",
     )
     parser.add_argument("--limit", type=int, default=20, help="number of candidates to search for (default: 20)")
     parser.add_argument("--top-n", type=int, default=5, help="number of documents to show (default: 5)")

@@ -45,7 +45,7 @@ class Returned:
 
     Attributes:
         index: which document it is; None if its mark is gone.
-        text: its text, which tells if the mark does not.
+        text: its text, which identifies the document if there is no mark.
         score: its score, in any type of number; None if it has none.
     """
 
@@ -67,8 +67,8 @@ class BridgedReranker(Reranker, Generic[Item]):
         self.upper_bound = None if upper_bound is None else number("upper_bound", upper_bound)
         if (score_kind is ScoreKind.BOUNDED) != (upper_bound is not None):
             raise ValueError(
-                f"score_kind={score_kind} and upper_bound={upper_bound!r} do not fit; ScoreKind.BOUNDED needs an"
-                " upper_bound, and no other kind has one"
+                f"score_kind={score_kind} and upper_bound={upper_bound!r} do not go together; ScoreKind.BOUNDED needs"
+                " an upper_bound, and no other kind has one"
             )
         if self.upper_bound is not None and not 0 < self.upper_bound < float("inf"):
             raise ValueError(f"upper_bound must be a finite number above 0, got {upper_bound!r}")

@@ -31,10 +31,10 @@ _log = logging.getLogger("ksdk_rerank")
 
 
 class RemoteReranker(ScoringReranker):
-    """A leaf that calls a service. Subclasses state how its format differs from that of Jina and Cohere.
+    """A leaf that calls a service. Subclasses define how its format differs from that of Jina and Cohere.
 
-    Class attributes say what differs in the reply. `_build` is overridden for another request, `_parse` for a reply
-    that the attributes cannot describe.
+    Class attributes describe the reply. Override `_build` for another request, and `_parse` for a reply that the
+    attributes cannot describe.
 
     Attributes:
         raw_scores: whether the service's scores are logits (any real numbers); `score` is then their sigmoid.

@@ -41,9 +41,9 @@ class CohereReranker(HostedReranker):
         max_documents_per_request: a call with more documents is split into several concurrent requests; None never
             splits. Cohere advises at most 1,000 and bills per hundred, so splitting there costs nothing extra. It
             accepts at most 10,000 (https://docs.cohere.com/docs/reranking-best-practices, read 2026-11-26).
-        relevant_spans: ask for the passages that matter, as `Ranked.spans`. Only Rerank v5 and later have them. A
-            document in which the model finds none has no spans.
-        span_threshold: only passages with a higher score, in [0, 1]; None leaves it to the service, which takes 0.1.
+        relevant_spans: ask for the relevant passages, as `Ranked.spans`. Needs Rerank v5 or later. A document in which
+            the model finds none has no spans.
+        span_threshold: return only passages with a score above this, in [0, 1]; None uses the service's default, 0.1.
         max_spans: maximum number of passages per document; None asks for all.
 
     Raises:

@@ -41,15 +41,14 @@ class CrossEncoderReranker(TogetherReranker):
         model: a folder, or a hub id such as `"BAAI/bge-reranker-large"`. It must be a cross-encoder with one logit, or,
             with torch, a model with a prompt such as `"Qwen/Qwen3-Reranker-0.6B"`.
         backend: `"openvino"`, `"onnx"` or `"torch"`. None picks torch if it can use a GPU (CUDA), otherwise onnx, or
-            torch if the model has no ONNX file. None picks openvino only if it is faster: the processor has bfloat16,
-            and the model has no int8 file that suits the processor. Pass openvino to get scores closer to float32
-            than int8 gives.
+            torch if the model has no ONNX file. None picks openvino only where it is faster: if the CPU has bfloat16
+            and the model has no int8 file that suits it. Pass openvino for scores closer to float32 than int8 gives.
         device: such as `"cpu"`, `"cuda"`, `"cuda:1"` or `"mps"`. None means the CPU with openvino and onnx, and the
             best available device with torch. On any device other than the CPU, torch is preferred.
-        dtype: numeric precision. `"auto"` depends on the backend. With openvino it is bfloat16 if the processor has
-            it, else float32. With onnx it is int8 if the model has an int8 file that suits the processor, else
-            float32. With torch it is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"`
-            needs openvino or torch, and `"float16"` needs torch.
+        dtype: numeric precision. `"auto"` depends on the backend. With openvino, it is bfloat16 if the CPU has it, else
+            float32. With onnx, it is int8 if the model has an int8 file that suits the CPU, else float32. With torch,
+            it is float32 on a CPU and a 16-bit type on a GPU. `"int8"` needs onnx, `"bfloat16"` needs openvino or
+            torch, and `"float16"` needs torch.
         max_length: maximum tokens of query and document together, special tokens included. A model with a smaller
             window uses its own. A longer document is truncated, and `Ranking.truncated` counts it. A query may take
             up to half; a longer one is truncated to that, and `Ranking.query_truncated` reports it.
@@ -64,21 +63,21 @@ class CrossEncoderReranker(TogetherReranker):
             and leaves the queue, between two batches. If the model is still loading, the call stops waiting; loading
             continues, so a later call finds the model ready. None waits indefinitely. `rank_many` takes the queries in
             passes of about 65,000 tokens, and each pass is a call with this deadline.
-        max_waiting: how many calls may wait for the model while others run. As many run at once as there are cores,
-            up to four. One more call raises `Overloaded` at once. Calls from all rerankers that share the weights
-            count. None sets no limit.
+        max_waiting: maximum number of calls in the model's queue; one more raises `Overloaded` at once. Running calls
+            do not count: as many run at once as there are cores, up to four. Calls from all rerankers that share the
+            weights count. None sets no limit.
         instruction: what the model should prefer, such as `"Prefer official documentation"`. Only models with a prompt
             have a place for one; None uses the model's own. Rerankers that differ only in it share their weights.
-        label: which label of a classifier with several means "relevant", by index or name. `raw_score` is then its
-            logit minus the other label's, and `score` its softmax; with more than two labels, minus the log of the sum
-            of the others' exponentials. Models with one logit need none.
+        label: for a classifier with several labels, the one that means "relevant", by index or name. `score` is then
+            that label's softmax. `raw_score` is the logit of that score: the label's own logit minus the log-sum-exp of
+            the others. Models with one logit need no label.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or two arguments conflict.
 
     `raw_score` is the model's logit and `score` is its sigmoid. Any thread and any event loop may call it.
 
-    The first call may raise `MissingExtra`, or a `ModelError` (such as `HubUnreachable`) that names the file at fault.
+    The first call may raise `MissingExtra`, or a `ModelError` (such as `HubUnreachable`) that says what is wrong.
     It raises `ValueError` if `max_length` leaves no room for a query and a document, or if the model has no place for
     the `instruction`. An engine that fails while running raises `InferenceFailed`. `HubUnreachable`,
     `InferenceFailed`, `TimedOut` and `Overloaded` are transient: `Fallback` moves on to its next reranker.

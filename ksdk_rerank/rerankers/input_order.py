@@ -11,7 +11,7 @@ __all__ = ["InputOrder"]
 
 
 class InputOrder(Reranker):
-    """Keeps documents in their input order. It does not judge relevance, so all scores are None.
+    """Keeps documents in their input order. It does not judge relevance, so every score is None.
 
     Use it as the last resort of a `Fallback`, as a baseline, or to give the first stage a vote in a `Fusion`.
     """

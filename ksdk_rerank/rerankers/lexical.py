@@ -32,12 +32,12 @@ _worker = Worker("ksdk-rerank-lexical")
 class LexicalReranker(ScoringReranker):
     """BM25 over the candidates: query words that are rare among them count most.
 
-    It needs only the text, so it serves as a baseline, as the cheap stage of a `Cascade` and as a fallback. It does not
+    It needs no model, so it serves as a baseline, as the cheap stage of a `Cascade`, and as a fallback. It does not
     recognise synonyms; for that, use a cross-encoder. Matching ignores case. Korean and scripts without spaces (such as
     Chinese, Japanese and Thai) are matched by single characters and character pairs.
 
-    It does not improve a first stage that uses word statistics of the whole collection. The words that matter most
-    occur in all candidates, so among these they count for little. After BM25 over the collection, nDCG@10 falls from
+    It does not improve a first stage that uses word statistics of the whole collection. The most important words occur
+    in all candidates, so they count for little here. After BM25 over the collection, nDCG@10 falls from
     .506 to .307 on TREC DL 2019, and by .013 to .075 on six other collections (`benchmarks/quality.py lexical`,
     2026-11-23).
 
