@@ -54,7 +54,7 @@ class Cached(Wrapper):
 
     `usage` covers only the calls made for this ranking, so it is empty if everything was cached. For a pointwise leaf,
     `truncated` counts only documents sent to the model this time. Everything else is as the reranker returned it.
-    `close` clears the entries in memory and leaves the store open.
+    `close` clears the entries in memory, and does not close the store.
     """
 
     def __init__(

@@ -23,15 +23,15 @@ class Calibrated(Wrapper):
 
     Args:
         reranker: the reranker, or its name.
-        slope: above 0. Below 1, the reranker is too sure of itself.
-        intercept: below 0, the reranker's scores are too high.
+        slope: above 0. A value below 1 means that the reranker is overconfident.
+        intercept: a value below 0 means that the reranker's scores are too high.
 
-    `calibrated` finds both numbers from judgements, and so does `evaluate`. A score s becomes
-    `sigmoid(slope * log(s / (1 - s)) + intercept)`. `min_score=0.3` then returns documents of which at least 30 % are
-    relevant, among candidates like the judged ones. Scores within 0.000001 of 0 or 1 are not told apart.
+    `calibrated` and `evaluate` fit both numbers to judgements. A score s becomes
+    `sigmoid(slope * log(s / (1 - s)) + intercept)`. With `min_score=0.3`, each returned document is then relevant with a
+    chance of at least 30 %, among candidates like the judged ones. Scores within 0.000001 of 0 or 1 count as equal.
 
-    Unscored documents stay unscored. `raw_score` and everything else in the ranking are the inner one's. The numbers
-    fit one model only, so put a `Fallback` outside: `Fallback([Calibrated(a, ...), Calibrated(b, ...)])`.
+    Unscored documents stay unscored. `raw_score` and everything else come from the inner ranking. The numbers fit one
+    model only, so calibrate inside a `Fallback`: `Fallback([Calibrated(a, ...), Calibrated(b, ...)])`.
     """
 
     def __init__(self, reranker: str | Reranker, *, slope: float, intercept: float) -> None:
@@ -62,17 +62,17 @@ class Calibrated(Wrapper):
 
 
 def calibrated(reranker: str | Reranker, judgements: Mapping[str, Mapping[str, int]]) -> Calibrated:
-    """Fit the scores of `reranker` to judgements. Scores of the result are shares of relevant documents.
+    """Fit the scores of `reranker` to judgements. The result's scores are shares of relevant documents.
 
         calibrated("embedded", {"How do I rotate a key?": {"Keys rotate.": 1, "A door.": 0}, ...})
 
     Args:
         reranker: the reranker, or its name. It ranks each query's documents once.
         judgements: `{query: {document's text: grade}}`. A grade above 0 means relevant, 0 (or False) not relevant, and
-            below 0 not judged. Judge what your search returns, relevant or not: the shares hold for candidates like
-            these. About 30 queries with 20 documents each are enough for two numbers.
+            below 0 not judged. Judge what your search returns, relevant or not, because the shares hold for candidates
+            like these. About 30 queries with 20 documents each are enough to fit two numbers.
 
-    If you already have an `Evaluation`, its rows hold the same two numbers, as `calibration`.
+    If you already have an `Evaluation`, its rows have the same two numbers, as `calibration`.
 
     Raises:
         ValueError: no judged document has a score, all or none of them are relevant, or scores do not rise with

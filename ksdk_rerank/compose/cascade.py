@@ -23,15 +23,15 @@ class Cascade(Wrapper):
         first: a cheap reranker, or its name.
         second: a more accurate one, or its name.
         keep: how many of the first stage's best documents go on to the second, whose time grows with this number. The
-            second stage cannot recover a document that the first ranks too low. Measured on questions whose right
-            document is among the candidates (100 from BM25 for SciFact's train questions, 50 for SQuAD's dev
-            questions): "lexical" has it in its best 20 for 91 and 97 % of them, in its best 30 for 93 and 98 %. The
-            candidates' own order, `InputOrder()` as the first stage, has it in the best 20 for 93 and 98 %
-            (`benchmarks/compose.py`, 2026-11-23).
+            second stage cannot recover a document that the first ranks too low. How often that happens was measured on
+            questions whose right document is among the candidates (100 from BM25 for SciFact's train questions, 50 for
+            SQuAD's dev questions). "lexical" has it among its best 20 for 91 and 97 % of them, and among its best 30
+            for 93 and 98 %. The candidates' own order, `InputOrder()` as the first stage, has it among the best 20 for
+            93 and 98 % (`benchmarks/compose.py`, 2026-11-23).
 
-    The best `keep` come first, with the scores of `second`. The others follow in the order of `first`, without scores:
-    two models' scores are on different scales and must not be mixed. `min_score` therefore drops all of the others. The
-    second stage gets its documents in input order, so ties keep that order.
+    The best `keep` come first, with the scores of `second`. The others follow in the order of `first`, without scores,
+    because two models' scores are on different scales. `min_score` therefore drops all of the others. The second stage
+    gets its documents in input order, so ties keep that order.
 
     With `keep` documents or fewer, a leaf as the first stage is skipped, because its order could not matter. Any other
     first stage still runs, since it may leave duplicates out.

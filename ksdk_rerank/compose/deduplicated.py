@@ -51,9 +51,7 @@ class Deduplicated(Wrapper):
     Of several duplicates, the first in input order stays. `Ranking.duplicates` maps each index left out to the index it
     repeats; both are positions in the input documents. Each text is compared only with those that stay. Texts that
     share no rare sequence are never compared, so thousands of documents take seconds at most. Asynchronous calls
-    compare on a separate thread.
-
-    Everything else in the ranking is the inner one's.
+    compare on a separate thread. Everything else comes from the inner ranking.
     """
 
     def __init__(

@@ -34,18 +34,18 @@ class Fallback(Wrapper):
 
     A reranker counts as down after a used-up quota, a rate limit, any other error with a `retry_after`, or a time-out
     or failed connection while it answered no other call. It is then skipped for `cool_down` seconds, or for
-    `retry_after` seconds if the service stated that. After that, one call tries it while the others go on skipping it:
-    if it answers, it is back, and if it fails, it is skipped again. If no other reranker answers, a call also tries the
-    skipped one whose cool-down ends first, rather than fail without trying. Each `Fallback` keeps this in memory, for
-    its own calls in this process: copies, pickles and configurations contain only `cool_down`.
+    `retry_after` seconds if the service sent that. After that, one call tries it while the others go on skipping it. If
+    it answers, it is back; if it fails, it is skipped again. If no other reranker answers, a call also tries the
+    skipped one whose cool-down ends first, rather than fail without trying. Each `Fallback` keeps this state in memory,
+    for its own calls in this process. Copies, pickles and configurations contain only `cool_down`.
 
     The ranking comes from the reranker that answered. `reranked_by` is its name, and `failures` states why the others
     did not answer, with `skipped` set for those that were not called. Failures log a one-line warning to the logger
     `ksdk_rerank`, and skipping logs nothing. Scores are on that reranker's own scale; `min_score` is ignored if it
     gives none. If every reranker fails, the last error is raised, with the others as notes.
 
-    Each reranker has its own deadline, so a call can take as long as all of them together: give the first ones short
-    time-outs.
+    Each reranker has its own deadline, so a call can take as long as all of them together. Give the first ones short
+    timeouts.
     """
 
     def __init__(self, rerankers: Sequence[str | Reranker], *, cool_down: float | None = 30.0) -> None:

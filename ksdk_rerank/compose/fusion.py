@@ -48,11 +48,11 @@ class Fusion(Wrapper):
     A document that a member leaves out as a duplicate gets nothing from that member; one that all members leave out is
     left out. A document's `spans` are those of the first member that found some.
 
-    Asynchronous calls run all members concurrently, synchronous calls one after another. A member's first error is
-    raised and ends the calls to the others. Wrap a member in a `Fallback` to carry on without it.
+    Asynchronous calls run all members concurrently, synchronous calls one after another. The first error of any member
+    is raised, and cancels the calls to the others. To carry on without a member, wrap it in a `Fallback`.
 
-    `usage` is the sum over the members. `truncated` is the largest of their counts: all cut the same long documents,
-    and a sum would count those twice. `failures` combines all members'; `query_truncated` is set if any cut the query.
+    `usage` is the sum over the members. `truncated` is the largest of their counts, because all of them truncate the
+    same long documents. `failures` combines all members'; `query_truncated` is set if any of them truncated the query.
     """
 
     def __init__(

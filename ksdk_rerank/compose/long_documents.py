@@ -44,19 +44,19 @@ as much as rerankers with a long window read, such as BAAI/bge-reranker-v2-m3
 
 
 class LongDocuments(Wrapper):
-    """Splits documents that are too long for the model into overlapping windows, and ranks them by those.
+    """Splits documents that are too long for the model into overlapping windows, and scores these.
 
     Args:
         reranker: the reranker that reads the windows, or its name. The windows of all documents go to it in one call.
-        window: maximum tokens per window, at least 1, and never more than the room that the model has beside the query.
-            None means 128 if the model can report that room; then only documents that exceed the room are split. If it
-            cannot, None means 384.
+        window: maximum tokens per window, at least 1, and never more than what the model can read besides the query.
+            None means 128 if the model can report how much that is; then only longer documents are split. If it cannot,
+            None means 384.
         stride: tokens from the beginning of one window to the beginning of the next, at most `window`. A smaller stride
             means more overlap. None is half the window, as in the paper.
         pool: `"max"` takes the score of the best window; `"mean"` takes the mean `score` of the best `k`.
         k: how many windows the mean covers; all, if a document has fewer.
-        max_windows: maximum number of windows read per document, from its beginning. It keeps one huge document from
-            taking minutes or a hosted model's whole budget. None reads all. Documents with more windows are counted in
+        max_windows: maximum number of windows read per document, from its beginning, so that one huge document cannot
+            take minutes or use up a hosted model's budget. None reads all. Documents with more windows are counted in
             `truncated`.
 
     Tokens are the model's own if a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does. Otherwise

@@ -29,7 +29,7 @@ _worker = Worker("ksdk-rerank-passages")
 
 
 class Passages(Wrapper):
-    r"""Ranks with `reranker`, then finds the passages that matter in the documents that are returned.
+    r"""Ranks with `reranker`, then finds the relevant passages in the returned documents.
 
         hits = Passages("embedded").rank(question, documents, top_n=5)
         prompt = "\n\n".join(hit.excerpt() for hit in hits)
@@ -39,21 +39,21 @@ class Passages(Wrapper):
         max_tokens_per_document: keep the best passages of each document until the next would exceed this many tokens,
             estimated as in `Ranking.within`. The best one is always kept. With 150, 89 % of WikiQA's questions keep
             their answer in 38 % of the tokens (`benchmarks/passages.py`, 2026-11-27).
-        language: the language of the documents as an ISO 639 code, for its abbreviations. The sentence ends of all
-            scripts are known in any case.
+        language: the language of the documents as an ISO 639 code, so that its abbreviations do not end a sentence. The
+            full stops of all scripts are always recognised.
 
-    A passage is a sentence, or a Markdown block that makes no sense in parts: a code block, a table row, a list item
-    with all that is in it. It is scored together with the headings above it and the header of its table. The passages
-    of all returned documents go to `reranker` in one call after the ranking, so the cost depends on `top_n`. Inside
-    another wrapper `top_n` is not known yet: put `Passages` outermost, as in `Passages(Cached(leaf))`.
+    A passage is a sentence, or a Markdown block that makes no sense in parts: a code block, a table row, or a list item
+    with everything in it. It is scored together with the headings above it and the header of its table. The passages of
+    all returned documents go to `reranker` in one call after the ranking, so the cost depends on `top_n`. Inside
+    another wrapper, `top_n` is not known yet, so put `Passages` outermost, as in `Passages(Cached(leaf))`.
 
     The order and all scores are the reranker's own. Only `Ranked.spans` is added, best passage first;
-    `Ranked.excerpt()` is the shortened text. A document that consists of a single passage has no spans, and so have
-    those that a reranker without scores returns, such as `InputOrder`. If the reranker sets spans itself, as
-    `LongDocuments` does, only those are split. Of other documents the first 32,768 characters are.
+    `Ranked.excerpt()` is the shortened text. There are no spans if a document consists of a single passage, or if the
+    reranker gives no scores, as `InputOrder`. If the reranker sets spans itself, as `LongDocuments` does, only the text
+    in these spans is split. In other documents, only the first 32,768 characters are.
 
-    `usage` is the sum of both calls, and `failures` are those of both. `truncated` is the ranking's. Asynchronous calls
-    split on a separate thread. Needs `pip install "ksdk-rerank[passages]"`.
+    `usage` and `failures` combine both calls. `truncated` is that of the ranking. Asynchronous calls split on a
+    separate thread. Needs `pip install "ksdk-rerank[passages]"`.
     """
 
     finds_passages = True
