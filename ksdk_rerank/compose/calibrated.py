@@ -27,8 +27,9 @@ class Calibrated(Wrapper):
         intercept: a value below 0 means that the reranker's scores are too high.
 
     `calibrated` and `evaluate` fit both numbers to judgements. A score s becomes
-    `sigmoid(slope * log(s / (1 - s)) + intercept)`. With `min_score=0.3`, each returned document is then relevant with a
-    chance of at least 30 %, among candidates like the judged ones. Scores within 0.000001 of 0 or 1 count as equal.
+    `sigmoid(slope * log(s / (1 - s)) + intercept)`. With `min_score=0.3`, at least 30 % of the documents with any
+    returned score are then relevant, among candidates like the judged ones. Scores within 0.000001 of 0 or 1 count as
+    equal.
 
     Unscored documents stay unscored. `raw_score` and everything else come from the inner ranking. The numbers fit one
     model only, so calibrate inside a `Fallback`: `Fallback([Calibrated(a, ...), Calibrated(b, ...)])`.
