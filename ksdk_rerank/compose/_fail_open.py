@@ -11,7 +11,7 @@ __all__ = ["FailOpenStore", "Store"]
 
 _log = logging.getLogger("ksdk_rerank")
 
-_FAILURES_IN_A_ROW = 3  # then the store counts as down: each further try might wait for a time-out
+_FAILURES_IN_A_ROW = 3  # then the store counts as down: each further try might wait for a timeout
 
 
 class Store(Protocol):

@@ -28,11 +28,11 @@ class Fallback(Wrapper):
             ordering, never the documents.
         cool_down: seconds for which a reranker that is down is skipped. None or 0 calls it every time.
 
-    It moves on after errors with `transient` set: time-outs, rate limits, used-up quotas, connection and server errors,
+    It moves on after errors with `transient` set: timeouts, rate limits, used-up quotas, connection and server errors,
     malformed replies, and failures or overload of a local model. A wrong key, a wrong model or bad input is raised at
     once, whichever reranker comes next. So is anything that is not a `RerankError`. A cancelled call does not move on.
 
-    A reranker counts as down after a used-up quota, a rate limit, any other error with a `retry_after`, or a time-out
+    A reranker counts as down after a used-up quota, a rate limit, any other error with a `retry_after`, or a timeout
     or failed connection while it answered no other call. It is then skipped for `cool_down` seconds, or for
     `retry_after` seconds if the service sent that. After that, one call tries it while the others go on skipping it. If
     it answers, it is back; if it fails, it is skipped again. If no other reranker answers, a call also tries the

@@ -110,7 +110,7 @@ class DiskStore(Closing):
 def _opened(file: Path) -> sqlite3.Connection:
     """Open the file for reading and writing, or for reading only if it cannot be written.
 
-    SQLite's time-out does not cover everything: if two processes switch a new file to WAL or recover the log, one fails
+    SQLite's timeout does not cover everything: if two processes switch a new file to WAL or recover the log, one fails
     at once with "locked". So this function retries.
     """
     deadline = time.monotonic() + _PATIENCE

@@ -18,7 +18,7 @@ _SHOWN = 500  # maximum characters of a message; some libraries quote whole requ
 def foreign_errors(name: str) -> Iterator[None]:
     """Map what the block raises. `name` is that of the reranker, for the message.
 
-    An HTTP status that the error or its cause carries decides as it does for our own requests; a time-out becomes
+    An HTTP status that the error or its cause carries decides as it does for our own requests; a timeout becomes
     `TimedOut`, and anything else `InferenceFailed`.
     """
     try:
