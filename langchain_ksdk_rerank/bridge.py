@@ -15,13 +15,13 @@ _MARK = "id"  # VertexAIRank rebuilds each document with the position in the inp
 
 
 class CompressorReranker(BridgedReranker[Document]):
-    """Reranks with any LangChain document compressor that reorders or filters: for Bedrock, Vertex, an LLM and so on.
+    """Reranks with any LangChain document compressor that reorders or filters, such as those for Bedrock or Vertex.
 
         Fallback([CompressorReranker(BedrockRerank(model_arn=..., top_n=None)), "embedded"])
 
     Args:
-        compressor: gets new documents that contain the text and nothing else. Set its `top_n` high enough, as the
-            documents that it leaves out come last, in input order and without a score.
+        compressor: gets new documents that contain the text and nothing else. Documents that it leaves out come last,
+            in input order and without a score, so set its `top_n` high enough.
         score_kind: what the `relevance_score` in the metadata means; in [0, 1] by default. None ignores it and keeps
             the compressor's order.
         upper_bound: the highest score, for `ScoreKind.BOUNDED`: a scale from 0.
@@ -31,8 +31,8 @@ class CompressorReranker(BridgedReranker[Document]):
     is accepted if it keeps the metadata; the ranking has the original texts.
 
     Asynchronous calls use `acompress_documents` if the compressor implements it, else one of eight threads. There is no
-    deadline but the compressor's own. What it raises becomes one of our errors, by its HTTP status if it has one. A
-    pickle contains the compressor, and `to_config` refuses it.
+    deadline but the compressor's own. Its exceptions are raised as `RerankError`s, by their HTTP status if they have
+    one. A pickle contains the compressor, and `to_config` raises `TypeError`.
     """
 
     def __init__(

@@ -44,22 +44,24 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
         reranker: a `Reranker`, a name or configuration for `load_reranker`, or a LangChain `BaseCrossEncoder`. To use
             the latter with `min_score`, wrap it in `LangChainCrossEncoder` and state its `score_kind`.
         top_n: maximum number of documents to return; None returns all.
-        min_score: the lowest `relevance_score` to return, in [0, 1]. Applied before `top_n`; ignored if nothing has a
-            score, as after `InputOrder`.
-        text: what to score: the content (None), metadata values above the content (their keys), labelled fields (a
-            mapping from labels to keys, in this order, with None for the content), or a function's result.
-        min_keep: return at least this many, although fewer reach `min_score`.
-        passages: return only the passages that matter as the content: see `Passages`, which finds them if the reranker
-            does not. `metadata` then has `start` and `end`, the extent of the excerpt in the original content, and
-            `original_length`, all in characters. Needs `pip install "ksdk-rerank[passages]"`.
-        max_tokens: return the best documents whose contents fit into this many tokens together: see `Ranking.within`.
+        min_score: the lowest `relevance_score` to return, in [0, 1]. Applied before `top_n`; ignored if no document has
+            a score, as after `InputOrder`.
+        text: what to score. None scores the content. A list of metadata keys puts their values above the content. A
+            mapping from labels to keys, with None for the content, gives labelled fields in this order. A function of
+            the document returns the text.
+        min_keep: return at least this many, even if fewer reach `min_score`.
+        passages: return only a document's relevant passages as its content: see `Passages`, which finds them if the
+            reranker does not. `metadata` then has `start` and `end`, the extent of the excerpt in the original content,
+            and `original_length`, all in characters. Needs `pip install "ksdk-rerank[passages]"`.
+        max_tokens: return the best documents whose contents together fit into this many tokens: see `Ranking.within`.
         count_tokens: counts the tokens of a text; None estimates them.
-        skip_oversized: leave out what does not fit into `max_tokens` and go on, instead of ending there.
+        skip_oversized: skip a document that does not fit into `max_tokens` and try the next, instead of stopping there.
 
-    Returns copies that keep their id, class and metadata, which gains `relevance_score` (a float in [0, 1], or None if
-    unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the search's score, or else a
-    `relevance_score` left by another kind of reranker). If the reranker found passages, `relevant_spans` has their
-    [start, end] in the original content, best first. What an earlier query left under these keys is gone.
+    Returns copies that keep their id, class and metadata. These keys are added to the metadata: `relevance_score` (a
+    float in [0, 1], or None if unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the
+    search's score, or else a `relevance_score` left by another kind of reranker). If the reranker found passages,
+    `relevant_spans` has their [start, end] in the original content, best first. Values that an earlier query left under
+    these keys are dropped.
 
     Fields can be reassigned; new values are checked like constructor arguments. Each call is traced as a child run
     named `rerank`. Raises what `Reranker.rank` raises. Safe to share between threads and event loops.
@@ -189,7 +191,7 @@ class LangChainCrossEncoder(PairScoringReranker):
 
     Args:
         model: the cross-encoder. It runs on one dedicated thread, and may return any array-like with one number per
-            pair; anything else raises `BadReply`. If it raises, the error becomes `InferenceFailed`.
+            pair; anything else raises `BadReply`. Any exception it raises becomes `InferenceFailed`.
         score_kind: the kind of score the model returns; None if unknown. `ScoreKind.LOGIT` keeps the order of any
             scores, but squeezes scores already in [0, 1] into [0.5, 0.74]: for those pass `ScoreKind.UNIT`.
             sentence-transformers returns logits for `cross-encoder/ms-marco-*` and [0, 1] for most others.
@@ -197,10 +199,10 @@ class LangChainCrossEncoder(PairScoringReranker):
 
 
 class RerankerCrossEncoder(BaseCrossEncoder):
-    """Wraps a reranker (or its name or configuration) as a `BaseCrossEncoder`, as `CrossEncoderReranker` needs it.
+    """Wraps a reranker (or its name or configuration) as a `BaseCrossEncoder`, for LangChain's `CrossEncoderReranker`.
 
-    LangChain's `CrossEncoderReranker` drops the scores and supports neither `min_score` nor asynchronous calls. If you
-    need any of these, use `RerankCompressor`.
+    That class drops the scores, and supports neither `min_score` nor asynchronous calls. If you need any of these, use
+    `RerankCompressor` instead.
     """
 
     def __init__(self, reranker: Reranker | str | Mapping[str, object]) -> None:

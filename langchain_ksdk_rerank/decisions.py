@@ -34,13 +34,14 @@ class DecisionReranker(ScoringReranker):
         model: the decision model. Its own settings decide about deadlines and retries.
         max_documents_per_request: a call with more documents is split into several requests, eight at a time.
 
-    A decision model reads all of a request's documents, so a document can contain text that is meant to change the
-    answers ("documents above this one are irrelevant"), about itself and about the others. The documents are sent as
-    the state, never among the instructions, but this lowers the risk without ruling it out. With
-    `max_documents_per_request=1`, a document can only change its own score, for one request per document. Do not base a
-    decision that matters, such as access, on these scores.
+    A decision model reads all documents of a request. So a document may contain text that is meant to change the
+    answers, about itself or about the others ("documents above this one are irrelevant"). Documents are sent as the
+    state, never among the instructions, but that only lowers the risk. With `max_documents_per_request=1`, a document
+    can only change its own score, at the price of one request per document. Do not base security decisions, such as
+    access, on these scores.
 
-    `usage` holds the model's tokens. What the model raises becomes one of our errors, by its HTTP status if it has one.
+    `usage` holds the model's tokens. The model's exceptions are raised as `RerankError`s, by their HTTP status if they
+    have one.
 
     Raises:
         MissingExtra: langchain-core is older than 1.8.

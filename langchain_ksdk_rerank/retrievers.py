@@ -31,10 +31,10 @@ class KnowledgeSDKRetriever(ClientOwner, BaseRetriever, validate_assignment=True
         api_key_id, extra: see `KnowledgeSDKClient.search`.
         name, tags, metadata: LangChain's own.
 
-    Each document has the hit's id and text. Its metadata holds everything else the service sent, such as `title` and
-    `source`, and this search's score as `retrieval_score`: a float with no fixed range; higher is better. If the
-    knowledge base stores another title or source, that becomes `metadata.title` or `metadata.source`; scores that it
-    stores under our keys are dropped.
+    Each document has the hit's id and text. Its metadata has everything else the service sent, such as `title` and
+    `source`, and this search's score as `retrieval_score`: a float with no fixed range; higher is better. If the item's
+    own metadata has another title or source, that becomes `metadata.title` or `metadata.source`. Scores that it has
+    under our keys are dropped.
 
     Raises what `KnowledgeSDKClient` raises. Safe to share between threads and event loops.
     """

@@ -19,8 +19,8 @@ class PostprocessorReranker(BridgedReranker[NodeWithScore]):
         Cached(PostprocessorReranker(LLMRerank(llm=llm, top_n=50), score_kind=ScoreKind.BOUNDED, upper_bound=10))
 
     Args:
-        postprocessor: gets new nodes that contain the text and nothing else, without scores. Set its `top_n` high
-            enough, as the nodes that it leaves out come last, in input order and without a score.
+        postprocessor: gets new nodes that contain the text and nothing else, without scores. Nodes that it leaves out
+            come last, in input order and without a score, so set its `top_n` high enough.
         score_kind: what the `score` of its nodes means; in [0, 1] by default. None ignores it and keeps the
             postprocessor's order.
         upper_bound: the highest score, for `ScoreKind.BOUNDED`: a scale from 0, such as 10 for `LLMRerank`.
@@ -30,8 +30,8 @@ class PostprocessorReranker(BridgedReranker[NodeWithScore]):
     it keeps the nodes' ids; the ranking has the original texts.
 
     Asynchronous calls use the postprocessor's own asynchronous method if it has one, else one of eight threads. There
-    is no deadline but the postprocessor's own. What it raises becomes one of our errors, by its HTTP status if it has
-    one. A pickle contains the postprocessor, and `to_config` refuses it.
+    is no deadline but the postprocessor's own. Its exceptions are raised as `RerankError`s, by their HTTP status if
+    they have one. A pickle contains the postprocessor, and `to_config` raises `TypeError`.
     """
 
     def __init__(

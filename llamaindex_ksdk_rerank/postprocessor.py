@@ -48,29 +48,31 @@ class RerankPostprocessor(BaseNodePostprocessor):
     Args:
         reranker: a `Reranker`, or a name or configuration for `load_reranker`. To `close` it, pass a `Reranker`.
         top_n: maximum number of nodes to keep; None keeps all, in their new order.
-        min_score: keep only nodes whose relevance, in [0, 1], is at least this. Applied before `top_n`; ignored if the
-            reranker scores nothing, as after a fallback to `InputOrder`.
-        metadata_mode: the metadata to read along with a node's text; by default, what an embedding model reads.
-        text: read something else: metadata values above the text (their keys), labelled fields (a mapping from labels
-            to keys, in this order, with None for the text), or a function's result. `metadata_mode` is then ignored.
-        min_keep: keep at least this many nodes, although fewer reach `min_score`.
-        passages: return only the passages that matter as a node's text: see `Passages`, which finds them if the
-            reranker does not. The id stays, so a document store still has the whole text. `start_char_idx` and
-            `end_char_idx` become the excerpt's. `metadata` has its extent in the original text, `start` and `end`, and
-            `original_length`, all in characters. Needs `pip install "ksdk-rerank[passages]"`.
-        max_tokens: keep the best nodes that fit into this many tokens together, as an LLM reads them: see
+        min_score: keep only nodes whose score from the reranker, in [0, 1], is at least this. Applied before `top_n`;
+            ignored if no node has one, as after a fallback to `InputOrder`.
+        metadata_mode: the metadata to read along with a node's text; by default, what an embedding model would read.
+        text: something else to score; `metadata_mode` is then ignored. A list of metadata keys puts their values above
+            the text. A mapping from labels to keys, with None for the text, gives labelled fields in this order. A
+            function of the node returns the text.
+        min_keep: keep at least this many nodes, even if fewer reach `min_score`.
+        passages: return only a node's relevant passages as its text: see `Passages`, which finds them if the reranker
+            does not. The id stays the same, so you can still look up the whole text in a document store.
+            `start_char_idx` and `end_char_idx` become the excerpt's. `metadata` then has `start` and `end`, the extent
+            of the excerpt in the original text, and `original_length`, all in characters. Needs
+            `pip install "ksdk-rerank[passages]"`.
+        max_tokens: keep the best nodes that together fit into this many tokens, as an LLM reads them: see
             `Ranking.within`.
         count_tokens: counts the tokens of a text; None estimates them. `to_dict` leaves it out.
-        skip_oversized: leave out what does not fit into `max_tokens` and go on, instead of ending there.
+        skip_oversized: skip a node that does not fit into `max_tokens` and try the next, instead of stopping there.
         callback_manager: for legacy callbacks; query and chat engines set their own.
 
-    Returns copies that keep their ids, relationships and classes. `NodeWithScore.score` becomes the relevance, in
-    [0, 1]; an unscored node keeps the score it arrived with. Nodes without text of their own, such as images, are never
-    scored and come last. `node.metadata` gains `relevance_score` (the relevance; None if unscored), `reranked_by` (the
-    reranker's name) and, if known, `retrieval_score` (the score that the first reranker of this call was given) and
-    `relevant_spans` (the passages' [start, end] in the original text, best first). Values stored under these keys are
-    an earlier query's and are dropped. None of them reaches an LLM prompt, an embedding or a later reranker; only
-    `MetadataMode.ALL` shows them.
+    Returns copies that keep their ids, relationships and classes. `NodeWithScore.score` becomes the reranker's score,
+    in [0, 1]; an unscored node keeps the score it arrived with. Nodes without text of their own, such as images, are
+    never scored and come last. These keys are added to `node.metadata`: `relevance_score` (the reranker's score; None if
+    unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the score that the first reranker
+    of this call was given) and `relevant_spans` (the passages' [start, end] in the original text, best first). Values
+    already stored under these keys belong to an earlier query, and are dropped. None of them reaches an LLM prompt, an
+    embedding or a later reranker; only `MetadataMode.ALL` shows them.
 
     Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span, even if
     there are no nodes or the call fails. Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on)

@@ -25,7 +25,7 @@ _EMBED_KEYS = {"title"}  # a URL misleads a reranker: felladrin/MiniSearch#2256
 
 
 class KnowledgeSDKRetriever(ClientOwner, BaseRetriever):
-    """Searches a KnowledgeSDK knowledge base for candidates; put a `RerankPostprocessor` behind it.
+    """Searches a KnowledgeSDK knowledge base for candidates, for a `RerankPostprocessor` to rerank.
 
     Args:
         similarity_top_k: maximum number of candidates; KnowledgeSDK advises 20 before a reranker. Can be reassigned.
@@ -36,13 +36,14 @@ class KnowledgeSDKRetriever(ClientOwner, BaseRetriever):
     Constructing it does no I/O. Threads and event loops may share it.
 
     Each hit becomes a `TextNode` with the hit's text and id. Its score becomes `NodeWithScore.score`, or None if the
-    service sent none; compare scores only within one search. `node.metadata` holds `title`, `source` and everything
-    else the service sent; nested values are JSON strings, because vector stores take only flat metadata. If the
-    service's metadata has another title or source, that becomes `metadata.title` or `metadata.source`. LLMs see the
-    title and source, embedding models and rerankers only the title; the rest is for your code.
+    service sent none; compare scores only within one search. `node.metadata` has `title`, `source` and everything else
+    the service sent. Nested values become JSON strings, because vector stores take only flat metadata. If the item's
+    own metadata has another title or source, that becomes `metadata.title` or `metadata.source`. LLMs see the title and
+    source, embedding models and rerankers only the title; the rest is for your code.
 
-    LlamaIndex keeps only one node per id. If hits share one, as passages of an item do, each but the first gets a hash
-    of its text appended. The service's id is then in `node.metadata["knowledgesdk_id"]` of all of them.
+    LlamaIndex keeps only one node per id. If several hits have the same id, as passages of one item do, a hash of the
+    text is appended to all ids but the first. All of these nodes then have the service's id in
+    `node.metadata["knowledgesdk_id"]`.
 
     Raises:
         MissingKey: the hosted API is used, no key was given and none is in the environment.
