@@ -68,11 +68,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     Returns copies that keep their ids, relationships and classes. `NodeWithScore.score` becomes the reranker's score,
     in [0, 1]; an unscored node keeps the score it arrived with. Nodes without text of their own, such as images, are
-    never scored and come last. These keys are added to `node.metadata`: `relevance_score` (the reranker's score; None if
-    unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the score that the first reranker
-    of this call was given) and `relevant_spans` (the passages' [start, end] in the original text, best first). Values
-    already stored under these keys belong to an earlier query, and are dropped. None of them reaches an LLM prompt, an
-    embedding or a later reranker; only `MetadataMode.ALL` shows them.
+    never scored and come last. These keys are added to `node.metadata`: `relevance_score` (the reranker's score; None
+    if unscored), `reranked_by` (the reranker's name) and, if known, `retrieval_score` (the score that the first
+    reranker of this call was given) and `relevant_spans` (the passages' [start, end] in the original text, best first).
+    Values already stored under these keys belong to an earlier query, and are dropped. None of them reaches an LLM
+    prompt, an embedding or a later reranker; only `MetadataMode.ALL` shows them.
 
     Each call dispatches `ReRankStartEvent`, `ReRankEndEvent`, the legacy `RERANKING` callback and one span, even if
     there are no nodes or the call fails. Everything else in the `Ranking` (`usage`, `failures`, `truncated` and so on)
