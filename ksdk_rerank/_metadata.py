@@ -71,7 +71,7 @@ def checked_count(count: object) -> object:
     """Check a function that counts a text's tokens, or None for the estimate."""
     if count is None or callable(count):
         return count
-    raise WrongType(f"count_tokens must be a function from a text to its number of tokens, got {count!r:.80}")
+    raise WrongType(f"count_tokens must be a function that returns the number of tokens in a text, got {count!r:.80}")
 
 
 def checked_max_tokens(max_tokens: object) -> int | None:

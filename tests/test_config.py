@@ -108,7 +108,7 @@ def test_pickle_and_deepcopy_keep_the_options(reranker: Reranker) -> None:
         assert to_config(other) == to_config(reranker)
 
 
-def test_every_exported_reranker_has_a_written_form() -> None:
+def test_every_exported_reranker_can_be_written_as_a_configuration() -> None:
     exported = {getattr(ksdk_rerank, name) for name in ksdk_rerank.__all__}
     leaves = {kind for kind in exported if inspect.isclass(kind) and issubclass(kind, Reranker)}
     pytest.importorskip("cohere")
@@ -137,8 +137,8 @@ def test_a_class_that_nobody_registers_is_refused_with_advice(reranker: Reranker
         to_config(reranker)
 
 
-def test_an_object_without_a_written_form_is_refused_with_advice() -> None:
-    with pytest.raises(TypeError, match=r"Cached.store is a dict, .* add it where the reranker is built"):
+def test_an_object_that_no_configuration_can_contain_is_refused_with_advice() -> None:
+    with pytest.raises(TypeError, match=r"Cached.store is a dict, .* add it where the reranker is created"):
         to_config(Cached("lexical", store={}))
 
 
@@ -150,9 +150,9 @@ def test_an_object_without_a_written_form_is_refused_with_advice() -> None:
         ({"class": "ScoringReranker"}, "use one of: "),
         ({"class": ["LexicalReranker"]}, "use one of: "),
         ({}, "use one of: "),
-        ({"class": "Timeout"}, "a reranker's configuration is"),
-        ({"class": "LexicalReranker", "k1": 2.0}, "the configuration of LexicalReranker is"),
-        ({"class": "LexicalReranker", "parameters": [2.0]}, "the configuration of LexicalReranker is"),
+        ({"class": "Timeout"}, "a reranker's configuration must look like"),
+        ({"class": "LexicalReranker", "k1": 2.0}, "the configuration of LexicalReranker must look like"),
+        ({"class": "LexicalReranker", "parameters": [2.0]}, "the configuration of LexicalReranker must look like"),
         ({"class": "LexicalReranker", "parameters": {"k1": -1}}, "k1 must be"),
         ({"class": "Cached", "parameters": {"reranker": {"class": "subprocess.run"}}}, "use one of: "),
     ],

@@ -231,5 +231,5 @@ def test_blanks_around_a_name_are_left_out(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("name", [None, 3, LexicalReranker])
 def test_anything_but_a_name_or_a_reranker_is_a_type_error(name: Any) -> None:
-    with pytest.raises(TypeError, match="a reranker is a Reranker or a name"):
+    with pytest.raises(TypeError, match="a reranker must be a Reranker, a name or a configuration"):
         load_reranker(name)

@@ -180,9 +180,9 @@ def test_a_class_that_is_not_registered_has_no_written_form(install: Install) ->
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("acme", "acme: names no model; write acme:MODEL"),
-        ("acme:", "acme: names no model; write acme:MODEL"),
-        ("acme-url: ", "acme-url: names no model; write acme-url:MODEL"),
+        ("acme", "'acme' needs a model; write acme:MODEL"),
+        ("acme:", "'acme' needs a model; write acme:MODEL"),
+        ("acme-url: ", "'acme-url' needs a model; write acme-url:MODEL"),
         ("acme-plain:x", "acme-plain takes no model; write acme-plain"),
         ("acme:wrong", "acme has no model 'wrong'"),
         ("amce:x", "did you mean 'acme:x'?"),

@@ -170,11 +170,11 @@ class HttpService:
 
     def _late(self, attempt: _Attempt, waited: float) -> errors.ServiceError:
         if not attempt.queued:
-            return self._report.error(errors.TimedOut, f"had not answered in full after {waited:.1f} s")
+            return self._report.error(errors.TimedOut, f"did not answer completely within {waited:.1f} s")
         return self._report.error(
             errors.TimedOut,
-            f"the request was not sent within {waited:.1f} s, because others with the same key took all places"
-            f" (max_concurrency={self.max_concurrency})",
+            f"the request was not sent within {waited:.1f} s, because as many with the same key were under way as"
+            f" max_concurrency={self.max_concurrency} allows",
             advice="raise max_concurrency or the timeout, or make fewer calls at once",
         )
 

@@ -114,5 +114,7 @@ def checked_cool_down(cool_down: object) -> float | None:
         return None
     seconds = number("cool_down", cool_down)
     if not 0 <= seconds < float("inf"):
-        raise ValueError(f"cool_down must be a finite number of seconds, at least 0, got {cool_down!r}; None is off")
+        raise ValueError(
+            f"cool_down must be a finite number of seconds, at least 0, got {cool_down!r}; None never skips"
+        )
     return seconds

@@ -31,7 +31,7 @@ class Cached(Wrapper):
         reranker: the reranker to call, or its name.
         max_entries: maximum number of scored documents kept in memory; the least recently used are dropped. Each takes
             about half a kilobyte.
-        ttl: seconds after which an entry expires; None keeps entries for good.
+        ttl: seconds after which an entry expires; None keeps entries forever.
         store: a mapping to keep entries in, instead of memory. A `diskcache.Cache(folder)` outlives the process and can
             be shared by several; any other mapping works, too. The store limits its own size. A failed read counts as a
             miss, and a failed write is dropped. The first failure logs a warning with the error's class.
@@ -70,7 +70,9 @@ class Cached(Wrapper):
         self.ttl = ttl = None if ttl is None else number("ttl", ttl)
         self.store = store
         if ttl is not None and not (math.isfinite(ttl) and ttl > 0):
-            raise ValueError(f"ttl must be positive, finite seconds, got {ttl!r}; use None to keep entries for good")
+            raise ValueError(
+                f"ttl must be a positive, finite number of seconds, got {ttl!r}; use None to keep entries forever"
+            )
         self._entries = Entries(self.max_entries, ttl, store)
         self._single_flight = SingleFlight()
         self._unknown = uuid.uuid4().hex

@@ -74,8 +74,8 @@ class OnnxEngine(Engine):
             options.add_session_config_entry("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
             if kind == "none" and settings.dtype == "auto" and settings.onnx_file is None:
                 _log.info(
-                    "%s has no int8 ONNX file for this processor and runs in float32. To make one, which takes about"
-                    " half the time: ksdk-rerank quantize %s FOLDER",
+                    "%s has no int8 ONNX file for this CPU and runs in float32. To write one, which would take about"
+                    " half as long per call: ksdk-rerank quantize %s FOLDER",
                     settings.model,
                     settings.model,
                 )

@@ -21,7 +21,7 @@ def advice(evaluation: Measurements, row: EvaluatedReranker) -> str | None:
         return None
     uncut, smallest = row.prompts.uncut, row.prompts.smallest
     if smallest.tokens >= uncut.tokens:
-        return f"{row.name}: nothing less than the whole list, {uncut.tokens:,.0f} tokens per question"
+        return f"{row.name}: needs the whole list, {uncut.tokens:,.0f} tokens per question"
     interval = smallest.kept_interval
     likely = f" ({percent(interval[0])} to {percent(interval[1])})" if interval else ""
     return (

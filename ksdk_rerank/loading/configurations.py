@@ -54,7 +54,9 @@ def from_config(config: Mapping[str, object]) -> Reranker:
     """
     made = _read_object(config)
     if not isinstance(made, Reranker):
-        raise ValueError(f'a reranker\'s configuration is {{"class": NAME, "parameters": {{...}}}}, got {config!r:.80}')
+        raise ValueError(
+            f'a reranker\'s configuration must look like {{"class": NAME, "parameters": {{...}}}}, got {config!r:.80}'
+        )
     return made
 
 
@@ -78,8 +80,9 @@ def _name_of(kind: type) -> str:
             if plugin.load() is kind:
                 return plugin.name
     raise TypeError(
-        f"{kind.__name__} is neither a class of ksdk_rerank nor registered by its package, so it has no written form;"
-        " pass the reranker itself, or, if the class is yours, register it as an entry point (see CONTRIBUTING.md)"
+        f"{kind.__name__} is neither a class of ksdk_rerank nor registered by its package, so a configuration cannot"
+        " name it; pass the reranker itself, or, if the class is yours, register it as an entry point (see"
+        " CONTRIBUTING.md)"
     )
 
 
@@ -102,8 +105,8 @@ def _written(value: object, where: str) -> object:
     if where not in _NOT_DATA and _is_plain(value):
         return {name: _written(item, where) for name, item in value.items()}
     raise TypeError(
-        f"{where} is a {type(value).__name__}, which has no written form; write the reranker without it, and add it"
-        " where the reranker is built"
+        f"{where} is a {type(value).__name__}, which a configuration cannot contain; leave it out, and add it where the"
+        " reranker is created"
     )
 
 
@@ -122,7 +125,7 @@ def _read_object(value: Mapping[str, object]) -> object:
             raise ValueError(f"no reranker class is called {name!r}; use one of: {known}")
         make = others[name].build
     if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
-        raise ValueError(f'the configuration of {name} is {{"class": {name!r}, "parameters": {{...}}}}')
+        raise ValueError(f'the configuration of {name} must look like {{"class": {name!r}, "parameters": {{...}}}}')
     current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
     return make(**{key: _read(item) for key, item in current.items()})
 

@@ -64,8 +64,8 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
         return from_config(name)
     if not isinstance(name, str):
         raise TypeError(
-            f"a reranker is a Reranker or a name, got {type(name).__name__}; wrap a LangChain compressor in"
-            " CompressorReranker, and a LlamaIndex postprocessor in PostprocessorReranker"
+            f"a reranker must be a Reranker, a name or a configuration, got {type(name).__name__}; wrap a LangChain"
+            " compressor in CompressorReranker, and a LlamaIndex postprocessor in PostprocessorReranker"
         )
     name = name.strip()
     if name in ALONE:
@@ -73,7 +73,7 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     kind, colon, rest = (part.strip() for part in name.partition(":"))
     if colon and kind in WITH_MODEL:
         if not rest:
-            raise ValueError(f"{kind}: names no model; write {kind}:MODEL")
+            raise ValueError(f"{kind!r} needs a model; write {kind}:MODEL")
         return _exported(WITH_MODEL[kind])(rest)
     if colon and kind in WITH_URL:
         return _server(WITH_URL[kind], rest)

@@ -82,7 +82,7 @@ class Plugin:
 
     def named(self, argument: str | None) -> Reranker:
         """Build the reranker that `name` stands for, or `name:argument`."""
-        missing = f"{self.name}: names no model; write {self.name}:MODEL"
+        missing = f"{self.name!r} needs a model; write {self.name}:MODEL"
         if argument == "":
             raise ValueError(missing)
         given = () if argument is None else (argument,)

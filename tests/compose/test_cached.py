@@ -620,7 +620,7 @@ def test_repr_does_not_list_the_store() -> None:
     ("options", "message"),
     [
         ({"max_entries": 0}, "leave Cached out"),
-        ({"ttl": 0}, "positive, finite seconds"),
+        ({"ttl": 0}, "positive, finite number of seconds"),
         ({"ttl": float("inf")}, "use None to keep"),
     ],
 )

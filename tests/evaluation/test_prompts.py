@@ -168,7 +168,7 @@ def test_the_text_and_the_json_say_it_in_one_sentence_and_one_line_to_paste(scri
     assert prompts["saved_cost_per_1000_queries"] == pytest.approx(1.3)
     assert len(prompts["by_min_score"]) == 6
     everything = evaluated(scripted, keep_answers=1).table().splitlines()
-    assert everything[-2] == "named: nothing less than the whole list, 500 tokens per question"
+    assert everything[-2] == "named: needs the whole list, 500 tokens per question"
 
 
 def test_tokens_are_estimated_unless_counted_and_that_is_told(scripted: Factory) -> None:

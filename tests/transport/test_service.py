@@ -202,7 +202,7 @@ def test_a_silent_server_runs_into_the_read_time_out(call: Call, server: LocalSe
 def test_the_total_deadline_holds_whatever_the_server_does(call: Call, server: LocalServer, fault: Fault) -> None:
     raised = fails(server, fault, timeout=Timeout(total=0.3, read=10), call=call)
     assert type(raised) is errors.TimedOut
-    assert "had not answered in full after 0.3 s" in str(raised)
+    assert "did not answer completely within 0.3 s" in str(raised)
 
 
 def test_the_total_deadline_spans_all_attempts(
