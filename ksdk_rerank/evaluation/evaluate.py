@@ -63,25 +63,24 @@ def evaluate(
             result's `left_out`. Ids are compared as text, so 7 equals "7". Grades are whole numbers of any type.
         metrics: `ir-measures` names; tables and charts lead with the first one.
         titles: whether rerankers read a candidate's title, on a line above its text.
-        store: a cache of rankings, such as a `DiskStore`. A cached ranking saves the call, and its time is that of the
-            original call. If the store fails, you get a warning and the reranker is called.
+        store: a cache of rankings, such as a `DiskStore`. A cached ranking saves the call, and reports the original
+            call's time. If the store fails, the log gets a warning and the reranker is called.
         confidence: the level of the confidence intervals, between 0 and 1.
         resamples: the number of bootstrap draws.
         seed: the bootstrap's seed. The same input and seed give the same numbers, except for times.
         progress: called after each query.
-        keep_answers: the share of the answers in a whole list that the smallest prompt must keep, above 0 and at most
+        keep_answers: the share of the answers in the whole list that the smallest prompt must keep, above 0 and at most
             1. It decides which `min_score` and `top_n` each row recommends.
         count_tokens: counts a document's tokens, such as `lambda text: len(encoding.encode(text))` with tiktoken. None
-            estimates them: four ASCII characters are a token, as are two of Cyrillic, Greek or accented Latin, and each
+            estimates one token per four ASCII characters, per two Cyrillic, Greek or accented Latin ones, and per
             Chinese, Japanese or Korean one. The title counts if rerankers read it.
-        price: what a million input tokens of your language model cost, in any currency: prints what shorter prompts
-            save.
+        price: the cost of a million input tokens of your language model, in any currency. The result then includes what
+            shorter prompts save.
 
     Returns:
-        One row for the first stage and one for each reranker. If a reranker fails on some queries, its row reports
-        why. Its metrics then cover the queries it answered, compared with the first stage on those same queries. The
-        reranker is dropped after three errors in a row, or after one that would affect every query, such as a missing
-        key.
+        One row for the first stage and one for each reranker. If a reranker fails on some queries, its row says why.
+        Its metrics then cover the queries it answered, compared with the first stage on the same queries. A reranker is
+        dropped after three errors in a row, or after one that would affect every query, such as a missing key.
 
     Raises:
         ValueError: an unknown query id, a blank query, a duplicate candidate, a grade that is not a whole number or
@@ -152,7 +151,7 @@ class Evaluation(Measurements):
         queries: the queries that were measured, in the order given.
         first_stage: the row for the candidates in their original order.
         rerankers: one row per reranker, in the order given.
-        left_out: the queries that were skipped because nothing is known to be relevant to them, with the reason.
+        left_out: the queries that were skipped because no document is known to be relevant to them, with the reason.
         confidence: the level of the confidence intervals, such as 0.95.
         keep_answers: the share of the answers that the smallest prompts keep.
         price: what a million tokens cost, or None.

@@ -31,7 +31,7 @@ class Comparison:
         value: mean over the queries that the reranker answered.
         first_stage: mean for the first stage's order over the same queries.
         interval: a confidence interval for the mean difference, by paired bootstrap over the queries. None for fewer
-            than two queries. If it contains 0, chance may well explain the difference.
+            than two queries. If it contains 0, the difference may be due to chance.
         wins: number of queries for which the reranker's order is better than the first stage's.
         losses: number of queries for which it is worse.
         ties: number of queries for which both are equally good.
@@ -113,17 +113,17 @@ class RankedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What `min_score` and `top_n` leave of a reranker's lists: means over the queries it answered.
+    """What is left of a reranker's lists with `min_score` and `top_n`: means over the queries it answered.
 
     Attributes:
         min_score: as in `Reranker.rank`; None cuts nothing.
         top_n: as in `Reranker.rank`; None cuts nothing.
-        kept: the share of relevant documents (or answers) in the whole list that the cut list still has: the mean over
-            the queries whose list has any.
+        kept: how many of the relevant documents (or answers) in the whole list the shortened list still has, as a
+            share: the mean over the queries whose list has any.
         kept_interval: a bootstrap interval for that mean; None for fewer than two queries.
-        tokens: tokens of the cut list, per query.
+        tokens: tokens of the shortened list, per query.
         tokens_interval: a bootstrap interval for that mean.
-        documents: documents in the cut list, per query.
+        documents: documents in the shortened list, per query.
     """
 
     min_score: float | None
@@ -137,12 +137,12 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class PromptSizes:
-    """How many tokens a language model gets, and how many of the answers, if a reranker's lists are cut.
+    """How many tokens and answers a language model gets if a reranker's lists are shortened.
 
     Attributes:
         uncut: the whole lists.
-        smallest: the smallest prompt that keeps the wanted share of what the whole lists have, by `min_score`, `top_n`
-            or both. It was chosen on these very queries, so expect a little less on others.
+        smallest: the smallest prompt that keeps the share `keep_answers` of what the whole lists have, by `min_score`,
+            `top_n` or both. It was chosen on these very queries, so expect it to keep a little less on others.
         by_min_score: cuts by a rising `min_score` alone; empty if nothing has a score, and for the first stage.
         by_top_n: cuts by a rising `top_n` alone.
     """
@@ -179,7 +179,7 @@ class ScoreBin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The arguments of `Calibrated` that fit a reranker's scores to these judgements.
+    """The arguments with which `Calibrated` fits a reranker's scores to these judgements.
 
     Attributes:
         slope: see `Calibrated`.
@@ -208,7 +208,7 @@ class EvaluatedReranker:
         not_asked: number of queries that were skipped once the reranker was dropped.
         prompts: how short the prompt can be; None if no answered query has a relevant candidate.
         bins: scores against the share of relevant candidates; empty if nothing has a score, and for the first stage.
-        calibration: what makes each score such a share; None if the judgements do not allow it.
+        calibration: the arguments of `Calibrated` that turn scores into such shares; None if they cannot be fitted.
     """
 
     name: str

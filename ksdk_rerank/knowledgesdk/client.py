@@ -112,8 +112,8 @@ class KnowledgeSDKClient(Closing):
         Raises:
             TypeError: the query is not a string.
             ValueError: the query is blank, `limit` is less than 1, or `extra` contains `query`, `limit` or `apiKeyId`.
-            SearchUnavailable: the service has no search at this URL; it was switched off for a time in May 2026.
-            BadReply: the service returned items, but none has text, or the reply is otherwise unreadable.
+            SearchUnavailable: the service has no search at this URL. It was switched off for a while in May 2026.
+            BadReply: no item in the reply has text, or the reply is otherwise unreadable.
             ServiceError: any other failure; see `ksdk_rerank.errors`.
         """
         body = _body(query, limit, api_key_id, extra)

@@ -36,9 +36,8 @@ class SearchHit:
         metadata: everything else that the service sent, such as `category`, as JSON-serialisable values.
 
     The item's own fields take precedence. If the item lacks a title or source, its nested `metadata` object may supply
-    it. All fields of that object are also part of `metadata`, under their own names. If the item has a different value
-    under the same name, the item's value keeps the name, and the nested one becomes `metadata.NAME`. Only embeddings
-    are dropped.
+    it. All fields of that object are also in `metadata`, under their own names. If the item has another value under the
+    same name, the item's value keeps the name, and the nested one becomes `metadata.NAME`. Only embeddings are dropped.
     """
 
     id: str
@@ -68,8 +67,8 @@ class SearchResults(Sequence[SearchHit]):
     Attributes:
         hits: at most `limit` of them.
         query: the query as the service reports it, else the one sent.
-        total: the service's count of hits, else the number of items it sent. Whether the service's count includes hits
-            that it did not send is not documented.
+        total: the service's count of hits, else the number of items it sent. The service does not document whether its
+            count includes hits that it did not send.
     """
 
     hits: tuple[SearchHit, ...]
