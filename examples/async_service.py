@@ -1,4 +1,4 @@
-"""Serve many users on one event loop, as a web service does: share one client and one reranker, await both.
+"""Serve many users on one event loop, as a web service does, with one client and one reranker for all of them.
 
 The model is loaded before the first request, as in the lifespan of a FastAPI application.
 """

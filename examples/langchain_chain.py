@@ -3,8 +3,6 @@
 The chat model here returns a fixed answer, so the example runs without a key. Replace it with your own.
 """
 
-from pathlib import Path
-
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
@@ -22,7 +20,7 @@ def as_context(documents: list[Document]) -> str:
 prompt = ChatPromptTemplate.from_template("Answer from these notes.\n\n{context}\n\nQuestion: {question}")
 model = FakeListChatModel(responses=["Run `lf keys rotate`; both values work side by side for 24 hours."])
 
-with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
+with KnowledgeSDKStandIn() as server:
     retriever = RerankedRetriever(
         base_retriever=KnowledgeSDKRetriever(api_key=server.api_key, base_url=server.base_url),
         compressor=RerankCompressor("embedded", top_n=3),

@@ -1,14 +1,12 @@
 """KnowledgeSDK with LangChain: retrieve twenty candidates, keep the best three.
 
-The stand-in server lets this run offline. If KNOWLEDGESDK_API_KEY is set, `KnowledgeSDKRetriever()` needs no arguments.
+The stand-in server searches sample pages, offline. Without it, `KnowledgeSDKRetriever()` reads KNOWLEDGESDK_API_KEY.
 """
-
-from pathlib import Path
 
 from ksdk_rerank.testing import KnowledgeSDKStandIn
 from langchain_ksdk_rerank import KnowledgeSDKRetriever, RerankCompressor, RerankedRetriever
 
-with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
+with KnowledgeSDKStandIn() as server:
     retriever = RerankedRetriever(
         base_retriever=KnowledgeSDKRetriever(k=20, api_key=server.api_key, base_url=server.base_url),
         compressor=RerankCompressor("embedded", top_n=3),

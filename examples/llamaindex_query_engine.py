@@ -3,15 +3,13 @@
 `MockLLM` stands in for your language model: it echoes the prompt, truncated to a few tokens.
 """
 
-from pathlib import Path
-
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 
 from ksdk_rerank.testing import KnowledgeSDKStandIn
 from llamaindex_ksdk_rerank import KnowledgeSDKRetriever, RerankPostprocessor
 
-with KnowledgeSDKStandIn(Path(__file__).parent / "knowledge_base") as server:
+with KnowledgeSDKStandIn() as server:
     engine = RetrieverQueryEngine.from_args(
         KnowledgeSDKRetriever(similarity_top_k=20, api_key=server.api_key, base_url=server.base_url),
         llm=MockLLM(max_tokens=8),

@@ -1,4 +1,4 @@
-"""Send the sentences that answer the question, not whole pages: the prompt before and after, with its tokens.
+"""Send the language model the sentences that answer, not whole pages. Prints the prompt before and after.
 
 Needs `pip install "ksdk-rerank[local,passages]"`.
 """
