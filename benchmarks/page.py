@@ -24,17 +24,17 @@ HEAD = ("command", "date", "machine", "processor_flags", "load_before", "load_af
 START = """\
 # Benchmarks
 
-Results as measured, each with its command, date and machine. What follows from them is in
-[choosing a reranker](choosing.md). Measure your own documents before you decide: [ten minutes](evaluating.md).
+Every result has its command, date and machine. [Choosing a reranker](choosing.md) says what follows from them. Before you
+decide, [measure on your own documents](evaluating.md): that takes ten minutes.
 
-`nox -s benchmarks` runs all of them on your machine and writes this page anew; `nox -s benchmarks -- latency` runs one.
-Your results go beside the others' in `benchmarks/results`, under your processor's name.
+`nox -s benchmarks` runs all benchmarks on your machine and rewrites this page; `nox -s benchmarks -- latency` runs one.
+Your results are stored next to the others in `benchmarks/results`, under your processor's name.
 """
 RESULTS_HEADING = """\
 ## All results
 
-The load is the average number of busy processes of the last minute, at the end unless it says before. Times from a busy
-machine are longer than they need be.
+The load is the average number of busy processes over one minute, before or after the run. On a busy machine, times are
+longer than they need to be.
 """
 
 

@@ -215,9 +215,9 @@ PICTURES = (
         "quality-stock",
         "amd-epyc-2-cores-avx2",
         "The same weights reach the same nDCG@10 of about .645 whoever runs them. This package takes a third of a"
-        " second per question; LangChain, LlamaIndex, fastembed and FlashRank take more than a second. BM25's order"
+        " second per question; LangChain, LlamaIndex, fastembed and FlashRank take a second or more. BM25's order"
         " has .52.",
-        "The weights are those of `embedded`, in 8 bits here and in float32 elsewhere, 40 questions.",
+        "All run the weights of `embedded` on 40 questions: this package in int8, the others in float32.",
     ),
     Picture(
         "time-of-engines",
@@ -235,9 +235,9 @@ PICTURES = (
         gain_per_collection,
         "quality-embedded",
         "amd-epyc-2-cores-vnni",
-        "nDCG@10 rises on all five English collections, most on WikiQA and TREC DL 2019. It falls in German and far in"
-        " Chinese.",
-        "`embedded` is for English: on xquad-de and xquad-zh it makes the order worse.",
+        "nDCG@10 rises on all five English collections, most on WikiQA and TREC DL 2019. It falls slightly in German"
+        " and far in Chinese.",
+        "`embedded` is English-only: on xquad-de and xquad-zh it makes the order worse.",
     ),
     Picture(
         "first-score",
@@ -247,7 +247,7 @@ PICTURES = (
         "amd-epyc-2-cores-avx2",
         "The import takes hundredths of a second, the first score with onnx less than half a second, with OpenVINO less"
         " than one, with torch almost six.",
-        "The weights have MiniLM-L6's size.",
+        "The model has the size of MiniLM-L6.",
     ),
     Picture(
         "time-and-tokens",
