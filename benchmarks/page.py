@@ -24,8 +24,8 @@ HEAD = ("command", "date", "machine", "processor_flags", "load_before", "load_af
 START = """\
 # Benchmarks
 
-Every result has its command, date and machine. [Choosing a reranker](choosing.md) says what follows from them. Before you
-decide, [measure on your own documents](evaluating.md): that takes ten minutes.
+Every result has its command, date and machine. [Choosing a reranker](choosing.md) says what follows from them. Before
+you decide, [measure on your own documents](evaluating.md): that takes ten minutes.
 
 `nox -s benchmarks` runs all benchmarks on your machine and rewrites this page; `nox -s benchmarks -- latency` runs one.
 Your results are stored next to the others in `benchmarks/results`, under your processor's name.
