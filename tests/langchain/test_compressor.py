@@ -227,7 +227,7 @@ def test_a_title_can_decide() -> None:
         ("min_score", 1.5, ValueError, "min_score must be between 0 and 1, got 1.5"),
         ("text", "title", TypeError, r"a single key needs a list, such as \['title'\]"),
         ("reranker", "lexicl", ValueError, "did you mean 'lexical'"),
-        ("reranker", 3, TypeError, "a Reranker or a name"),
+        ("reranker", 3, TypeError, "a Reranker, a name or a configuration"),
         ("reranker", "jina:jina-reranker-m0", MissingKey, "JINA_API_KEY"),
     ],
 )
