@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._exports import HOMES, exported
+from ksdk_rerank._exports import MODULES, exported
 from ksdk_rerank._version import __version__
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in HOMES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value = exported(name)
     return value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
-__all__ = ["HOMES", "exported"]
+__all__ = ["MODULES", "exported"]
 
-HOMES: Mapping[str, str] = {
+MODULES: Mapping[str, str] = {
     "Reranker": "base",
     "ScoreKind": "base",
     "Scores": "base",
@@ -47,5 +47,5 @@ HOMES: Mapping[str, str] = {
 
 
 def exported(name: str) -> object:
-    """The public class or function called `name`, which must be in `HOMES`."""
-    return getattr(importlib.import_module(f"ksdk_rerank.{HOMES[name]}"), name)
+    """The public class or function called `name`, which must be in `MODULES`."""
+    return getattr(importlib.import_module(f"ksdk_rerank.{MODULES[name]}"), name)

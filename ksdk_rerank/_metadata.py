@@ -20,7 +20,7 @@ __all__ = [
     "checked_count",
     "checked_max_tokens",
     "checked_text",
-    "hand_on",
+    "mark_returned",
     "passages_of",
     "rescored",
     "score_in",
@@ -30,7 +30,7 @@ __all__ = [
 
 SCORE_KEYS = ("relevance_score", "retrieval_score", "reranked_by", "relevant_spans")
 
-_handed_on: WeakValueDictionary[tuple[Hashable, ...], Any] = WeakValueDictionary()
+_returned: WeakValueDictionary[tuple[Hashable, ...], Any] = WeakValueDictionary()
 
 
 class _Item(Protocol):
@@ -113,16 +113,16 @@ def rescored(
     `retrieval` is the search's score. If an earlier reranker of the same `call` returned this very item, the score that
     it kept in the metadata takes precedence.
     """
-    if _handed_on.get((id(item), call)) is item:
+    if _returned.get((id(item), call)) is item:
         retrieval = finite(item.metadata.get("retrieval_score"))
     known = {} if retrieval is None else {"retrieval_score": retrieval}
     scores = {"relevance_score": finite(relevance), "reranked_by": reranked_by}
     return without_scores(item.metadata) | known | scores
 
 
-def hand_on(item: T, call: Hashable) -> T:
+def mark_returned(item: T, call: Hashable) -> T:
     """Return `item`, and record that `call` returned it, for as long as it lives."""
-    _handed_on[(id(item), call)] = item
+    _returned[(id(item), call)] = item
     return item
 
 

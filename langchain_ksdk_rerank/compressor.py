@@ -13,7 +13,7 @@ from ksdk_rerank._metadata import (
     checked_count,
     checked_max_tokens,
     checked_text,
-    hand_on,
+    mark_returned,
     passages_of,
     rescored,
     score_in,
@@ -161,7 +161,7 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
             metadata = rescored(document, query, hit.score, retrieval=retrieval, reranked_by=ranking.reranked_by)
             content, found = passages_of(hit, document.page_content, shorten=self.passages)
             update = {"page_content": content, "metadata": metadata | found}
-            returned.append(hand_on(document.model_copy(update=update), query))
+            returned.append(mark_returned(document.model_copy(update=update), query))
         if self.max_tokens is not None:
             texts = (document.page_content for document in returned)
             kept = fitting(texts, self.max_tokens, self.count_tokens, skip_oversized=self.skip_oversized)

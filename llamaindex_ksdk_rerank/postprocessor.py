@@ -22,7 +22,7 @@ from ksdk_rerank._metadata import (
     checked_count,
     checked_max_tokens,
     checked_text,
-    hand_on,
+    mark_returned,
     passages_of,
     rescored,
     texts_of,
@@ -227,7 +227,7 @@ def _scored_copy(scored: NodeWithScore, hit: Ranked, reranked_by: str, query: st
     if content != whole:
         copy.set_content(content)
         _move_character_indices(copy, found["start"], found["end"], len(whole))
-    return scored.model_copy(update={"node": hand_on(copy, (query, score)), "score": score})
+    return scored.model_copy(update={"node": mark_returned(copy, (query, score)), "score": score})
 
 
 def _move_character_indices(node: BaseNode, start: int, end: int, length: int) -> None:

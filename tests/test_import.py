@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ksdk_rerank
-from ksdk_rerank._exports import HOMES
+from ksdk_rerank._exports import MODULES
 
 HEAVY = (
     "importlib.metadata",
@@ -87,7 +87,7 @@ def test_every_public_name_is_there_and_listed() -> None:
     for name in ksdk_rerank.__all__:
         assert getattr(ksdk_rerank, name) is not None
         assert name in dir(ksdk_rerank)
-    assert set(ksdk_rerank.__all__) == {*HOMES, "__version__"}
+    assert set(ksdk_rerank.__all__) == {*MODULES, "__version__"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksdk_rerank._arguments import finite
-from ksdk_rerank._metadata import checked_text, hand_on, rescored, score_in, texts_of
+from ksdk_rerank._metadata import checked_text, mark_returned, rescored, score_in, texts_of
 from ksdk_rerank._text.fields import labelled
 
 
@@ -56,7 +56,7 @@ def test_metadata_holds_the_searchs_score_unless_an_earlier_query_left_it(
 
 
 def test_the_retrieval_score_that_a_call_handed_on_counts_in_that_call_only() -> None:
-    item = hand_on(Page(retrieval_score=12.5, relevance_score=0.9, reranked_by="lexical", page=3), "query")
+    item = mark_returned(Page(retrieval_score=12.5, relevance_score=0.9, reranked_by="lexical", page=3), "query")
     for call, retrieval in (("query", 12.5), ("another query", 0.7)):
         assert rescored(item, call, np.float32(0.5), retrieval=0.7, reranked_by="again") == {
             "page": 3,

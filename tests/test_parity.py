@@ -86,6 +86,6 @@ def test_every_synchronous_method_and_its_asynchronous_twin_take_the_same_argume
         signature = inspect.signature(method)
         return {"parameters": list(signature.parameters.values()), "returns": signature.return_annotation}
 
-    for name in ("rank", "rank_many", "warm_up", "score", "score_together", "search", "close"):
+    for name in ("rank", "rank_many", "warm_up", "score", "score_many", "search", "close"):
         if inspect.isfunction(getattr(owner, name, None)):
             assert arguments(getattr(owner, name)) == arguments(getattr(owner, f"a{name}")), name

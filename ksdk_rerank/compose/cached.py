@@ -12,7 +12,7 @@ from itertools import chain
 from ksdk_rerank._arguments import integer, number
 from ksdk_rerank._fingerprint import digest, digest_after, identity
 from ksdk_rerank.base import Reranker, ScoringReranker
-from ksdk_rerank.compose._entries import Entries
+from ksdk_rerank.compose._cache_entries import Entries
 from ksdk_rerank.compose._fail_open import Store
 from ksdk_rerank.compose._single_flight import Outcome, SingleFlight
 from ksdk_rerank.compose._wrapper import Wrapper

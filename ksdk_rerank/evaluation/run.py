@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ksdk_rerank._fingerprint import digest, identity
 from ksdk_rerank.base import Reranker, with_members
-from ksdk_rerank.compose._entries import Entry, decoded, encoded
+from ksdk_rerank.compose._cache_entries import Entry, decoded, encoded
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
 from ksdk_rerank.errors import (
     InvalidEnvironment,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeGuard
 
-from ksdk_rerank._exports import HOMES, exported
+from ksdk_rerank._exports import MODULES, exported
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.errors import PluginError
 from ksdk_rerank.loading.registry import plugins
@@ -62,7 +62,7 @@ def from_config(config: Mapping[str, object]) -> Reranker:
 
 def _class(name: object) -> type | None:
     """The class called `name` if a configuration may contain it (an exported reranker, or `Timeout`), else None."""
-    if not isinstance(name, str) or name not in HOMES:
+    if not isinstance(name, str) or name not in MODULES:
         return None
     value = exported(name)
     if not inspect.isclass(value) or inspect.isabstract(value) or not issubclass(value, (Reranker, Timeout)):
@@ -121,7 +121,7 @@ def _read_object(value: Mapping[str, object]) -> object:
     if make is None:
         others = plugins()
         if not isinstance(name, str) or name not in others:
-            known = ", ".join([*filter(_class, HOMES), *others])
+            known = ", ".join([*filter(_class, MODULES), *others])
             raise ValueError(f"no reranker class is called {name!r}; use one of: {known}")
         make = others[name].build
     if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):

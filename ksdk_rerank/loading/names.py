@@ -13,7 +13,7 @@ from ksdk_rerank._exports import exported
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.errors import without_credentials
 from ksdk_rerank.loading.configurations import from_config
-from ksdk_rerank.loading.registry import ALONE, EMBEDDED, OURS, WITH_MODEL, WITH_URL, Plugin, plugins
+from ksdk_rerank.loading.registry import BUILT_IN, EMBEDDED, WITH_MODEL, WITH_URL, WITHOUT_MODEL, Plugin, plugins
 
 __all__ = ["default_name", "load_reranker", "reranker_names"]
 
@@ -68,8 +68,8 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
             " compressor in CompressorReranker, and a LlamaIndex postprocessor in PostprocessorReranker"
         )
     name = name.strip()
-    if name in ALONE:
-        return _exported(ALONE[name])()
+    if name in WITHOUT_MODEL:
+        return _exported(WITHOUT_MODEL[name])()
     kind, colon, rest = (part.strip() for part in name.partition(":"))
     if colon and kind in WITH_MODEL:
         if not rest:
@@ -110,7 +110,7 @@ def _server(class_name: str, address: str) -> Reranker:
 def _is_hub_id(name: str) -> bool:
     """Whether `name` may be a hub id. A hub id has no colon, and its organisation is none of our prefixes."""
     organisation, slash, _ = name.partition("/")
-    return bool(slash) and ":" not in name and organisation not in OURS
+    return bool(slash) and ":" not in name and organisation not in BUILT_IN
 
 
 def _advice(name: str, others: Mapping[str, Plugin]) -> str:
@@ -126,7 +126,7 @@ def _advice(name: str, others: Mapping[str, Plugin]) -> str:
 def _listed(others: Iterable[Plugin]) -> str:
     return ", ".join(
         [
-            *(EMBEDDED, *ALONE),
+            *(EMBEDDED, *WITHOUT_MODEL),
             *(f"{kind}:MODEL" for kind in WITH_MODEL),
             *(f"{kind}:URL[#MODEL]" for kind in WITH_URL),
             "the URL of another rerank server, such as http://localhost:8080[#MODEL]",
@@ -138,8 +138,8 @@ def _listed(others: Iterable[Plugin]) -> str:
 
 def _nearest(name: str, others: Iterable[str]) -> str | None:
     head, rest = [*re.split("[:/]", name, maxsplit=1), ""][:2]
-    for kind in get_close_matches(head.lower().replace("_", "-"), [*OURS, *others], n=1):
-        takes = _EXAMPLES.get(kind, "") if kind in OURS else rest
+    for kind in get_close_matches(head.lower().replace("_", "-"), [*BUILT_IN, *others], n=1):
+        takes = _EXAMPLES.get(kind, "") if kind in BUILT_IN else rest
         return f"{kind}:{rest or takes}" if takes else kind
     return None
 

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
-from ksdk_rerank._exports import HOMES
+from ksdk_rerank._exports import MODULES
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.errors import PluginError, RerankError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["ALONE", "EMBEDDED", "OURS", "WITH_MODEL", "WITH_URL", "Plugin", "plugins"]
+__all__ = ["BUILT_IN", "EMBEDDED", "WITHOUT_MODEL", "WITH_MODEL", "WITH_URL", "Plugin", "plugins"]
 
 EMBEDDED = "embedded"  # the folder in ksdk_rerank/models
 # Class names as the package exports them. Each class is imported when it is first needed.
-ALONE = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
+WITHOUT_MODEL = {"lexical": "LexicalReranker", "input-order": "InputOrder"}
 WITH_MODEL = {
     "cohere": "CohereReranker",
     "jina": "JinaReranker",
@@ -32,10 +32,10 @@ WITH_MODEL = {
     "voyage": "VoyageReranker",
 }
 WITH_URL = {"tei": "TEIReranker", "vllm": "VLLMReranker", "infinity": "InfinityReranker"}
-OURS = (EMBEDDED, *ALONE, *WITH_MODEL, *WITH_URL)
+BUILT_IN = (EMBEDDED, *WITHOUT_MODEL, *WITH_MODEL, *WITH_URL)
 
 _GROUP = "ksdk_rerank.rerankers"
-_RESERVED = {*OURS, *HOMES}  # configurations use the exported names
+_RESERVED = {*BUILT_IN, *MODULES}  # configurations use the exported names
 
 _log = logging.getLogger("ksdk_rerank")
 

@@ -1,4 +1,4 @@
-"""`TogetherReranker`: base of the leaves that score many queries in one pass."""
+"""`BatchedReranker`: base of the leaves that score many queries in one pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ksdk_rerank.engines.scoring import Question, estimated_work
 from ksdk_rerank.errors import InferenceFailed
 from ksdk_rerank.results import Ranking
 
-__all__ = ["TogetherReranker"]
+__all__ = ["BatchedReranker"]
 
 _TOKENS = 65_536
 """About how many tokens a pass has at least, unless the queries run out. It bounds the memory for token ids, to half a
@@ -24,7 +24,7 @@ megabyte. It makes 85 full batches on a CPU and four on a GPU: with more, hardly
 _Pass = Mapping[int, RankRequest]
 
 
-class TogetherReranker(ScoringReranker):
+class BatchedReranker(ScoringReranker):
     """A leaf whose `rank_many` scores queries together, so that their pairs share batches.
 
     If the engine fails in a pass, each of its queries is ranked by itself, so that only those at fault fail. Any other
@@ -32,18 +32,18 @@ class TogetherReranker(ScoringReranker):
     """
 
     @abstractmethod
-    def score_together(self, questions: Sequence[Question]) -> Sequence[Scores]:
+    def score_many(self, questions: Sequence[Question]) -> Sequence[Scores]:
         """For each query, the raw scores of its documents. There is at least one document and none is blank."""
 
     @abstractmethod
-    async def ascore_together(self, questions: Sequence[Question]) -> Sequence[Scores]:
-        """Like `score_together`, without blocking the event loop."""
+    async def ascore_many(self, questions: Sequence[Question]) -> Sequence[Scores]:
+        """Like `score_many`, without blocking the event loop."""
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
-        return self.score_together([(query, documents)])[0]
+        return self.score_many([(query, documents)])[0]
 
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
-        return (await self.ascore_together([(query, documents)]))[0]
+        return (await self.ascore_many([(query, documents)]))[0]
 
     @property
     def _shares_batches(self) -> bool:
@@ -55,7 +55,7 @@ class TogetherReranker(ScoringReranker):
             return super()._rank_many(many, max_concurrency)
         for group in _passes(many.requests):
             with self._span(group):
-                scores = outcome_of(partial(self.score_together, _questions(group)))
+                scores = outcome_of(partial(self.score_many, _questions(group)))
             for number, (position, request) in enumerate(group.items()):
                 if isinstance(scores, InferenceFailed) and len(group) > 1:
                     many.put(position, outcome_of(partial(self._ranked, request)))
@@ -67,7 +67,7 @@ class TogetherReranker(ScoringReranker):
             return await super()._arank_many(many, max_concurrency)
         for group in _passes(many.requests):
             with self._span(group):
-                scores = await aoutcome_of(self.ascore_together(_questions(group)))
+                scores = await aoutcome_of(self.ascore_many(_questions(group)))
             for number, (position, request) in enumerate(group.items()):
                 if isinstance(scores, InferenceFailed) and len(group) > 1:
                     many.put(position, await aoutcome_of(self._aranked(request)))

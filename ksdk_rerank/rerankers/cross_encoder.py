@@ -16,7 +16,7 @@ from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
 from ksdk_rerank.engines.pool import ModelRunner, acquire, release
 from ksdk_rerank.engines.scoring import Question
 from ksdk_rerank.models import EMBEDDED
-from ksdk_rerank.rerankers._together import TogetherReranker
+from ksdk_rerank.rerankers._batched import BatchedReranker
 
 __all__ = ["CrossEncoderReranker"]
 
@@ -27,7 +27,7 @@ _WARM_UP: Sequence[Question] = [("warm up", [f"{number} {'warm up ' * 55}" for n
 """Eight documents of about 110 tokens: full batches, for which an engine allocates what most calls need."""
 
 
-class CrossEncoderReranker(TogetherReranker):
+class CrossEncoderReranker(BatchedReranker):
     """A cross-encoder on this machine: it reads query and document together, which is slow but accurate.
 
     Needs `pip install "ksdk-rerank[local]"` (onnxruntime, no torch), `"ksdk-rerank[openvino]"` (bfloat16, for models
@@ -165,12 +165,12 @@ class CrossEncoderReranker(TogetherReranker):
         """How many tokens of a document fit beside the (truncated) `query`. Loads the model if necessary."""
         return self._runner().model(self.timeout).encoder.document_room(query, self.instruction)
 
-    def score_together(self, questions: Sequence[Question]) -> Sequence[Scores]:
+    def score_many(self, questions: Sequence[Question]) -> Sequence[Scores]:
         return self._runner().score(
             questions, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
         )
 
-    async def ascore_together(self, questions: Sequence[Question]) -> Sequence[Scores]:
+    async def ascore_many(self, questions: Sequence[Question]) -> Sequence[Scores]:
         return await self._runner().ascore(
             questions, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
         )

@@ -168,7 +168,7 @@ def test_more_documents_than_fit_are_ranked_all_the_same(call: Call) -> None:
 
 def test_entries_are_asked_for_again_after_their_time(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("ksdk_rerank.compose._entries.time.time", lambda: now)
+    monkeypatch.setattr("ksdk_rerank.compose._cache_entries.time.time", lambda: now)
     leaf = Length()
     cached = Cached(leaf, ttl=60)
     for now in (1000.0, 1059.9, 1060.1, 1061.0):  # noqa: B007 - the clock reads it

@@ -16,7 +16,7 @@ from ksdk_rerank.engines.engine import Engine
 from ksdk_rerank.engines.pool import ModelRunner
 from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import InferenceFailed, TimedOut
-from ksdk_rerank.rerankers import _together
+from ksdk_rerank.rerankers import _batched
 from ksdk_rerank.testing import LocalServer, Reply
 
 Call = Callable[..., Any]
@@ -78,7 +78,7 @@ def test_passes_are_bounded_and_give_the_same_results(
 ) -> None:
     reranker, seen = CrossEncoderReranker("tiny"), []
     whole = reranker.rank_many(*questions)
-    monkeypatch.setattr(_together, "_TOKENS", 300)
+    monkeypatch.setattr(_batched, "_TOKENS", 300)
     engine.shapes.clear()
     parts = call(reranker.rank_many, *questions, progress=lambda done, total: seen.append((done, len(engine.shapes))))
     assert parts == whole

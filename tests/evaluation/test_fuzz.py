@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 pytest.importorskip("ir_measures")
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.compose._entries import decoded
+from ksdk_rerank.compose._cache_entries import decoded
 from ksdk_rerank.evaluation import (
     answers_to,
     read_beir,
