@@ -64,6 +64,14 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
     """Name the search box, which the theme leaves without a name for screen readers."""
-    return output.replace(
-        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
-    )
+    return _with_named_search(output)
+
+
+def on_post_template(output: str, *, template_name: str, config: MkDocsConfig) -> str:
+    """Name that of 404.html, too, which is no page to MkDocs."""
+    return _with_named_search(output)
+
+
+def _with_named_search(page: str) -> str:
+    search = 'data-md-component="search" role="dialog"'
+    return page.replace(search, f'{search} aria-label="Search"')

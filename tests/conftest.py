@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from pytest_socket import socket_allow_hosts
 
-pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "tiny_models", "tiny_modular", "tiny_prompts"]
+pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "browser", "tiny_models", "tiny_modular", "tiny_prompts"]
 
 _SCRUBBED = (
     *("KNOWLEDGE", "COHERE", "CO_API", "JINA", "VOYAGE", "NVIDIA"),

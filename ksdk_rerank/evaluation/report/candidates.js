@@ -57,7 +57,7 @@ function drawCandidates() {
     const thread = shape(svg, "path", { class: query.grades[at] > 0 ? "relevant" : "", d: `M0 ${y(at)}C45 ${y(at)} 55 ${y(now)} 100 ${y(now)}` });
     parts.get(at).push(thread);
   }
-  bump.append(element("h3", {}, "First stage"), element("h3", {}), element("h3", {}, row.name), before, middle, after);
+  bump.append(element("h3", {}, "First stage"), element("span", {}), element("h3", {}, row.name), before, middle, after);
   drawCandidates.mark = () => {
     for (const button of bump.querySelectorAll("button")) button.setAttribute("aria-pressed", String(Number(button.dataset.candidate) === state.document));
     showDocument();
