@@ -266,11 +266,16 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def release(session: nox.Session) -> None:
-    """Everything before a release's tag: the changelog names it, all checks pass, and dist/ has what is uploaded."""
+    """Everything before a release's tag: the changelog names it, all checks pass, and dist/ has what is uploaded.
+
+    `nox -s release -- https://github.com/owner/name` says where the repository is, since the distributions link to it.
+    """
+    if len(session.posargs) != 1 or not re.fullmatch(r"https://[^/]+(/[^/]+)+", session.posargs[0]):
+        session.error("say where the repository is: nox -s release -- https://github.com/owner/name")
     session.run(sys.executable, ".ci/check_release.py", external=True)
     if changed := session.run("git", "status", "--porcelain", external=True, silent=True):
         session.error(f"commit this first:\n{changed}")
-    session.run(sys.executable, "-m", "nox", external=True)
+    session.run(sys.executable, "-m", "nox", external=True, env={"KSDK_REPOSITORY_URL": session.posargs[0]})
 
 
 @contextlib.contextmanager
