@@ -75,6 +75,31 @@ def test_a_failure_is_explained_in_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_configuration_is_read_in_the_encodings_of_json_and_windows(encoding: str, tmp_path: Path) -> None:
+    config = tmp_path / "lexical.json"
+    config.write_text('{"class": "LexicalReranker"}', encoding=encoding)
+    assert main(["rank", "tea", "README.md", "--reranker", str(config)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ('{"class": "LexicalReranker", "parameters": {"k2": 1}}', "unexpected keyword argument 'k2'"),
+        ('{"class":' * 100_000, "cannot be read: "),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_explained_in_one_line(
+    written: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "odd.json"
+    config.write_text(written)
+    assert main(["rank", "tea", "README.md", "--reranker", str(config)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
 def test_what_a_service_says_does_not_steer_the_terminal(
     knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,6 +154,10 @@ def test_an_object_that_no_configuration_can_contain_is_refused_with_advice() ->
         ({"class": "LexicalReranker", "k1": 2.0}, "the configuration of LexicalReranker must look like"),
         ({"class": "LexicalReranker", "parameters": [2.0]}, "the configuration of LexicalReranker must look like"),
         ({"class": "LexicalReranker", "parameters": {"k1": -1}}, "k1 must be"),
+        ({"class": "JinaReranker", "parameters": {"model": 3}}, "model must be a string or None, got 3"),
+        ({"class": "VLLMReranker", "parameters": {"url": "http://localhost", "model": " "}}, "model is blank"),
+        ({"class": "RerankEndpoint", "parameters": {"url": "http://a", "model": [3]}}, "model must be a string"),
+        ({"class": "JinaReranker", "parameters": {"api_key": 12345678}}, r"api_key must be a string, got int$"),
         ({"class": "Cached", "parameters": {"reranker": {"class": "subprocess.run"}}}, "use one of: "),
     ],
 )
@@ -164,9 +168,22 @@ def test_what_is_no_configuration_is_refused(config: Mapping[str, object], advic
         load_reranker(config)
 
 
-def test_an_unknown_parameter_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="k2"):
-        from_config({"class": "LexicalReranker", "parameters": {"k2": 1}})
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"class": "LexicalReranker", "parameters": {"k2": 1}}, "LexicalReranker.* unexpected keyword argument 'k2'"),
+        ({"class": "Fallback", "parameters": {"rerankers": "lexical"}}, "rerankers must be a list, got one str"),
+        ({"class": "Cached", "parameters": {"reranker": 3}}, "a reranker is a Reranker or a name, got int"),
+        ({"class": "Cached"}, "missing 1 required positional argument: 'reranker'"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_type_errors_that_command_lines_report(
+    config: Mapping[str, object], message: str
+) -> None:
+    for wrapped in (config, {"class": "Cached", "parameters": {"reranker": config}}):
+        with pytest.raises(TypeError, match=message) as raised:
+            from_config(wrapped)
+        assert isinstance(raised.value, ValueError)
 
 
 def test_a_configuration_from_before_fusion_had_only_one_method_is_still_read() -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import httpx
 from pydantic import SecretStr
 
+from ksdk_rerank._arguments import WrongType
 from ksdk_rerank._transport.urls import is_host_of, shown_url
 from ksdk_rerank.errors import MissingKey
 
@@ -73,6 +74,8 @@ class ApiKey:
         return None
 
     def _checked(self, key: str | SecretStr, origin: str) -> SecretStr:
+        if not isinstance(key, (str, SecretStr)):
+            raise WrongType(f"{self._service}: {origin} must be a string, got {type(key).__name__}")
         secret = key if isinstance(key, SecretStr) else SecretStr(key)
         value = secret.get_secret_value()
         if not value or not value.isascii() or not value.isprintable() or " " in value:

@@ -40,8 +40,8 @@ def configured(reranker: str) -> str | dict[str, object]:
     if not reranker.endswith(".json"):
         return reranker
     try:
-        config = json.loads(Path(reranker).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(Path(reranker).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--reranker {reranker} cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(

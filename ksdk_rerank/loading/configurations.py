@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeGuard
 
+from ksdk_rerank._arguments import WrongType
 from ksdk_rerank._exports import MODULES, exported
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.errors import PluginError
@@ -48,7 +49,7 @@ def from_config(config: Mapping[str, object]) -> Reranker:
 
     Raises:
         ValueError: the data is not a configuration, names no known class, or has an invalid argument.
-        TypeError: the class has no such parameter, or an argument has the wrong type.
+        TypeError: the class has no such parameter, or an argument has the wrong type. It is a `ValueError` as well.
         MissingKey, MissingExtra: as the class raises them.
         PluginError: another package registers the class, but it cannot be loaded; or two packages do.
     """
@@ -127,7 +128,10 @@ def _read_object(value: Mapping[str, object]) -> object:
     if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
         raise ValueError(f'the configuration of {name} must look like {{"class": {name!r}, "parameters": {{...}}}}')
     current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
-    return make(**{key: _read(item) for key, item in current.items()})
+    try:
+        return make(**{key: _read(item) for key, item in current.items()})
+    except TypeError as error:
+        raise WrongType(str(error)) from error
 
 
 def _read(value: object) -> object:

@@ -94,7 +94,8 @@ class RerankEndpoint(RemoteReranker):
     ) -> None:
         if scores not in ("unit", "logit"):
             raise ValueError(f'scores must be "unit" or "logit", got {scores!r}')
-        self.url, self.model = url, model
+        self.url = url
+        self.model = None if model is None else text("model", model)
         self.api_key_variable = api_key_variable
         self.scores: Literal["unit", "logit"] = scores
         self.documents_field = text("documents_field", documents_field)
