@@ -187,7 +187,7 @@ class HttpService:
                     url,
                     content=content,
                     headers=headers,
-                    auth=self._auth,
+                    auth=self._auth or httpx.USE_CLIENT_DEFAULT,  # None would disable that of the user's client
                     timeout=timeout,
                     follow_redirects=False,
                 ) as response:

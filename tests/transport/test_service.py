@@ -352,6 +352,17 @@ def test_a_client_factory_makes_the_clients_and_they_are_closed(call: Call, serv
     assert [client.is_closed for client in made] == [True]
 
 
+def test_a_client_of_the_user_s_keeps_its_own_authentication_where_there_is_no_key(
+    call: Call, server: LocalServer
+) -> None:
+    def factory() -> httpx.AsyncClient:
+        return httpx.AsyncClient(auth=("user", "password"))
+
+    for options, expected in (({"auth": None}, "Basic dXNlcjpwYXNzd29yZA=="), ({}, f"Bearer {KEY}")):
+        call(service(client_factory=factory, **options).post, server.url, {})
+        assert server.requests[-1].headers["authorization"] == expected
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
 def test_a_timeout_without_end_or_sense_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="must be a positive, finite number of seconds"):
