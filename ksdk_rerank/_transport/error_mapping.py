@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 
 import httpx
@@ -129,6 +130,8 @@ class Reporter:
             return None
         if isinstance(error, httpx.RemoteProtocolError) and "location header" in str(error):  # `_redirect_url` of httpx
             return self.error(errors.Redirected, "redirects to an invalid address")
+        if isinstance(error, ssl.SSLError):  # httpcore 1.0 maps those of the handshake only
+            error = httpx.ReadError(str(error))
         proxy = proxy_for(url) if self._reads_environment else None
         if proxy and (why := _fault_of(proxy.value, error)):
             return self.error(errors.InvalidEnvironment, f"{proxy}, which {why}")

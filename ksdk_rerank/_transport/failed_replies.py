@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,7 +47,7 @@ class Refusal:
     async def read(self, seconds: float) -> None:
         """Read the start of the body: about 64 KiB, or as much as arrives within `seconds`."""
         chunks = self.response.aiter_raw() if self._is_encoded else self.response.aiter_bytes()
-        with suppress(httpx.HTTPError, TimeoutError):
+        with suppress(httpx.HTTPError, ssl.SSLError, TimeoutError):
             async with asyncio.timeout(seconds):
                 async for chunk in chunks:
                     self._sent += chunk

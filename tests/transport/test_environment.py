@@ -358,6 +358,38 @@ def test_a_certificate_file_of_other_authorities_is_named(
     assert f"SSL_CERT_FILE is {str(files / 'other.pem')!r}, and only the authorities in that file" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected", "says"),
+    [
+        (b"", errors.ConnectionFailed, "ReadError: [SSL: "),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", errors.ConnectionFailed, "ReadError: [SSL: "),
+        (b"HTTP/1.1 429 Slow down\r\ncontent-length: 9\r\n\r\n{", errors.RateLimited, "answered 429: {"),
+    ],
+)
+def test_a_connection_whose_encryption_breaks_is_a_failed_one(
+    sent: bytes, expected: type[errors.ServiceError], says: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(files / "ours.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(files / "ours.pem"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                connection.recv(1000)
+                connection.sendall(sent)
+                socket.socket.sendall(connection, b"\x17\x03\x03\x00\x20" + b"x" * 32)  # a record in nobody's key
+                connection.recv(1000)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(expected) as raised:
+            asked(f"https://127.0.0.1:{listener.getsockname()[1]}")
+    assert type(raised.value) is expected
+    assert says in str(raised.value)
+
+
 def test_nothing_is_wrong_with_usual_addresses_of_proxies() -> None:
     usual = ["http://proxy:3128", "https://proxy", "proxy:3128", "HTTP://10.0.0.1", "http://u:p@[::1]:3128/", "proxy"]
     assert [flaw_of(proxy) for proxy in usual] == [""] * len(usual)
