@@ -126,7 +126,7 @@ function drawSmallest() {
     const paste = element("td", {}, element("code", {}, smallest.arguments));
     return element("tr", {}, element("th", { scope: "row" }, row.name), paste, ...numbers.map((number) => element("td", {}, number)));
   });
-  const heads = ["Reranker", "To paste", "Answers kept", `${data.confidence} interval`, "Tokens", "Whole list", "Saved per 1,000 questions"];
+  const heads = ["Reranker", "Arguments", "Answers kept", `${data.confidence} interval`, "Tokens", "Whole list", "Saved per 1,000 questions"];
   if (data.price !== null) heads.push("Cost saved");
   const caption = element("caption", {}, `${data.prompts}. Tokens are per question. Each was chosen on these questions, so expect it to keep a little less on others.`);
   byId("smallest").replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), element("tbody", {}, ...rows));
