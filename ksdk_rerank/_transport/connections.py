@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ssl import SSLContext
 
 import httpx
@@ -114,7 +115,7 @@ def _close_all(loops: _Loops) -> None:
 
 
 def default_client(service: str = "the client") -> httpx.AsyncClient:
-    """A client with verified TLS, keep-alive connections and proxies from the environment.
+    """A client with verified TLS, keep-alive connections, proxies from the environment, and no cookies.
 
     Raises `InvalidEnvironment`, naming `service`, if a proxy or certificate variable cannot be used.
     """
@@ -122,6 +123,7 @@ def default_client(service: str = "the client") -> httpx.AsyncClient:
         return httpx.AsyncClient(
             verify=_ssl_context(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"))),
             headers={"User-Agent": f"ksdk-rerank/{__version__}"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # keeps none: calls are independent
             limits=httpx.Limits(keepalive_expiry=_IDLE),
             event_hooks={"response": [_redirect_kept]},
         )

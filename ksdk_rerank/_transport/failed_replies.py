@@ -61,7 +61,7 @@ class Refusal:
         if encoding is None or not self._is_encoded:
             return content
         with suppress(httpx.DecodingError):
-            content = httpx.Response(200, headers={"content-encoding": encoding}, content=content).content
+            content = httpx.Response(200, headers={"content-encoding": encoding.encode()}, content=content).content
         try:
             content.decode()  # it may be plain, whatever the header says
         except UnicodeDecodeError:

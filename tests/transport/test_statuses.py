@@ -204,6 +204,7 @@ BODIES = {
     "no gzip, and binary": Fault(body=b"\xff\xfe\x00", headers={"content-encoding": "gzip"}),
     "gzip, cut": Fault(body=gzip.compress(WORDS), headers={"content-encoding": "gzip"}, cut_after=20),
     "an encoding that nobody knows": Fault(body=b"\x1b\x0a\x80\xff", headers={"content-encoding": "br"}),
+    "an encoding that is no ASCII": Fault(body=WORDS, headers={"content-encoding": "\xe9"}),
     "an encoding that nobody knows, and plain": Fault(body=WORDS, headers={"content-encoding": "x-rot13"}),
     "several encodings": Fault(body=WORDS, headers={"content-encoding": "gzip, deflate, gzip"}),
     "endless": Fault(body=b"x", size=200_000_000),
