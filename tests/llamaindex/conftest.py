@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,12 @@ def words_as_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """LlamaIndex counts tokens with tiktoken, which may want to download; words do as well here."""
     if "llama_index.core" in sys.modules:
         monkeypatch.setattr(sys.modules["llama_index.core"], "global_tokenizer", str.split)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_event_loop_of_llamaindexs() -> None:
+    """In a thread that never had an event loop, LlamaIndex's `asyncio_run` makes one and leaves it open."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture
