@@ -170,7 +170,7 @@ class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
 
 
 def _checked_reranker(reranker: Any) -> Reranker:
-    if isinstance(reranker, (Reranker, str)) or not hasattr(reranker, "score"):
+    if isinstance(reranker, (Reranker, str, type)) or not hasattr(reranker, "score"):
         return load_reranker(reranker)
     return LangChainCrossEncoder(reranker, score_kind=None)
 

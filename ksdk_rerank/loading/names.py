@@ -62,6 +62,9 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
         return name
     if isinstance(name, Mapping):
         return from_config(name)
+    if isinstance(name, type):
+        advice = f"create an instance: {name.__name__}(...)"
+        raise TypeError(f"a reranker is a Reranker or a name, got the class {name.__name__}; {advice}")
     if not isinstance(name, str):
         raise TypeError(
             f"a reranker must be a Reranker, a name or a configuration, got {type(name).__name__}; wrap a LangChain"

@@ -29,6 +29,9 @@ class PairScoringReranker(ScoringReranker):
     """
 
     def __init__(self, model: PairScorer, *, score_kind: ScoreKind | None = ScoreKind.LOGIT) -> None:
+        if isinstance(model, type) or not callable(getattr(model, "score", None)):
+            got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+            raise TypeError(f"model must be a cross-encoder with a method score(text_pairs), got {got}")
         self.model = model
         self.score_kind = score_kind or ScoreKind.LOGIT
         self.kind_is_known = score_kind is not None

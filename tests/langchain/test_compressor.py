@@ -228,6 +228,7 @@ def test_a_title_can_decide() -> None:
         ("text", "title", TypeError, r"a single key needs a list, such as \['title'\]"),
         ("reranker", "lexicl", ValueError, "did you mean 'lexical'"),
         ("reranker", 3, TypeError, "a Reranker, a name or a configuration"),
+        ("reranker", LexicalReranker, TypeError, r"create an instance: LexicalReranker\("),
         ("reranker", "jina:jina-reranker-m0", MissingKey, "JINA_API_KEY"),
     ],
 )

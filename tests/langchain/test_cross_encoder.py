@@ -80,6 +80,12 @@ async def test_scores_that_are_in_0_to_1_already_stay_when_one_says_so() -> None
     assert [(document.id, document.metadata["relevance_score"]) for document in found] == [("key", 0.75)]
 
 
+@pytest.mark.parametrize(("model", "got"), [(Lengths, "the class Lengths"), (np.ones(2), "ndarray")])
+def test_what_cannot_score_pairs_is_refused_by_construction(model: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=rf"with a method score\(text_pairs\), got {got}"):
+        LangChainCrossEncoder(model)
+
+
 def test_min_score_needs_to_know_what_the_scores_are() -> None:
     with pytest.raises(ValueError, match=r"LangChainCrossEncoder\(model, score_kind=...\)"):
         RerankCompressor(Lengths(), min_score=0.5)
