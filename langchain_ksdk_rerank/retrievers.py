@@ -21,7 +21,7 @@ _checked_limit = partial(integer, "k", advice="KnowledgeSDK advises 20 before a 
 _checked_top_n = partial(integer_or_none, "k", advice="None leaves it to compressor.top_n")
 
 
-class KnowledgeSDKRetriever(ClientOwner, BaseRetriever, validate_assignment=True):
+class KnowledgeSDKRetriever(ClientOwner, BaseRetriever, validate_assignment=True, hide_input_in_errors=True):
     """Searches a KnowledgeSDK knowledge base for candidates: the first stage, before a reranker.
 
     Args:
@@ -76,7 +76,7 @@ class KnowledgeSDKRetriever(ClientOwner, BaseRetriever, validate_assignment=True
         return {"limit": limit, "api_key_id": self.api_key_id, "extra": self.extra}
 
 
-class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True):
+class RerankedRetriever(BaseRetriever, extra="forbid", validate_assignment=True, hide_input_in_errors=True):
     """Retrieves many candidates, reranks them and returns the best few, best first.
 
     Args:

@@ -36,7 +36,8 @@ class ApiKey:
 
     Raises:
         MissingKey: there is no key.
-        ValueError: the key is blank, or contains white space, control or non-ASCII characters, as after a bad paste.
+        ValueError: the key is no string, is blank, or contains white space, control or non-ASCII characters, as after a
+            bad paste.
     """
 
     def __init__(self, given: str | SecretStr | None, *, service: str, variables: Sequence[str]) -> None:
@@ -78,6 +79,8 @@ class ApiKey:
             raise WrongType(f"{self._service}: {origin} must be a string, got {type(key).__name__}")
         secret = key if isinstance(key, SecretStr) else SecretStr(key)
         value = secret.get_secret_value()
+        if not isinstance(value, str):
+            raise WrongType(f"{self._service}: {origin} must be a string, got {type(value).__name__}")
         if not value or not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError(
                 f"{self._service}: {origin} is blank or contains white space, control or non-ASCII characters"

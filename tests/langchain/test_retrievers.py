@@ -326,6 +326,21 @@ def test_a_setting_that_belongs_elsewhere_is_refused() -> None:
         KnowledgeSDKRetriever(api_key=SECRET, top_k=3)  # type: ignore[call-arg]
 
 
+def test_no_error_about_a_wrong_argument_shows_a_key(retriever: KnowledgeSDKRetriever) -> None:
+    whole = RerankedRetriever(base_retriever=retriever, compressor=RerankCompressor("lexical"))
+    for attempt in (
+        lambda: RerankedRetriever(base_retriever=retriever, compressor=whole.compressor, api_key=SECRET),  # type: ignore[call-arg]
+        lambda: RerankedRetriever(base_retriever=retriever, api_key=SECRET),  # type: ignore[call-arg]
+        lambda: setattr(whole, "api_key", SECRET),
+        lambda: setattr(retriever, "api_key", SECRET),
+        lambda: KnowledgeSDKRetriever(client=SECRET),  # type: ignore[arg-type]
+        lambda: KnowledgeSDKRetriever(api_key=[SECRET]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises((ValueError, TypeError), match=r"api_key|client") as refused:
+            attempt()
+        assert SECRET not in str(refused.value) + repr(refused.value)
+
+
 async def test_other_arguments_go_to_the_base_retriever() -> None:
     class Filtered(BaseRetriever):
         def _get_relevant_documents(self, query: str, *, run_manager: Any, language: str = "en") -> list[Document]:
