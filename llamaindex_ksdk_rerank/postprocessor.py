@@ -15,7 +15,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from pydantic import BeforeValidator
 
-from ksdk_rerank import Ranked, Ranking, Reranker, from_config, load_reranker, to_config
+from ksdk_rerank import Ranked, Ranking, Reranker, load_reranker, to_config
 from ksdk_rerank._arguments import finite
 from ksdk_rerank._metadata import (
     SCORE_KEYS,
@@ -36,6 +36,7 @@ __all__ = ["RerankPostprocessor"]
 
 dispatcher = get_dispatcher(__name__)
 _Text = Callable[[BaseNode], str] | Sequence[str] | Mapping[str, str | None] | None
+_Arguments = dict[str, Any]
 _Done = Callable[[Ranking], list[NodeWithScore]]
 
 
@@ -103,20 +104,21 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     _loaded: dict[str, Reranker] = PrivateAttr(default_factory=dict)
 
-    model_config = ConfigDict(validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, hide_input_in_errors=True)
 
     if not TYPE_CHECKING:  # callers and type checkers keep seeing pydantic's signature
 
         def __init__(self, **data: Any) -> None:
+            data.pop("class_name", None)  # what `model_dump` adds to the fields
             # Not in a validator: there pydantic would turn `MissingKey`, a `ValueError`, into its own error.
-            if isinstance(given := data.get("reranker"), Mapping):
-                data["reranker"] = from_config(given)
+            if "reranker" in data:
+                data["reranker"] = _name_or_reranker(data["reranker"])
             super().__init__(**data)
             self._load(self.reranker)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "reranker":
-            value = from_config(value) if isinstance(value, Mapping) else value
+            value = _name_or_reranker(value)
             self._load(value)
         super().__setattr__(name, value)
 
@@ -128,15 +130,15 @@ class RerankPostprocessor(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         # No `@dispatcher.span`: this method is abstract in the base class, which opens the span itself.
-        with self._reported(nodes, query_bundle) as (query, done):
-            return done(self._ranker().rank(**self._arguments(nodes, query)))
+        with self._reported([*nodes], query_bundle) as (arguments, done):
+            return done(self._ranker().rank(**arguments))
 
     @dispatcher.span
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        with self._reported(nodes, query_bundle) as (query, done):
-            return done(await self._ranker().arank(**self._arguments(nodes, query)))
+        with self._reported([*nodes], query_bundle) as (arguments, done):
+            return done(await self._ranker().arank(**arguments))
 
     def _ranker(self) -> Reranker:
         reranker = self._load(self.reranker)
@@ -150,7 +152,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
             self._loaded[reranker] = load_reranker(reranker)
         return self._loaded[reranker]
 
-    def _arguments(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> dict[str, Any]:
+    def _arguments(self, nodes: Sequence[NodeWithScore], query: QueryBundle) -> _Arguments:
         read = [scored.node for scored in nodes]
         if self.text is None:
             texts = [_text(node, self.metadata_mode) for node in read]
@@ -160,8 +162,11 @@ class RerankPostprocessor(BaseNodePostprocessor):
         return {"query": query.query_str, "documents": texts, **limits}
 
     @contextmanager
-    def _reported(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[tuple[QueryBundle, _Done]]:
-        """Report one call to both LlamaIndex event systems; yields a function that turns the ranking into nodes."""
+    def _reported(self, nodes: list[NodeWithScore], query: QueryBundle | None) -> Iterator[tuple[_Arguments, _Done]]:
+        """Report one call to both LlamaIndex event systems.
+
+        Yields the arguments of the reranker's call, and a function that turns its ranking into nodes.
+        """
         if query is None:
             raise ValueError("reranking needs a query; pass query_str=... or query_bundle=... to postprocess_nodes")
         reranked: list[NodeWithScore] = []
@@ -181,7 +186,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
         dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=model_name))
         try:
             with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-                yield query, done
+                yield self._arguments(nodes, query), done
                 event.on_end(payload={EventPayload.NODES: reranked, EventPayload.ADDITIONAL_KWARGS: details})
         finally:
             dispatcher.event(ReRankEndEvent(nodes=reranked, tags=details))
@@ -201,6 +206,10 @@ class RerankPostprocessor(BaseNodePostprocessor):
         # The base class deletes what it cannot pickle, even from this very object, and only logs that.
         state = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
         return partial(type(self), **state), ()
+
+
+def _name_or_reranker(reranker: Any) -> Reranker | str:
+    return reranker if isinstance(reranker, str) else load_reranker(reranker)
 
 
 def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:

@@ -187,6 +187,12 @@ def test_input_order_invents_no_scores(call: Call) -> None:
 # Nodes
 
 
+def test_no_node_of_an_iterator_is_lost(call: Call) -> None:
+    nodes: Any = iter(candidates())
+    reranked = call(RerankPostprocessor(reranker="lexical").postprocess_nodes, nodes, query_str=QUERY)
+    assert texts(reranked) == ["The red fox jumps.", "A red car.", "The dog sleeps."]
+
+
 def test_what_goes_in_stays_as_it_is(call: Call) -> None:
     nodes = [candidate("The dog sleeps.", 0.9, page=1), candidate("The red fox jumps.", 0.8, tags=["a"])]
     nodes[0].node.excluded_llm_metadata_keys = ["page"]
@@ -436,6 +442,30 @@ def test_wrong_arguments_are_refused_at_once(arguments: dict[str, object], advic
     with pytest.raises(ValueError, match=advice):
         setattr(postprocessor, name, value)
     assert repr(postprocessor) == before
+
+
+def test_a_setting_of_another_name_is_refused_and_a_key_is_not_shown() -> None:
+    with pytest.raises(ValueError, match=r"topn\n.*not permitted"):
+        RerankPostprocessor(reranker="lexical", topn=3)  # type: ignore[call-arg]
+    postprocessor = RerankPostprocessor(reranker="lexical")
+    for attempt in (
+        lambda: RerankPostprocessor(reranker="lexical", api_key="sk-very-secret"),  # type: ignore[call-arg]
+        lambda: RerankPostprocessor(model="rerank-v3.5", api_key="sk-very-secret"),  # type: ignore[call-arg]
+        lambda: setattr(postprocessor, "api_key", "sk-very-secret"),
+    ):
+        with pytest.raises(ValueError, match=r"api_key|reranker") as refused:
+            attempt()
+        assert "secret" not in str(refused.value) + repr(refused.value)
+
+
+@pytest.mark.parametrize("wrong", [LexicalReranker, RerankPostprocessor(reranker="lexical"), None])
+def test_what_is_no_reranker_is_refused_with_advice(wrong: Any) -> None:
+    advice = r"create an instance: LexicalReranker\(" if wrong is LexicalReranker else "PostprocessorReranker"
+    with pytest.raises(TypeError, match=advice):
+        RerankPostprocessor(reranker=wrong)
+    postprocessor = RerankPostprocessor(reranker="lexical")
+    with pytest.raises(TypeError, match=advice):
+        postprocessor.reranker = wrong
 
 
 def test_numbers_of_numpys_become_pythons_own() -> None:
