@@ -31,7 +31,7 @@ class KnowledgeSDKRetriever(ClientOwner, BaseRetriever):
         similarity_top_k: maximum number of candidates; KnowledgeSDK advises 20 before a reranker. Can be reassigned.
         api_key, base_url, timeout: see `KnowledgeSDKClient`.
         client: your own client instead of these three, if you need its other options. `close` leaves it open.
-        callback_manager: for legacy callbacks.
+        callback_manager: for legacy callbacks. Pickles and copies leave it out.
 
     Constructing it does no I/O. Threads and event loops may share it.
 
@@ -80,6 +80,10 @@ class KnowledgeSDKRetriever(ClientOwner, BaseRetriever):
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return _nodes(await self.client.asearch(query_bundle.query_str, self.similarity_top_k))
+
+    def __getstate__(self) -> dict[str, object]:
+        # A handler may hold a connection or a key. The base class falls back to `Settings.callback_manager`.
+        return {name: value for name, value in vars(self).items() if name != "callback_manager"}
 
     def close(self) -> None:
         """Close the connections of synchronous calls; no-op if you passed the client."""

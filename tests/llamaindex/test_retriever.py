@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 pytest.importorskip("llama_index.core")
 
 import numpy as np
+from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.schema import MetadataMode, NodeWithScore
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
@@ -256,6 +258,18 @@ def test_a_client_excludes_what_it_is_made_of(also: dict[str, object]) -> None:
     client = KnowledgeSDKClient(KEY)
     with pytest.raises(ValueError, match="pass either the client or these"):
         KnowledgeSDKRetriever(client=client, **also)  # type: ignore[arg-type]
+
+
+def test_a_pickle_leaves_callbacks_behind(stand_in: KnowledgeSDKStandIn, call: Call) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    debug.lock = threading.Lock()  # type: ignore[attr-defined]  # as handlers with a connection have
+    retriever = over(stand_in, 2)
+    retriever.callback_manager = CallbackManager([debug])
+    for other in (pickle.loads(pickle.dumps(retriever)), copy.deepcopy(retriever)):
+        other.client = retriever.client  # a pickle has no key
+        assert call(other.retrieve, "rotate")
+    assert debug.get_event_pairs(CBEventType.RETRIEVE) == []
+    assert retriever.callback_manager.handlers == [debug]
 
 
 def test_copies_and_pickles_work_alike_and_hold_no_key(
