@@ -46,7 +46,11 @@ class Broken(Reranker):
 
 
 class Endless(Broken):
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
+        self.begun.set()
         await asyncio.sleep(60)
         raise AssertionError("it was cancelled long ago")
 
@@ -209,8 +213,9 @@ async def test_a_text_function_that_fails_ends_the_run_too(recorder: RunCollecto
 
 
 async def test_a_cancelled_call_ends_its_run(recorder: RunCollectorCallbackHandler) -> None:
-    task = asyncio.create_task(RerankCompressor(Endless()).acompress_documents(DOCUMENTS, "key", [recorder]))
-    await asyncio.sleep(0.05)
+    endless = Endless()
+    task = asyncio.create_task(RerankCompressor(endless).acompress_documents(DOCUMENTS, "key", [recorder]))
+    await endless.begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
