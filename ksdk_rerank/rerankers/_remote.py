@@ -127,7 +127,9 @@ class RemoteReranker(ScoringReranker):
         else:
             scores = merged(await self._service.together([self._ask(query, part) for part in parts]))
         truncated = scores.truncated + sum(shorter for _, shorter in cut)
-        return replace(scores, truncated=truncated, query_truncated=query_truncated)
+        skipped = map(str.index, documents, texts)  # a truncated document is sent without its leading white space
+        spans = [tuple((a + n, b + n) for a, b in own) for own, n in zip(scores.spans, skipped, strict=False)]
+        return replace(scores, truncated=truncated, query_truncated=query_truncated, spans=spans)
 
     def _warn(self) -> None:
         """Log a truncated query, once per reranker."""

@@ -175,6 +175,15 @@ def test_relevant_spans_are_asked_for_and_returned_best_first(call: Call, cohere
     assert from_config(to_config(leaf)).parameters() == leaf.parameters()
 
 
+def test_spans_are_in_the_document_even_if_it_was_sent_without_the_white_space_before_it(
+    call: Call, cohere: Any
+) -> None:
+    with cohere.reranker(relevant_spans=True, max_chars_per_document=10) as leaf, replying(cohere, SPANS):
+        best = call(leaf.rank, "q", ["a", " \n  One. Two. Three."])[0]
+    assert cohere.server.requests[0].json()["documents"] == ["a", "One. Two. "]
+    assert [best.document[slice(*span)] for span in best.spans] == ["Two.", "One"]
+
+
 def test_spans_that_nobody_asked_for_are_ignored(call: Call, cohere: Any) -> None:
     with cohere.reranker() as leaf, replying(cohere, SPANS):
         assert call(leaf.rank, "q", ["a", "One. Two."])[0].spans == ()
