@@ -79,6 +79,8 @@ def _newton(points: Sequence[tuple[float, float]], intercept: float) -> tuple[fl
         if max(abs(by_slope), abs(by_intercept)) < _FLAT * len(points):
             break
         determinant = xx * one - x1 * x1
+        if determinant <= 0:  # rounding: the scores are all but equal
+            break
         down = (x1 * by_intercept - one * by_slope) / determinant, (x1 * by_slope - xx * by_intercept) / determinant
         step, best = 1.0, now
         while step > 1e-10 and (now := _loss(points, slope + step * down[0], intercept + step * down[1])) >= best:

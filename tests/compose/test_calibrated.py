@@ -69,6 +69,7 @@ def test_documents_below_zero_are_not_judged() -> None:
         ("input-order", TOO_SURE, "scored documents of both kinds, got 0 relevant"),
         (Written(), [(0.9, False), (0.1, True)], "not higher than those of 1 others"),
         (Written(), [(0.4, True), (0.4, False)], "not higher than those of 1 others"),
+        (Written(), [(0.7312666217932412, True)] * 2 + [(0.7312666217932412, False)], "not higher than those of 1 "),
     ],
 )
 def test_judgements_that_tell_nothing_are_refused(
