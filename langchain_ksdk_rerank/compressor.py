@@ -35,7 +35,9 @@ except ImportError:  # langchain-core before 1.2.19, when langchain-classic (if 
 __all__ = ["LangChainCrossEncoder", "RerankCompressor", "RerankerCrossEncoder"]
 
 
-class RerankCompressor(BaseDocumentCompressor, arbitrary_types_allowed=True):
+class RerankCompressor(
+    BaseDocumentCompressor, arbitrary_types_allowed=True, validate_assignment=True, hide_input_in_errors=True
+):
     """Reranks documents for a query and returns the best, best first.
 
     Use it in `ContextualCompressionRetriever` (from `langchain_classic.retrievers`), `RerankedRetriever`, or a chain.

@@ -229,6 +229,8 @@ def test_a_title_can_decide() -> None:
         ("reranker", "lexicl", ValueError, "did you mean 'lexical'"),
         ("reranker", 3, TypeError, "a Reranker, a name or a configuration"),
         ("reranker", LexicalReranker, TypeError, r"create an instance: LexicalReranker\("),
+        ("passages", "maybe", ValueError, "valid boolean"),
+        ("skip_oversized", None, ValueError, "valid boolean"),
         ("reranker", "jina:jina-reranker-m0", MissingKey, "JINA_API_KEY"),
     ],
 )

@@ -332,6 +332,7 @@ def test_no_error_about_a_wrong_argument_shows_a_key(retriever: KnowledgeSDKRetr
         lambda: RerankedRetriever(base_retriever=retriever, compressor=whole.compressor, api_key=SECRET),  # type: ignore[call-arg]
         lambda: RerankedRetriever(base_retriever=retriever, api_key=SECRET),  # type: ignore[call-arg]
         lambda: setattr(whole, "api_key", SECRET),
+        lambda: setattr(whole.compressor, "api_key", SECRET),
         lambda: setattr(retriever, "api_key", SECRET),
         lambda: KnowledgeSDKRetriever(client=SECRET),  # type: ignore[arg-type]
         lambda: KnowledgeSDKRetriever(api_key=[SECRET]),  # type: ignore[arg-type]
