@@ -76,7 +76,6 @@ def watched(model: Model, timers: Timers) -> Iterator[None]:
         (first_tokens, "_encoded", "tokenizer"),
         (first_tokens, "_with_words", "tokenizer"),
         (scoring, "split", "batches"),
-        (scoring, "share", "batches"),
         (scoring, "pad", "padding"),
         (model.engine, "forward", "graph"),
     ]
@@ -115,6 +114,23 @@ def parts(reranker: CrossEncoderReranker, documents: list[str], rounds: int) -> 
             }
         )
     return {name: round(1000 * statistics.median(row[name] for row in rows), 2) for name in rows[0]}
+
+
+def batch_overhead(reranker: CrossEncoderReranker, rounds: int) -> int:
+    """What a batch costs beyond its tokens, in tokens: the intercept of time over size, divided by the slope."""
+    model = reranker._runner()._loaded()
+    pairs = model.encoder.encode(QUERY, texts(8, words=25, spread=0)).pairs
+    tokens, seconds = [], []
+    for count in (1, 2, 4, 8):
+        took = []
+        for _ in range(rounds):
+            begun = time.thread_time()
+            model.forward(pairs[:count])
+            took.append(time.thread_time() - begun)
+        tokens.append(count * max(map(model.length, pairs[:count])))
+        seconds.append(min(took))
+    slope, intercept = np.polyfit(tokens, seconds, 1, w=1 / np.array(seconds))
+    return round(float(intercept / slope))
 
 
 def operators(model: str, documents: list[str], rounds: int) -> dict[str, float]:
@@ -184,14 +200,16 @@ def main() -> None:
     reranker = CrossEncoderReranker(options.model, backend="onnx")
     reranker.rank(QUERY, documents)
     found = parts(reranker, documents, options.rounds)
+    overhead = batch_overhead(reranker, options.rounds)
     added = around(reranker, documents, options.rounds)
     shares = operators(options.model, documents, max(2, options.rounds // 4))
     table([["part", "ms", "share %"], *([name, took, 100 * took / found["one call"]] for name, took in found.items())])
-    print()
+    print(f"\na batch costs as much as {overhead} tokens beyond its own\n")
     table([["added by", "ms"], *added.items()])
     print()
     table([["operators", "share of the graph %"], *shares.items()])
-    write(options.output, {"candidates": CANDIDATES, "milliseconds": found, "added_ms": added, "graph_percent": shares})
+    figures = {"candidates": CANDIDATES, "milliseconds": found, "batch_overhead_tokens": overhead, "added_ms": added}
+    write(options.output, {**figures, "graph_percent": shares})
 
 
 if __name__ == "__main__":

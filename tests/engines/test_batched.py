@@ -69,8 +69,8 @@ def test_many_queries_share_batches_and_padding(
     one_by_one = (len(engine.shapes), engine.padded_tokens)
     engine.shapes.clear()
     assert call(reranker.rank_many, *questions) == alone
-    assert one_by_one == (8, 2176)
-    assert (len(engine.shapes), engine.padded_tokens) == (4, 1570)
+    assert one_by_one == (17, 1468)
+    assert (len(engine.shapes), engine.padded_tokens) == (6, 1394)
 
 
 def test_passes_are_bounded_and_give_the_same_results(
