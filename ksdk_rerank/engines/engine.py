@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ksdk_rerank.errors import InferenceFailed
+from ksdk_rerank.models import EMBEDDED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,15 @@ class ModelSettings:
     onnx_file: str | None = None
     label: int | str | None = None
     token: str | None = field(default=None, repr=False)
+
+    @property
+    def mixes_queries(self) -> bool:
+        """Whether pairs of different queries may share a batch at no cost.
+
+        The bundled model reads the query once per batch if all pairs have the same: mixed batches take 1.4 times as
+        long (`benchmarks/many_queries.py`).
+        """
+        return self.model != EMBEDDED
 
 
 class Engine(ABC):

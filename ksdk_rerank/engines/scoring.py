@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Scores
-from ksdk_rerank.engines.batching import pad, rounded, split
+from ksdk_rerank.engines.batching import OVERHEAD, pad, rounded, split
 from ksdk_rerank.engines.engine import Engine, inference_failed
 from ksdk_rerank.errors import RerankError
 
@@ -37,10 +37,6 @@ _PAIRS_AT_ONCE = 256
 
 _WINDOW = 512
 """Maximum tokens counted per document to estimate its work before it is encoded: the usual window."""
-
-_SIMILAR = 0.75
-"""Batches share a forward pass only if the shorter one's longest pair has at least this share of the longer one's
-length. Below that, too much would be padding."""
 
 _WORTH = 0.25
 """Share of a call's tokens that reading a prefix once must save, because its batches are then not shared with other
@@ -198,7 +194,7 @@ def estimated_work(text: str) -> int:
 
 
 class ForwardPass:
-    """The next batch of `job`, topped up with the next batches of `others` that are of similar length and fit.
+    """The next batch of `job`, topped up with the next batches of `others` if that costs no more than a batch for each.
 
     The constructor takes the batches. It and `store` need the lock that guards the jobs; `run` needs none.
     """
@@ -207,17 +203,18 @@ class ForwardPass:
         assert job.model is not None  # it is encoded
         self._model = job.model
         self._parts = [(job, job.take())]
+        budget = self._model.engine.budget
         count, longest = len(self._parts[0][1]), self._longest(*self._parts[0])
-        shortest = longest
         for other in others:
             if other is job or other.model is not job.model or not other.batches or job.shared or other.shared:
                 continue
             rows = other.batches[0]
             length = self._longest(other, rows)
-            low, high = min(shortest, length), max(longest, length)
-            if low >= high * _SIMILAR and (count + len(rows)) * high <= self._model.engine.budget:
+            together = (count + len(rows)) * max(longest, length)
+            apart = count * longest + len(rows) * length
+            if together <= min(budget, apart + OVERHEAD * budget):
                 self._parts.append((other, other.take()))
-                count, longest, shortest = count + len(rows), high, low
+                count, longest = count + len(rows), max(longest, length)
 
     def _longest(self, job: Job, rows: Sequence[int]) -> int:
         return self._model.length(job.pairs[rows[0]])  # a batch begins with its longest pair

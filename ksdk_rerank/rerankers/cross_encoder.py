@@ -15,7 +15,6 @@ from ksdk_rerank.base import ScoreKind, Scores
 from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
 from ksdk_rerank.engines.pool import ModelRunner, acquire, release
 from ksdk_rerank.engines.scoring import Question
-from ksdk_rerank.models import EMBEDDED
 from ksdk_rerank.rerankers._batched import BatchedReranker
 
 __all__ = ["CrossEncoderReranker"]
@@ -177,9 +176,7 @@ class CrossEncoderReranker(BatchedReranker):
 
     @property
     def _shares_batches(self) -> bool:
-        # The bundled model reads the query once per batch if all pairs have the same: mixed batches take 1.4 times as
-        # long (`benchmarks/many_queries.py`).
-        return self.model != EMBEDDED
+        return self._settings.mixes_queries
 
     def warm_up(self) -> None:
         """Load the weights and run a few batches, so that the first `rank` takes no longer than the second.

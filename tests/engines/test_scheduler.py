@@ -118,6 +118,15 @@ def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
     assert len(bench.engine.batches) < 5
 
 
+def test_calls_share_no_batch_if_the_model_reads_the_query_once_per_batch(bench: Bench) -> None:
+    bench.scheduler = Scheduler(bench.worker, mixes_queries=False)
+    calls = [bench.join("key", [words(10)]) for _ in range(4)]
+    for _ in calls:
+        bench.engine.permits.release()
+    assert [call.result(10)[0].raw for call in calls] == [[10.0]] * 4
+    assert bench.engine.batches == [[10]] * 4
+
+
 def test_an_engine_with_a_budget_of_one_gets_every_pair_alone(bench: Bench) -> None:
     bench.engine.budget = 1
     calls = [bench.join("key", [words(length)]) for length in (10, 10, 10)]
