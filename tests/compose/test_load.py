@@ -16,7 +16,7 @@ from ksdk_rerank import Fallback, JinaReranker, Ranking, Timeout
 from ksdk_rerank.testing import Fault, LocalServer, Reply, Request
 
 DOCUMENTS = ["0.0023 piano keys", "0.9412 signing keys", "0.3175 keys after a leak"]
-DEAD, ALIVE = Timeout(total=0.5, read=0.5), Timeout(total=60.0, read=2.0)
+DEAD, ALIVE = Timeout(total=2.0, read=2.0), Timeout(total=60.0, read=2.0)
 AT_ONCE = {"retry-after": "0"}
 FAULTS = [
     Fault(status=500),
