@@ -30,11 +30,10 @@ _closing: set[asyncio.Task[None]] = set()  # strong references: a loop holds its
 
 @dataclass(slots=True)
 class _Loop:
-    """One loop's clients. `idle` is ordered by last use, the most recent last."""
+    """One loop's clients. `idle` holds those not in use, ordered by last use, the most recent last."""
 
     closing: AsyncGenerator[None]
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
-    clients: set[httpx.AsyncClient] = field(default_factory=set)
     idle: list[tuple[httpx.AsyncClient, float]] = field(default_factory=list)
 
 
@@ -69,14 +68,15 @@ class ClientsByLoop:
         async with here.turns:
             if len(here.idle) > 1 and loop.time() - here.idle[0][1] > _IDLE:
                 unneeded, _ = here.idle.pop(0)
-                here.clients.discard(unneeded)
                 await unneeded.aclose()
             client = here.idle.pop()[0] if here.idle else factory()
-            here.clients.add(client)
             try:
                 yield client
             finally:
-                here.idle.append((client, loop.time()))
+                if self._loops.get(loop) is here:
+                    here.idle.append((client, loop.time()))
+                else:  # closed in the meantime
+                    await client.aclose()
 
     async def _of(self, loop: asyncio.AbstractEventLoop) -> _Loop:
         for other in [other for other in list(self._loops) if other.is_closed()]:  # a copy: other threads may add loops
@@ -86,7 +86,7 @@ class ClientsByLoop:
         return here
 
     async def close(self) -> None:
-        """Close the running loop's clients."""
+        """Close the running loop's clients: those in use as soon as their requests end."""
         if here := self._loops.get(asyncio.get_running_loop()):
             await here.closing.aclose()
 
@@ -96,7 +96,7 @@ async def _close_at_end(loops: _Loops, loop: asyncio.AbstractEventLoop) -> Async
         yield
     finally:
         here = loops.pop(loop)
-        for client in here.clients:
+        for client, _ in here.idle:
             await client.aclose()
 
 

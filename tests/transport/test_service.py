@@ -21,6 +21,7 @@ import pytest
 from ksdk_rerank import Timeout, errors
 from ksdk_rerank._transport import retry
 from ksdk_rerank._transport.auth import ApiKey, HeaderKey
+from ksdk_rerank._transport.connections import default_client
 from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank.testing import Fault, LocalServer, Reply, Request
 
@@ -324,6 +325,25 @@ def test_sync_calls_work_inside_a_running_event_loop_and_from_many_threads(serve
     assert len(server.requests) == 17
     shared.close()
     shared.post(server.url, {})  # closing gives connections back; asking again takes new ones
+
+
+async def test_closing_leaves_calls_in_progress_alone() -> None:
+    loop, received, closed = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def answer(request: Request) -> Reply:
+        loop.call_soon_threadsafe(received.set)
+        closed.wait(10)
+        return Reply.json({"n": 1})
+
+    client = default_client()
+    shared = service(retries=0, client_factory=lambda: client)
+    with LocalServer(answer) as server:
+        call = asyncio.ensure_future(shared.apost(server.url, {}))
+        await received.wait()
+        await shared.aclose()
+        closed.set()
+        assert (await call).data == {"n": 1}
+    assert client.is_closed  # as soon as its call ended
 
 
 def test_a_program_that_made_a_call_by_host_name_ends_quietly(server: LocalServer) -> None:
