@@ -70,18 +70,29 @@ class Refusal:
 
 
 def retry_after_of(headers: httpx.Headers) -> float | None:
-    """`Retry-After` in seconds: a number of seconds or an HTTP date (RFC 9110, section 10.2.3)."""
+    """`Retry-After` in seconds: a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
+
+    A date is compared with the reply's own, if it has one, because the clocks here and there may differ.
+    """
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-            # In asctime's form a date names no zone; HTTP dates are UTC (RFC 9110, section 5.6.7).
-            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
+        if (until := _timestamp(value)) is None:
             return None
+        now = _timestamp(headers.get("date", ""))
+        seconds = until - (time.time() if now is None else now)
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _timestamp(date: str) -> float | None:
+    """The time of an HTTP date in seconds since 1970; None if it cannot be read."""
+    try:
+        parsed = parsedate_to_datetime(date)
+        # In asctime's form a date names no zone; HTTP dates are UTC (RFC 9110, section 5.6.7).
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def redirect_target(response: httpx.Response) -> str:

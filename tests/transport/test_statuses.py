@@ -405,6 +405,13 @@ def test_a_date_to_come_back_at_is_utc_in_every_form(written: Callable[[float], 
     assert 90 < seconds < 101
 
 
+@pytest.mark.parametrize("wrong_by", [-3600.0, 3600.0])
+def test_a_clock_that_is_wrong_here_does_not_change_the_wait(wrong_by: float) -> None:
+    there = time.time() - wrong_by
+    dates = {"date": formatdate(there, usegmt=True), "retry-after": formatdate(there + 100, usegmt=True)}
+    assert retry_after_of(httpx.Headers(dates)) == 100.0
+
+
 @pytest.mark.parametrize("value", ["soon", "", "nan", "inf", "1e999", "Wed, 99 Nov", "5, 10"])
 def test_a_time_to_come_back_at_that_cannot_be_read_is_none(value: str) -> None:
     assert retry_after_of(httpx.Headers({"retry-after": value})) is None
