@@ -20,6 +20,7 @@ __all__ = ["CoolDown", "brief", "checked_cool_down"]
 
 _REFUSED = (QuotaExceeded, RateLimited)  # the service itself says that the next call will fail as well
 _UNREACHABLE = (TimedOut, ConnectionFailed)
+_LONGEST = 3600.0  # seconds: some services state a time where a wait belongs, or the days until a quota is renewed
 
 
 class CoolDown:
@@ -97,7 +98,7 @@ class CoolDown:
             return 0.0
         retry_after = error.retry_after if isinstance(error, ServiceError) else None
         if retry_after is not None:
-            return retry_after
+            return min(retry_after, _LONGEST)
         down = isinstance(error, _UNREACHABLE) and not answered_since
         return self._seconds if on_trial or isinstance(error, _REFUSED) or down else 0.0
 

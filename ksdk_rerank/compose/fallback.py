@@ -34,10 +34,10 @@ class Fallback(Wrapper):
 
     A reranker counts as down after a used-up quota, a rate limit, any other error with a `retry_after`, or a timeout
     or failed connection while it answered no other call. It is then skipped for `cool_down` seconds, or for
-    `retry_after` seconds if the service sent that. After that, one call tries it while the others go on skipping it. If
-    it answers, it is back; if it fails, it is skipped again. If no other reranker answers, a call also tries the
-    skipped one whose cool-down ends first, rather than fail without trying. Each `Fallback` keeps this state in memory,
-    for its own calls in this process. Copies, pickles and configurations contain only `cool_down`.
+    `retry_after` seconds, at most an hour, if the service sent that. After that, one call tries it while the others go
+    on skipping it. If it answers, it is back; if it fails, it is skipped again. If no other reranker answers, a call
+    also tries the skipped one whose cool-down ends first, rather than fail without trying. Each `Fallback` keeps this
+    state in memory, for its own calls in this process. Copies, pickles and configurations contain only `cool_down`.
 
     The ranking comes from the reranker that answered. `reranked_by` is its name, and `failures` states why the others
     did not answer, with `skipped` set for those that were not called. Failures log a one-line warning to the logger

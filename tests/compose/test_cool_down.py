@@ -107,6 +107,13 @@ def test_the_wait_that_the_service_asks_for_takes_the_place_of_the_usual_one(clo
     assert asked(fallback).reranked_by == "long"
 
 
+def test_a_service_that_asks_for_an_absurd_wait_is_tried_again_within_the_hour(clock: Clock) -> None:
+    fallback = Fallback([Service("down", limited(1_764_244_800)), "input-order"])  # the time, not a wait
+    assert asked(fallback).reranked_by == "input-order"
+    clock.now += 3600
+    assert asked(fallback).reranked_by == "down"
+
+
 def test_errors_that_say_nothing_about_the_next_call_skip_nothing(clock: Clock) -> None:
     passing = [errors.ServerError("500"), errors.BadReply("?"), errors.InferenceFailed("!"), errors.Overloaded("full")]
     service = Service("service", *passing)
