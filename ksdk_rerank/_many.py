@@ -226,7 +226,7 @@ class RanksMany(ABC):
             for call in as_completed(calls):
                 many.put(calls[call], call.result())
         finally:
-            worker.close()
+            worker.close(cancel=True)
 
     async def _arank_many(self, many: Many, max_concurrency: int) -> None:
         """Like `_rank_many`, natively asynchronous."""

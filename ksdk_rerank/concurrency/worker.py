@@ -64,10 +64,10 @@ class Worker:
         """Queue `work` and await its result. Cancelling the await removes it from the queue, unless it has started."""
         return await asyncio.wrap_future(self.submit(work))
 
-    def close(self) -> None:
-        """Cancel queued work, and end the threads once running work is done."""
+    def close(self, *, cancel: bool = False) -> None:
+        """End the threads when they run out of work. With `cancel`, work that has not started is cancelled."""
         if (crew := self._detached()) is not None:
-            crew.end()
+            crew.end(cancel=cancel)
 
     def drain(self) -> None:
         """Wait for all queued work, including work that it submits itself, then end the threads."""

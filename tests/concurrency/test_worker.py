@@ -94,15 +94,19 @@ def test_threads_start_as_they_are_needed_and_no_more_than_allowed() -> None:
     assert threads_of("test-many") == []
 
 
-def test_close_cancels_what_waits_and_finishes_what_has_begun(held: Held) -> None:
+@pytest.mark.parametrize("cancel", [False, True])
+def test_close_finishes_what_has_begun_and_what_waits_unless_told_to_cancel_that(held: Held, cancel: bool) -> None:
     worker, begun, go_on = held
-    waiting = worker.submit(lambda: None)
-    worker.close()
-    with pytest.raises(CancelledError):
-        waiting.result(30)
+    waiting = worker.submit(lambda: "waited")
+    worker.close(cancel=cancel)
     assert worker.run(lambda: "again") == "again"  # on a new thread
     go_on.set()
     assert begun.result(30) == "held"
+    if cancel:
+        with pytest.raises(CancelledError):
+            waiting.result(30)
+    else:
+        assert waiting.result(30) == "waited"
 
 
 def test_drain_waits_for_what_work_submits_in_its_turn() -> None:
