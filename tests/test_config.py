@@ -173,7 +173,7 @@ def test_what_is_no_configuration_is_refused(config: Mapping[str, object], advic
     [
         ({"class": "LexicalReranker", "parameters": {"k2": 1}}, "LexicalReranker.* unexpected keyword argument 'k2'"),
         ({"class": "Fallback", "parameters": {"rerankers": "lexical"}}, "rerankers must be a list, got one str"),
-        ({"class": "Cached", "parameters": {"reranker": 3}}, "a reranker is a Reranker or a name, got int"),
+        ({"class": "Cached", "parameters": {"reranker": 3}}, "a reranker must be a Reranker, .*, got int"),
         ({"class": "Cached"}, "missing 1 required positional argument: 'reranker'"),
     ],
 )

@@ -63,8 +63,10 @@ def load_reranker(name: str | Reranker | Mapping[str, object]) -> Reranker:
     if isinstance(name, Mapping):
         return from_config(name)
     if isinstance(name, type):
-        advice = f"create an instance: {name.__name__}(...)"
-        raise TypeError(f"a reranker is a Reranker or a name, got the class {name.__name__}; {advice}")
+        raise TypeError(
+            f"a reranker must be a Reranker, a name or a configuration, got the class {name.__name__}; create an"
+            f" instance: {name.__name__}(...)"
+        )
     if not isinstance(name, str):
         raise TypeError(
             f"a reranker must be a Reranker, a name or a configuration, got {type(name).__name__}; wrap a LangChain"
