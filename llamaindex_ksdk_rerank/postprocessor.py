@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
@@ -147,7 +147,7 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _load(self, reranker: Any) -> Reranker:
         """Build a reranker from its name, once: the field keeps the name, so that `to_dict` can write it."""
         if not isinstance(reranker, str):
-            return cast("Reranker", reranker)
+            return load_reranker(reranker)
         if reranker not in self._loaded:
             self._loaded[reranker] = load_reranker(reranker)
         return self._loaded[reranker]

@@ -495,8 +495,9 @@ def test_a_name_is_built_once_and_fields_may_be_assigned_to() -> None:
     assert postprocessor._load("lexical") is postprocessor._load("lexical")
     postprocessor.reranker, postprocessor.top_n = "input-order", 1
     assert texts(postprocessor.postprocess_nodes(candidates(), query_str=QUERY)) == ["The dog sleeps."]
-    changed = postprocessor.model_copy(update={"reranker": LexicalReranker()})
-    assert texts(changed.postprocess_nodes(candidates(), query_str=QUERY)) == ["The red fox jumps."]
+    for reranker in (LexicalReranker(), {"class": "LexicalReranker", "parameters": {}}):
+        changed = postprocessor.model_copy(update={"reranker": reranker})
+        assert texts(changed.postprocess_nodes(candidates(), query_str=QUERY)) == ["The red fox jumps."]
 
 
 def test_threads_may_share_one() -> None:
