@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 __all__ = [
+    "ENCODINGS",
     "LOCATION",
     "Refusal",
     "explanation",
@@ -25,6 +26,10 @@ __all__ = [
     "retry_after_of",
     "start_of",
 ]
+
+ENCODINGS = ("gzip", "deflate")
+"""The content encodings that are requested. In br and zstd, or in several at once, a few bytes may be gigabytes, which
+httpx would decode in one step."""
 
 LOCATION = "ksdk_rerank.location"
 """The response extension in which `default_client` keeps a redirect's target."""
@@ -60,8 +65,9 @@ class Refusal:
         content, encoding = bytes(self._sent), self.response.headers.get("content-encoding")
         if encoding is None or not self._is_encoded:
             return content
-        with suppress(httpx.DecodingError):
-            content = httpx.Response(200, headers={"content-encoding": encoding.encode()}, content=content).content
+        if not foreign_encoding(self.response):
+            with suppress(httpx.DecodingError):
+                content = httpx.Response(200, headers={"content-encoding": encoding}, content=content).content
         try:
             content.decode()  # it may be plain, whatever the header says
         except UnicodeDecodeError:
@@ -108,10 +114,9 @@ def redirect_target(response: httpx.Response) -> str:
 
 
 def foreign_encoding(response: httpx.Response) -> str:
-    """The content encodings of `response` that were not requested, and so not decoded; empty if there are none."""
-    asked = response.request.headers.get("accept-encoding", "").replace(" ", "").lower().split(",")
-    used = response.headers.get("content-encoding", "").replace(" ", "").lower().split(",")
-    return ", ".join(encoding for encoding in used if encoding not in ("", "identity", *asked))
+    """The content encoding of `response` if it was not requested, and so is not decoded; else empty."""
+    used: str = response.headers.get("content-encoding", "").strip().lower()
+    return "" if used in ("", "identity", *ENCODINGS) else used
 
 
 def request_id_of(response: httpx.Response) -> str | None:

@@ -42,8 +42,9 @@ async def read_reply(response: httpx.Response) -> tuple[JsonReply, str]:
     """
     content = bytearray()
     data, problem = None, ""
+    is_foreign = foreign_encoding(response) and not response.is_stream_consumed
     try:
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw() if is_foreign else response.aiter_bytes():
             content += chunk
             if len(content) > _MAX_REPLY_BYTES:
                 problem = f"sent more than {_MAX_REPLY_BYTES // 2**20} MiB"

@@ -24,7 +24,7 @@ from ksdk_rerank._arguments import integer, integer_or_none
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.connections import ClientsByLoop, default_client
 from ksdk_rerank._transport.error_mapping import ErrorClass, Reporter
-from ksdk_rerank._transport.failed_replies import Refusal, start_of
+from ksdk_rerank._transport.failed_replies import ENCODINGS, Refusal, start_of
 from ksdk_rerank._transport.json_reply import JsonReply, read_reply
 from ksdk_rerank._transport.pacing import pause_if_busy
 from ksdk_rerank._transport.retry import transient_errors_retried
@@ -179,6 +179,8 @@ class HttpService:
         )
 
     async def _exchange(self, url: str, content: bytes, headers: Mapping[str, str], attempt: _Attempt) -> JsonReply:
+        sent = httpx.Headers(headers)
+        sent.setdefault("Accept-Encoding", ", ".join(ENCODINGS))
         timeout = httpx.Timeout(self.timeout.read, connect=self.timeout.connect, pool=self.timeout.total)
         async with self._clients.turn(self._client_factory) as client:
             try:
@@ -186,7 +188,7 @@ class HttpService:
                     "POST",
                     url,
                     content=content,
-                    headers=headers,
+                    headers=sent,
                     auth=self._auth or httpx.USE_CLIENT_DEFAULT,  # None would disable that of the user's client
                     timeout=timeout,
                     follow_redirects=False,
