@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,8 +39,8 @@ class DiskStore(Closing):
     caches the candidates with their texts. Each entry is written before the next call. `Cached(..., store=...)` accepts
     a `DiskStore` as well. Keys are hashes, and the file never contains an API key.
 
-    Processes wait up to 30 seconds for each other. If the file cannot be written, because the disk is full or
-    read-only, it is still read.
+    A copy or pickle opens the file for itself. Processes wait up to 30 seconds for each other. If the file cannot be
+    written, because the disk is full or read-only, it is still read.
 
     Args:
         folder: the folder that holds the file, created on first use and private to this user. None means the user's
@@ -102,6 +103,9 @@ class DiskStore(Closing):
                 raise OSError(
                     f"{file} cannot be used as a cache ({error}); name another folder, or {advice}"
                 ) from error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), self.folder, read=self.read), ()
 
     def __repr__(self) -> str:
         return f"DiskStore({str(self.folder)!r})" if self.folder is not None else "DiskStore()"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import sqlite3
 import stat
 import subprocess
@@ -424,3 +426,13 @@ def test_cached_takes_one_as_its_store(tmp_path: Path) -> None:
     with DiskStore(tmp_path) as store:
         rankings = [Cached(LexicalReranker(), store=store).rank("tea", ["green tea", "coffee"]) for _ in range(2)]
     assert rankings[0].indices == rankings[1].indices == (0, 1)
+
+
+@pytest.mark.parametrize("copied", [lambda store: pickle.loads(pickle.dumps(store)), copy.deepcopy])
+def test_a_copy_opens_the_same_file_for_itself(copied: Callable[[DiskStore], DiskStore], tmp_path: Path) -> None:
+    with DiskStore(tmp_path) as store:
+        store["key"] = "entry"
+        with copied(store) as twin:
+            assert twin.get("key") == "entry"
+    with copied(DiskStore(tmp_path, read=False)) as blind:
+        assert blind.get("key") is None
