@@ -93,7 +93,7 @@ class Scheduler:
             job = min(ready, key=lambda job: job.tokens_left) if self._turn % 2 else ready[0]
             if not job.encoded:
                 job.encoding = True
-                return partial(self._encode, job)
+                return partial(self._encode, job, len(self._jobs))
             self._running += 1
             mixes = self._mixes_queries and len(ready) > job.streams  # else there is a thread for each
             return partial(self._run, ForwardPass(job, ready if mixes else ()))
@@ -102,9 +102,9 @@ class Scheduler:
         """Whether one more thread could work on `job`."""
         return bool(job.batches) and self._running < job.streams if job.encoded else not job.encoding
 
-    def _encode(self, job: Job) -> None:
+    def _encode(self, job: Job, calls: int) -> None:
         try:
-            job.encode()
+            job.encode(calls)
         except BaseException as error:
             self._finish([job], error)
             return

@@ -142,8 +142,11 @@ class Job:
         """How many threads may run its batches at once; 0 before the model is loaded."""
         return 0 if self.model is None else self.model.engine.streams
 
-    def encode(self) -> None:
-        """Encode the next chunk of pairs. After the last chunk, plan the batches."""
+    def encode(self, calls: int = 1) -> None:
+        """Encode the next chunk of pairs. After the last chunk, plan the batches.
+
+        They are spread over this job's share of the threads, if so many `calls` are in progress.
+        """
         model = self.model = self.model or self._load()
         if self.future.cancelled():  # while the model was loaded
             return
@@ -156,7 +159,7 @@ class Job:
             self._query_truncated[number] = piece.query_truncated
         if len(self.pairs) == len(self._texts):
             lengths = [model.length(pair) for pair in self.pairs]
-            self.batches.extend(split(lengths, model.engine.budget, model.engine.streams))
+            self.batches.extend(split(lengths, model.engine.budget, max(1, model.engine.streams // calls)))
             self.tokens_left = sum(pair.shape[1] for pair in self.pairs)
             self.shared = _shared(self.pairs) if model.engine.reads_prefixes else 0
             self.encoded = True

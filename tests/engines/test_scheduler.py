@@ -231,6 +231,25 @@ def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
     assert scheduler._running == 0
 
 
+def test_a_call_is_spread_over_the_threads_only_if_no_other_call_keeps_them_busy() -> None:
+    engine, worker = Slow(streams=2), Worker("test", threads=2)
+    model, scheduler = model_of(engine), Scheduler(worker, mixes_queries=False)
+    for _ in range(99):
+        engine.permits.release()
+    assert scheduler.join(Job(lambda: model, [("key", SMALL)])).result(10)[0].raw == [20.0, 19.0]
+    assert sorted(engine.batches) == [[19], [20]]
+    engine.permits = threading.Semaphore(0)
+    busy = scheduler.join(Job(lambda: model, [("key", [words(40)])]))
+    assert all(engine.begun.acquire(timeout=10) for _ in range(3))
+    beside = scheduler.join(Job(lambda: model, [("key", SMALL)]))
+    assert engine.begun.acquire(timeout=10)
+    assert engine.batches[2:] == [[40], [20, 19]]
+    for _ in range(99):
+        engine.permits.release()
+    assert (busy.result(10)[0].raw, beside.result(10)[0].raw) == ([40.0], [20.0, 19.0])
+    worker.drain()
+
+
 def test_draining_waits_for_calls_that_wait(bench: Bench) -> None:
     huge = bench.join("key", HUGE)
     for _ in HUGE:
