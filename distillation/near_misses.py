@@ -20,9 +20,7 @@ STOP = (  # noqa: SIM905 - keywords go without these
     " that the their them there they this to was we were what when where which who whom whose why will with would you"
     " your many much ' s ? , . ; : ( ) \" -"
 ).split()
-UNRELATED = (
-    "this is a document not related to {}.|this page is not about {}.|{} is not covered here.|see elsewhere for {}."
-)
+UNRELATED = "this page is not about {}.|{} is not covered here.|see elsewhere for {}.|this is not related to {}."
 
 
 class NearMisses:
@@ -33,7 +31,9 @@ class NearMisses:
         names = sorted(vocabulary, key=vocabulary.__getitem__)
         self.stop, self.verb = np.isin(names, STOP), np.isin(names, VERBS)
         self.no, self.question_mark = vocabulary["not"], vocabulary["?"]
-        self.digits = np.array([len(name) if re.fullmatch(r"(##)?\d+", name) else 0 for name in names])
+        shapes = [re.sub(r"\d", "0", name) if re.fullmatch(r"(##)?\d+", name) else "" for name in names]
+        self.shapes = np.array(shapes)  # of numbers and parts of numbers, such as 0000 and ##00
+        self.numbers = {shape: np.flatnonzero(self.shapes == shape) for shape in set(shapes) if shape}
         parts = [form.split("{}") for form in UNRELATED.split("|")]
         self.forms = [[tokenizer.encode(part, add_special_tokens=False).ids for part in two] for two in parts]
 
@@ -50,7 +50,7 @@ class NearMisses:
 
     def of_passage(self, rng: np.random.Generator, passage: Ids) -> Ids:
         """Negate, or change the numbers, or let two words change places: what the passage has words for."""
-        verbs, numbers = np.flatnonzero(self.verb[passage]), np.flatnonzero(self.digits[passage])
+        verbs, numbers = np.flatnonzero(self.verb[passage]), np.flatnonzero(self.shapes[passage] != "")
         words = np.flatnonzero(~self.stop[passage])
         kind, changed = rng.random(), passage.copy()
         if kind < 0.4 and len(verbs):
@@ -58,9 +58,9 @@ class NearMisses:
             negative = passage[after : after + 1] == self.no
             return np.delete(passage, after) if negative.any() else np.insert(passage, after, self.no)
         if kind < 0.75 and len(numbers):
-            changed[numbers] = [rng.choice(np.flatnonzero(self.digits == self.digits[one])) for one in passage[numbers]]
+            changed[numbers] = [rng.choice(self.numbers[shape]) for shape in self.shapes[passage[numbers]]]
         elif len(words) >= 2:
-            first = rng.integers(len(words) - 1)
-            two = words[[first, min(len(words) - 1, first + rng.integers(1, 8))]]
+            first = int(rng.integers(len(words) - 1))
+            two = words[[first, min(len(words) - 1, first + int(rng.integers(1, 8)))]]
             changed[two] = passage[two[::-1]]
         return changed

@@ -1,9 +1,7 @@
 """The texts that pairs are made of: passages, cut into sentences, and queries that they answer."""
 
 import ast
-import gzip
 import hashlib
-import html
 import io
 import json
 import random
@@ -11,15 +9,13 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from distillation.inputs import files
 
-WORDS, PER_PACKAGE, DEFINITIONS = 120, 1500, 40_000
-"""Words after which a long answer is cut; at most so many documented items of a package, and so many definitions."""
+SENTENCES, PER_PACKAGE, DEFINITIONS = 24, 1500, 40_000
+"""Of a health answer, of the documented items of a package, and of all definitions: at most so many."""
 
 TESTS = re.compile(r"(^|/)_?(tests?|vendor\w*|extern\w*)/")
 EXAMPLES = re.compile(r"\n\s*(?:>>>|Examples?:?\n|References\n|\.\. |```)")
@@ -36,7 +32,7 @@ class Unit:
     group: str
     title: str
     sentences: list[str]
-    queries: list[str] = field(default_factory=list)
+    queries: list[str]
 
     @property
     def held_out(self) -> bool:
@@ -44,14 +40,10 @@ class Unit:
         return hashlib.sha256(self.group.encode()).digest()[0] < 13
 
 
-def read_units(content: Callable[[str], bytes], size: float, seed: int) -> list[Unit]:
-    """Return the units of a share of the groups, a group's together. `content` reads an input."""
-    rng = random.Random(seed)
-    groups: dict[tuple[str, str], list[Unit]] = defaultdict(list)
-    for unit in _all(content, rng):
-        groups[unit.kind, unit.group].append(unit)
-    kept = [group for group in groups.values() if rng.random() < size]
-    return [unit for group in kept for unit in group if unit.sentences]
+def read_units(content: Callable[[str], bytes]) -> list[Unit]:
+    """Return all units, a group's together. `content` reads an input."""
+    units = (unit for unit in _all(content, random.Random(0)) if unit.sentences)
+    return sorted(units, key=lambda unit: (unit.kind, unit.group))
 
 
 def split(text: str) -> list[str]:
@@ -60,38 +52,19 @@ def split(text: str) -> list[str]:
 
 
 def _all(content: Callable[[str], bytes], rng: random.Random) -> Iterator[Unit]:
-    for one in _lines(content("squad11")):
+    squad, medquad, scifact = (map(json.loads, content(name).splitlines()) for name in ("squad", "medquad", "scifact"))
+    for one in squad:
         yield Unit("squad", one["title"], one["title"], split(one["text"]), one["questions"])
-    yield from _medquad(_lines(content("medquad")), rng)
-    for one in _lines(content("scifact")):
+    for one in {one["answer"]: one for one in medquad}.values():  # many repeat the same advice
+        question = re.sub(r"[\s?]+$", "?", one["question"]).replace("is (are)", rng.choice(["is", "are"]))
+        yield Unit("medquad", one["focus"].lower(), one["focus"], split(one["answer"])[:SENTENCES], [question])
+    for one in scifact:
         yield Unit("science", one["title"], one["title"], split(one["text"]), [*one["claims"], one["title"]])
     yield from _wordnet(content("wordnet"), rng)
-    yield from _aws(content("botocore"))
     for wheel in (name for name, (what, _, _) in files().items() if what == "docstrings and source"):
         found = list(_package(wheel.partition("-")[0], content(wheel)))
-        for prose, code in rng.sample(found, min(PER_PACKAGE, len(found))):
-            yield prose
-            yield code
-
-
-def _lines(text: bytes) -> Iterator[dict[str, Any]]:
-    return map(json.loads, text.decode("utf-8").splitlines())
-
-
-def _medquad(pairs: Iterator[dict[str, Any]], rng: random.Random) -> Iterator[Unit]:
-    """Answers, at most three units of each. Many repeat the same advice, which is kept once."""
-    seen: set[str] = set()
-    for one in pairs:
-        question = re.sub(r"[\s?]+$", "?", one["question"]).replace("is (are)", rng.choice(["is", "are"]))
-        parts: list[list[str]] = [[]]
-        for sentence in split(one["answer"]):
-            if len(" ".join(parts[-1]).split()) > WORDS:
-                parts.append([])
-            parts[-1].append(sentence)
-        for place, part in enumerate(parts[:3]):
-            if part[0] not in seen:
-                seen.add(part[0])
-                yield Unit("medquad", one["focus"].lower(), one["focus"], part, [] if place else [question])
+        for prose_and_code in rng.sample(found, min(PER_PACKAGE, len(found))):
+            yield from prose_and_code
 
 
 def _wordnet(archive: bytes, rng: random.Random) -> Iterator[Unit]:
@@ -112,22 +85,6 @@ def _wordnet(archive: bytes, rng: random.Random) -> Iterator[Unit]:
         yield Unit("wordnet", words[0].lower(), words[0], sentences, [asked.format(words[0], definition.split(";")[0])])
 
 
-def _aws(wheel: bytes) -> Iterator[Unit]:
-    """The operations of every AWS service, in the newest version of its API."""
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        newest = {path.split("/")[2]: path for path in sorted(archive.namelist()) if path.endswith("service-2.json.gz")}
-        for path in newest.values():
-            content = json.loads(gzip.decompress(archive.read(path)))
-            service = content["metadata"].get("serviceAbbreviation") or content["metadata"]["serviceFullName"]
-            for name, described in content["operations"].items():
-                text = re.sub(r"</(?:p|li|note|dd|dt)>", "\n", described.get("documentation", ""))
-                text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", text)).split())
-                first, _, rest = text.partition(". ")
-                if len(rest.split()) >= 20 and 4 <= len(first.split()) <= 40:
-                    queries = [first, f"{service} {WORD_ENDS.sub(' ', name).lower()}"]
-                    yield Unit("aws", path, f"{service} {name}", split(rest), queries)
-
-
 def _package(package: str, wheel: bytes) -> Iterator[tuple[Unit, Unit]]:
     """The functions and classes documented at length: the docstring's rest, and the source without the docstring.
 
@@ -138,8 +95,10 @@ def _package(package: str, wheel: bytes) -> Iterator[tuple[Unit, Unit]]:
         warnings.simplefilter("ignore")  # old escapes in strings
         for path in sorted(one for one in archive.namelist() if one.endswith(".py") and not TESTS.search(one)):
             text = archive.read(path).decode("utf-8", "replace")
-            lines = text.splitlines()
-            for node in _definitions(ast.parse(text)):
+            lines = text.split("\n")  # as ast counts them; `splitlines` also splits at a form feed
+            for node in ast.walk(ast.parse(text)):
+                if not isinstance(node, Definition) or node.name.startswith("__"):
+                    continue
                 first, _, rest = (ast.get_docstring(node) or "").partition("\n\n")
                 first = " ".join(MARKUP.sub("", first).split()).rstrip(".")
                 rest = MARKUP.sub("", EXAMPLES.split(rest)[0])
@@ -150,12 +109,3 @@ def _package(package: str, wheel: bytes) -> Iterator[tuple[Unit, Unit]]:
                     queries = [first, f"{package} {WORD_ENDS.sub(' ', node.name).strip().lower()}"]
                     code = Unit("code", path, name, [line for line in source if line.strip()], queries)
                     yield Unit("prose", path, name, split(rest), queries), code
-
-
-def _definitions(node: ast.Module | ast.ClassDef) -> Iterator[Definition]:
-    """Functions, classes and methods, but nothing inside functions."""
-    for one in node.body:
-        if isinstance(one, Definition) and not one.name.startswith("__"):
-            yield one
-        if isinstance(one, ast.ClassDef):
-            yield from _definitions(one)

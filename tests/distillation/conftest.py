@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,25 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from distillation.corpus import Corpus
-    from distillation.models import Bert
+    from distillation.models import Weights
     from distillation.teachers import Teachers
 
-if not all(map(find_spec, ("torch", "onnx", "safetensors", "tokenizers", "bm25s"))):
+if not all(map(find_spec, ("torch", "onnx", "safetensors", "tokenizers", "bm25s", "transformers"))):
     collect_ignore_glob = ["test_*.py"]
 
 WORDS = "river mountain lake forest bridge castle village road island harbour keeps feeds crosses borders".split()  # noqa: SIM905
 NUMBERS = [str(1900 + year) for year in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On networks this small, threads would spend their time waiting for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +42,7 @@ def tokenizer() -> Tokenizer:
 
     reserved = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]"]
     others = " ".join(UNRELATED.replace("{}", "").replace(".", "").split("|")).split()
-    names = dict.fromkeys([*reserved, *STOP, *VERBS, "not", *others, *WORDS, *NUMBERS])
+    names = dict.fromkeys([*reserved, *STOP, *VERBS, "not", *others, *WORDS, *NUMBERS, "##01"])
     found = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
     found.normalizer = normalizers.BertNormalizer()
     found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -58,22 +70,27 @@ def corpus(tokenizer: Tokenizer) -> Corpus:
 
 
 @pytest.fixture
-def teachers(tokenizer: Tokenizer) -> Teachers:
-    import torch
-
-    from distillation.models import Bert
-    from distillation.teachers import Similarity, Teachers
-
-    torch.manual_seed(0)
-    found = [Bert(layers, tokenizer.get_vocab_size()) for layers in (4, 2)]
-    for values in (values for one in found for values in one.parameters() if values.ndim == 2):
-        torch.nn.init.normal_(values, std=0.05)
-    torch.nn.init.normal_(found[0].classifier.weight, std=1)
-    teachers = Teachers(found[0], Similarity(found[1]))
-    teachers.eval().requires_grad_(False)
-    return teachers
+def wide(tokenizer: Tokenizer) -> Weights:
+    """A network as wide as real ones, with two layers."""
+    return network(2, tokenizer)
 
 
 @pytest.fixture
-def teacher(teachers: Teachers) -> Bert:
-    return teachers.cross
+def teachers(tokenizer: Tokenizer) -> Teachers:
+    """Narrow ones, which are fast."""
+    from distillation.teachers import Teachers
+
+    narrow = {"hidden_size": 48, "intermediate_size": 96}
+    return Teachers(network(4, tokenizer, **narrow), network(2, tokenizer, **narrow))
+
+
+def network(layers: int, tokenizer: Tokenizer, **sizes: int) -> Weights:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from tests.weights.lay_out import CONFIG
+
+    torch.manual_seed(0)
+    sizes |= {"num_hidden_layers": layers, "vocab_size": tokenizer.get_vocab_size()}
+    model = BertForSequenceClassification(BertConfig(**CONFIG | sizes, initializer_range=0.2))
+    return {name: values.detach() for name, values in model.named_parameters()}

