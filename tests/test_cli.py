@@ -359,6 +359,17 @@ def test_doctor_calls_no_hub_and_no_service_unless_told_to(
     assert lines[-1].startswith("Advice: tei:http://127.0.0.1:9, ")
 
 
+def test_doctor_goes_on_where_a_proxy_cannot_even_be_tried(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://alice:s3cret@127.0.0.1:1080")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    assert main(["doctor", "--online", "--reranker", "lexical"]) == 0
+    printed = capsys.readouterr().out
+    assert "ImportError from https://huggingface.co" in printed
+    assert "s3cret" not in printed
+
+
 def test_doctor_shows_no_password_of_a_server_or_a_hub(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
