@@ -328,6 +328,7 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00{}"  # the JSON object {} in a
         ("zstd", ZSTANDARD),
         ("gzip, gzip", gzip.compress(gzip.compress(b"{}"))),
     ],
+    ids=["br", "gzip of an unknown one", "zstd", "gzip twice"],  # not the time in gzip's header
 )
 def test_encodings_in_which_a_few_bytes_may_become_gigabytes_are_not_decoded(
     server: LocalServer, encoding: str, body: bytes
