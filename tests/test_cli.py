@@ -295,6 +295,20 @@ def test_a_terminal_gets_a_table_of_its_width_and_titles_cannot_control_it(
     assert len(out.splitlines()) > 3
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_the_demo_quotes_of_a_document_cannot_control_the_terminal(
+    is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sentencex")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    (tmp_path / "tea.md").write_text("# Tea\n\nSteep it for long. It is \x1b]0;owned\x07 green. More \x1b[2J of it.\n")
+    assert main(["demo", "--docs", str(tmp_path), "--question", "Steep \x1b[2J", "--reranker", "lexical"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b[2J" not in out
+    assert "\x1b]0;" not in out
+    assert "Steep it for long. It is  ]0;owned  green." in out
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
 def test_a_reader_that_has_had_enough_is_no_failure_with_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("a document about keys\n" * 5000)  # more than a pipe holds

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Container, Sequence
 from itertools import zip_longest
 
-__all__ = ["one_line", "table"]
+__all__ = ["harmless", "one_line", "table"]
 
 _GAP = "  "
 _NARROWEST = 20  # minimum width to which a text column shrinks
@@ -56,8 +56,12 @@ def _aligned(cell: str, width: int, is_text: bool) -> str:
 
 def one_line(text: str) -> str:
     """`text` on one line, without control characters, so that outside text cannot control the terminal."""
-    kept = "".join(" " if unicodedata.category(character).startswith("C") else character for character in text)
-    return " ".join(kept.split())
+    return " ".join(harmless(text).split())
+
+
+def harmless(text: str) -> str:
+    """`text` with its lines, and a space for every other control character."""
+    return "".join(each if each == "\n" or unicodedata.category(each)[0] != "C" else " " for each in text)
 
 
 def _measurable(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._text.columns import one_line, table
+from ksdk_rerank._text.columns import harmless, one_line, table
 
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation import Progress
@@ -19,8 +19,8 @@ __all__ = ["number", "progress", "show", "terminal_width", "write", "write_highl
 
 
 def write(line: str = "") -> None:
-    """Write one line to standard output."""
-    sys.stdout.write(line + "\n")
+    """Write a line, or several, to standard output. What it quotes cannot control the terminal."""
+    sys.stdout.write(harmless(line) + "\n")
 
 
 def write_highlighted(text: str, part: str) -> None:
@@ -31,7 +31,7 @@ def write_highlighted(text: str, part: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    shown, start = Text(text), text.index(part)
+    shown, start = Text(harmless(text)), text.index(part)
     shown.stylize("bold", start, start + len(part))
     Console().print(shown)
 
