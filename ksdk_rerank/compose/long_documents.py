@@ -19,6 +19,7 @@ from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._windows import CountsTokens, Window, counting_leaf, windows
 from ksdk_rerank.compose._wrapper import Wrapper
 from ksdk_rerank.concurrency.worker import Worker
+from ksdk_rerank.errors import RerankError
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Ranked, Ranking
 
@@ -59,11 +60,11 @@ class LongDocuments(Wrapper):
             take minutes or use up a hosted model's budget. None reads all. Documents with more windows are counted in
             `truncated`.
 
-    Tokens are the model's own if a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does. Otherwise
-    they are estimated: one per four ASCII characters, one per two characters of scripts such as Cyrillic, one per
-    character of scripts such as Chinese, Korean and Thai. Windows begin and end with sentences: at `.`, `!`, `?` before
-    a space, at their equivalents in other scripts, and at line ends. A sentence longer than a window is cut between
-    words.
+    Tokens are the model's own if a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does. Otherwise,
+    or if its model cannot be loaded, they are estimated: one per four ASCII characters, one per two characters of
+    scripts such as Cyrillic, one per character of scripts such as Chinese, Korean and Thai. Windows begin and end with
+    sentences: at `.`, `!`, `?` before a space, at their equivalents in other scripts, and at line ends. A sentence
+    longer than a window is cut between words.
 
     `Ranked.spans` locates the windows that count, best first: the best one, or those in the mean. A document that fits
     is passed on unchanged and has none; if all fit, the call is passed on unchanged. With `"max"` both scores are the
@@ -113,6 +114,14 @@ class LongDocuments(Wrapper):
     def _split(self, query: str, documents: Sequence[str]) -> tuple[list[Window], int]:
         """The windows to read, and the number of documents that have more."""
         leaf = counting_leaf(self.reranker)
+        try:
+            return self._windows(query, documents, leaf)
+        except RerankError:  # the model cannot be loaded; whether the ranking fails with it is for a `Fallback` to say
+            if leaf is self.reranker:
+                raise
+        return self._windows(query, documents, None)
+
+    def _windows(self, query: str, documents: Sequence[str], leaf: CountsTokens | None) -> tuple[list[Window], int]:
         fits = self.window or _ESTIMATED
         if leaf is not None:
             room = leaf.document_room(query)

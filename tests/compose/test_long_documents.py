@@ -21,8 +21,10 @@ from ksdk_rerank.compose._windows import CountsTokens, Window, _Long, windows
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
 from ksdk_rerank.compose.deduplicated import Deduplicated
+from ksdk_rerank.compose.fallback import Fallback
 from ksdk_rerank.compose.fusion import Fusion
 from ksdk_rerank.compose.long_documents import LongDocuments, _estimates
+from ksdk_rerank.errors import HubUnreachable
 
 Call = Callable[..., Any]
 
@@ -383,6 +385,25 @@ def test_the_counting_leaf_is_found_inside_other_wrappers() -> None:
         leaf = Tokenizing(room=30)
         LongDocuments(wrapped(leaf)).rank("query", [text])
         assert max(words(leaf.asked[0])) == 27
+
+
+class Unreachable(Tokenizing):
+    """A model that cannot be downloaded."""
+
+    def document_room(self, query: str) -> int:
+        raise HubUnreachable("no model hub")
+
+    def score(self, query: str, documents: Sequence[str]) -> Scores:
+        raise HubUnreachable("no model hub")
+
+
+def test_a_model_that_cannot_count_is_for_the_reranker_to_judge(call: Call) -> None:
+    ranking = call(LongDocuments(Fallback([Unreachable(room=30), "lexical"])).rank, "fox", [ONE, LONG])
+    assert ranking.reranked_by == "long-documents(lexical)"
+    assert [failure.error for failure in ranking.failures] == ["HubUnreachable"]
+    assert call(LongDocuments(Fallback([Counting(), Unreachable(room=30)])).rank, "fox", [ONE, LONG]).failures == ()
+    with pytest.raises(HubUnreachable):
+        call(LongDocuments(Unreachable(room=30)).rank, "fox", [ONE, LONG])
 
 
 def test_short_documents_are_not_counted_and_change_nothing(call: Call) -> None:
