@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.concurrency.worker import Worker
+from ksdk_rerank.errors import ConnectionFailed
 
 __all__ = ["run_in_background", "run_where_names_resolve"]
 
@@ -39,10 +40,15 @@ _lookups = Worker("ksdk-rerank-lookup", _LOOKUPS)
 class _BackgroundLoop:
     def __init__(self) -> None:
         self.pid = os.getpid()
-        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = threading.Thread(target=lambda: _run(_main(ready)), name="ksdk-rerank-http", daemon=True)
-        self._thread.start()
-        self.loop, self._stop = ready.result()
+        self.loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(
+            target=lambda: _run(self.loop, _until(self._stop)), name="ksdk-rerank-http", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
 
     def stop(self) -> None:
         """End the loop once its calls are done; this closes its connections. Waits for two seconds at most."""
@@ -50,10 +56,9 @@ class _BackgroundLoop:
         self._thread.join(timeout=2.0)
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     # Like asyncio.run, but without shutting down the loop's executor: that would start a thread, which Python 3.12
     # refuses during shutdown.
-    loop = asyncio.new_event_loop()
     loop.set_default_executor(_Lookups())
     try:
         return loop.run_until_complete(coroutine)
@@ -62,9 +67,7 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
         loop.close()
 
 
-async def _main(ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
-    stop = asyncio.Event()
-    ready.set_result((asyncio.get_running_loop(), stop))
+async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
     while calls := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(calls)
@@ -75,10 +78,19 @@ _background: _BackgroundLoop | None = None
 
 
 def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run `coroutine` on the background loop and wait for its result. An interrupt cancels the coroutine."""
-    loop = _loop()
+    """Run `coroutine` on the background loop and wait for its result. An interrupt cancels the coroutine.
+
+    Raises `ConnectionFailed` if the process has no file descriptor left for that loop.
+    """
+    try:
+        loop = _loop()
+    except OSError as error:
+        coroutine.close()
+        raise ConnectionFailed(
+            f"no connection can be opened ({error}); close files and connections, or raise their limit (ulimit -n)"
+        ) from error
     if loop is None:
-        return _run(coroutine)
+        return _run(asyncio.new_event_loop(), coroutine)
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result()

@@ -401,3 +401,27 @@ def test_a_timeout_without_end_or_sense_is_refused(timeout: float) -> None:
 def test_retries_must_be_a_count(retries: Any) -> None:
     with pytest.raises(ValueError, match=r"retries must be (an integer of )?at least 0"):
         service(retries=retries)
+
+
+EXHAUSTED = """
+import os, resource
+from ksdk_rerank import Fallback, TEIReranker
+reranker = Fallback([TEIReranker("http://127.0.0.1:9", timeout=5.0), "input-order"])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+while len(held) < 64:
+    try:
+        held.append(os.dup(0))
+    except OSError:
+        break
+print(*(failure.message for failure in reranker.rank("q", ["a"]).failures))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_process_without_a_free_file_descriptor_cannot_connect_and_does_not_hang() -> None:
+    done = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, text=True, timeout=60)
+    assert done.stdout == (
+        "no connection can be opened ([Errno 24] Too many open files); close files and connections, or raise their"
+        " limit (ulimit -n)\n"
+    ), done.stderr
