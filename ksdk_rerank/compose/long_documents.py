@@ -117,7 +117,7 @@ class LongDocuments(Wrapper):
         try:
             return self._windows(query, documents, leaf)
         except RerankError:  # the model cannot be loaded; whether the ranking fails with it is for a `Fallback` to say
-            if leaf is self.reranker:
+            if isinstance(self.reranker, CountsTokens):
                 raise
         return self._windows(query, documents, None)
 
