@@ -26,7 +26,7 @@ _NOT_DATA = ("Cached.store",)
 
 
 def to_config(reranker: Reranker) -> dict[str, object]:
-    """`reranker` as plain data for JSON, YAML and TOML: its class and its constructor arguments.
+    """`reranker` as plain data for JSON or YAML: its class and its constructor arguments.
 
         {"class": "Cascade", "parameters": {"first": {"class": "LexicalReranker", ...}, "second": ..., "keep": 20}}
 
