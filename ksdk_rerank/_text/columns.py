@@ -60,8 +60,8 @@ def one_line(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """`text` with its lines, and a space for every other control character."""
-    return "".join(each if each == "\n" or unicodedata.category(each)[0] != "C" else " " for each in text)
+    """`text` with its lines and tabs, and a space for every other control character."""
+    return "".join(each if each in "\n\t" or unicodedata.category(each)[0] != "C" else " " for each in text)
 
 
 def _measurable(text: str) -> str:
