@@ -7,9 +7,12 @@ All read at most 512 tokens. The tokens that each model gets are counted, so tha
 libraries alternate. `processor_s` is the time on all cores together, which is more reliable than the clock on a shared
 machine.
 
+FlashRank and fastembed read the files that `export` wrote, so they too calculate the last layer for one token.
+
 The share of the matrix limit makes figures from different machines comparable. It is the operations that the pairs need
-without padding, per second, over those of a large matrix product in the same number format, which takes turns with the
-libraries (`matrix_limit.py`). `of_limit` is from the fastest call of each, `of_limit_by_processor` from processor time.
+without padding, all tokens in all layers, per second, over those of a large matrix product in the same number format,
+which takes turns with the libraries (`matrix_limit.py`). `of_limit` is from the fastest call of each,
+`of_limit_by_processor` from processor time.
 
 `--budgets` compares token budgets per batch instead. `tests/test_benchmarks.py` holds the library's own to the results.
 """

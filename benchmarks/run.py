@@ -26,6 +26,7 @@ RUNS = {
     "compose-long": "long_documents.py --second embedded --queries 60 --data {data}",
     "concurrency": "concurrency.py",
     "http_overhead": "http_overhead.py",
+    "last_layer": "last_layer.py",
     "latency": "latency.py",
     "many_queries": "many_queries.py",
     "memory": "memory.py",

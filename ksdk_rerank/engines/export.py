@@ -4,9 +4,9 @@ The graph takes token ids and outputs one logit per pair, also for a modular cro
 and for a classifier of which `label` picks one label. `config.json` then says so by transformers' own fields, one label
 and no architecture. No `modules.json` is written: sentence-transformers would run the modules a second time.
 
-Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed). The int8
-file is made of the float32 one by `quantize.py`. But: there is no graph fusion. onnxruntime fuses a graph when it loads
-it.
+Follows torch's exporter (`torch.onnx.export(dynamo=True)`, torch 2.13; the older exporter will be removed). Then
+`last_layer.py` drops what the head does not read, and `quantize.py` makes the int8 file from the float32 one. But:
+there is no graph fusion. onnxruntime fuses a graph when it loads it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def export(
     with new_folder(target) as written:
         (written / "onnx").mkdir()
         _write_settings(files, engine, written, relabel=kind is ModelKind.MODULAR or label is not None)
-        _write_onnx(engine, written / "onnx", opset)
+        _write_onnx(engine, written, opset)
         fp32 = _difference(engine, written, settings.model)
         exported = ModelSettings(str(written))
         _, int8 = write_int8(locate(exported), exported, _FP32_FILE, written)
@@ -157,9 +157,13 @@ def _write_settings(files: Files, engine: TorchEngine, folder: Path, *, relabel:
 
 
 def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
+    import onnx
     import torch
 
+    from ksdk_rerank.engines.last_layer import restrict_last_layer
+
     names, module = engine.exportable()
+    path = folder / _FP32_FILE
     # Two pairs of unequal length, so that the exporter takes neither dimension nor the mask for a constant.
     example = torch.zeros((2, 7), dtype=torch.int64)
     inputs = {name: example.clone() for name in names}
@@ -172,7 +176,7 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
             torch.onnx.export(
                 module,
                 (),
-                folder.parent / _FP32_FILE,
+                path,
                 kwargs=inputs,
                 input_names=list(names),
                 output_names=["logits"],
@@ -187,6 +191,9 @@ def _write_onnx(engine: TorchEngine, folder: Path, opset: int) -> None:
             f"torch {torch.__version__} cannot export this model to ONNX ({type(error).__name__}: {error}); use it"
             ' with backend="torch"'
         ) from error
+    graph = onnx.load(path, load_external_data=False)
+    restrict_last_layer(graph)
+    onnx.save(graph, path)
 
 
 def _difference(engine: TorchEngine, folder: Path, model: str) -> float:

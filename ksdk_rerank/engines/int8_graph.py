@@ -27,6 +27,7 @@ from onnx.external_data_helper import convert_model_from_external_data, load_ext
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.int8_calibration import SMALL, mapped, measured, move_weights, opset_of, reduced
 from ksdk_rerank.engines.int8_rounding import Array, Rounding, best_rounding, rounded_rows, rounded_weights
+from ksdk_rerank.engines.last_layer import restrict_last_layer
 from ksdk_rerank.errors import UnsupportedModel
 
 __all__ = ["quantize_graph"]
@@ -39,7 +40,7 @@ _LOWEST_OPSET = 11
 
 
 def quantize_graph(source: Path, target: Path, batches: Iterable[Batch]) -> list[str]:
-    """Write the graph in `source` to `target` with int8 products and int8 embeddings.
+    """Write the graph in `source` to `target` with int8 products, int8 embeddings and a restricted last layer.
 
     Products that int8 would change too much stay in float32. So does what runs once per pair, such as a pooler; only
     its weights are stored in int8. Calibration needs a copy of the float32 weights in memory and one on disk; after
@@ -59,6 +60,7 @@ def quantize_graph(source: Path, target: Path, batches: Iterable[Batch]) -> list
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         model = onnx.load(source, load_external_data=False)
         move_weights(model, source.parent, Path(scratch, "weights"))
+        restrict_last_layer(model)
         rewriting = _Rewriting(model, Path(scratch), source)
         kept = rewriting.run(batches)
         load_external_data_for_model(model, scratch)
