@@ -1,11 +1,12 @@
 """How much int8 changes a model's logits and the order of documents, compared with float32.
 
     ksdk-rerank export MODEL FOLDER
-    python benchmarks/int8_agreement.py FOLDER
+    python benchmarks/int8_agreement.py FOLDER [--data COLLECTIONS]
 
 Both models in `FOLDER` score the same pairs with onnxruntime. The English documents are sections of
-`examples/knowledge_base`; documents in other scripts combine the sentences below. Kendall's tau is computed over each
-query's documents: 1 is the same order, -1 the reverse.
+`examples/knowledge_base`; documents in other scripts combine the sentences below. With `--data`, the folder that
+`quality.py` describes, BM25's 20 best candidates for 20 queries of each English collection follow. Kendall's tau is
+computed over each query's documents: 1 is the same order, -1 the reverse.
 """
 
 # ruff: noqa: RUF001 - other scripts are the point
@@ -18,12 +19,16 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from quality import read
 from workload import ROOT, kendall, machine
 
 from ksdk_rerank import CrossEncoderReranker
 from ksdk_rerank.engines.hardware import int8_kind
 
 DOCUMENTS = 40
+QUERIES, CANDIDATES = 20, 20
+Candidates = dict[str, list[tuple[str, list[str]]]]
+"""By name, queries with their documents."""
 ENGLISH = (
     "how do I rotate an API key",
     "why was my payment declined",
@@ -109,29 +114,46 @@ OTHERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with both models")
-    folder = parser.parse_args().folder
-    exact = CrossEncoderReranker(folder, backend="onnx", dtype="float32")
-    int8 = CrossEncoderReranker(folder, backend="onnx", dtype="int8")
+    parser.add_argument("--data", type=Path, metavar="COLLECTIONS", help="the unpacked collections")
+    options = parser.parse_args()
+    exact = CrossEncoderReranker(options.folder, backend="onnx", dtype="float32")
+    int8 = CrossEncoderReranker(options.folder, backend="onnx", dtype="int8")
     print(f"{date.today()}, {machine()}, int8 as for {int8_kind()!r}")
     print(f"{'':12} {'pairs':>5} {'logits':>14} {'max |diff|':>10} {'mean':>5} {'tau, worst':>10} {'mean':>5}")
-    for script, queries, documents in collections():
-        expected = np.array([exact.score(query, documents).raw for query in queries])
-        got = np.array([int8.score(query, documents).raw for query in queries])
-        moved = np.abs(got - expected)
+    both = scripts() | (judged(options.data) if options.data else {})
+    for name, candidates in both.items():
+        expected = [exact.score(query, documents).raw for query, documents in candidates]
+        got = [int8.score(query, documents).raw for query, documents in candidates]
         taus = [kendall(a, b) for a, b in zip(expected, got, strict=True)]
+        logits = np.concatenate(expected)
+        moved = np.abs(np.concatenate(got) - logits)
         print(
-            f"{script:12} {moved.size:5} {expected.min():6.2f} to{expected.max():5.2f} {moved.max():10.2f}"
-            f" {moved.mean():5.2f} {min(taus):10.2f} {np.mean(taus):5.2f}"
+            f"{name:12} {moved.size:5} {logits.min():6.2f} to{logits.max():5.2f} {moved.max():10.2f}"
+            f" {moved.mean():5.2f} {min(taus):10.3f} {np.mean(taus):5.3f}"
         )
 
 
-def collections() -> list[tuple[str, Sequence[str], list[str]]]:
-    """For each script: its name, queries and documents."""
+def scripts() -> Candidates:
+    """Queries and documents in each script."""
     texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples" / "knowledge_base").glob("*.md"))]
     sections = [section.strip() for text in texts for section in text.split("\n## ")[1:]]
     english = sections[:: max(1, len(sections) // DOCUMENTS)][:DOCUMENTS]
-    others = [(script, queries, _combined(sentences)) for script, (queries, sentences) in OTHERS.items()]
-    return [("English", ENGLISH, english), *others]
+    others = {
+        script: [(query, _combined(sentences)) for query in queries] for script, (queries, sentences) in OTHERS.items()
+    }
+    return {"English": [(query, english) for query in ENGLISH], **others}
+
+
+def judged(data: Path) -> Candidates:
+    """Queries and candidates of the collections that people judged."""
+    found = {}
+    for name in ("trec-dl-2019", "squad-dev", "scifact", "cranfield"):
+        if (data / name).is_dir():
+            collection = read(data / name, QUERIES, CANDIDATES)
+            found[name] = [
+                (collection.queries[query], [hit.text for hit in hits]) for query, hits in collection.candidates.items()
+            ]
+    return found
 
 
 def _combined(sentences: Sequence[str]) -> list[str]:
