@@ -174,8 +174,8 @@ def _joined(node: onnx.NodeProto, axis: int, output: _Shape, *inputs: _Shape) ->
     return [axis] * len(inputs) if last else None
 
 
-def _mean(node: onnx.NodeProto, axis: int, output: _Shape, value: _Shape) -> _Axes | None:
-    """The mean within a layer norm that an older export has in single operators."""
+def _mean(node: onnx.NodeProto, axis: int, output: _Shape, value: _Shape, *axes: _Shape) -> _Axes | None:
+    """The mean within a layer norm that an older export has in single operators. Its axes are an attribute there."""
     last = _attribute(node, "axes") in ([-1], [len(value) - 1]) and axis < len(value) - 1
     return [axis] if last and len(output) == len(value) else None
 

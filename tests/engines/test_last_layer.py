@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from tiny_models import LAYERS, MakeModel
+from tiny_models import LAYERS, MakeModel, norms_in_single_operators
 
 from ksdk_rerank.engines.last_layer import restrict_last_layer
 
@@ -61,6 +61,26 @@ def test_only_keys_and_values_of_the_last_layer_come_from_all_tokens(
     assert tokens_in_products(model) == [TOKENS] * 6 * (LAYERS - 1) + [query, key, value, *rest]
     np.testing.assert_allclose(run(model), before, atol=1e-5)
     onnx.checker.check_model(model)
+
+
+def test_a_layer_norm_in_single_operators_is_restricted_too(graph_of: Callable[..., onnx.ModelProto]) -> None:
+    model = graph_of()
+    norms_in_single_operators(model.graph)
+    before = run(model)
+    restrict_last_layer(model)
+    assert tokens_in_products(model)[-3:] == [1, 1, 1]
+    np.testing.assert_allclose(run(model), before, atol=1e-5)
+
+
+def test_an_operator_in_an_unknown_form_stays_whole(graph_of: Callable[..., onnx.ModelProto]) -> None:
+    """From operator set 18 on, the axes of a mean are an input."""
+    model = graph_of()
+    norms_in_single_operators(model.graph)
+    model = onnx.version_converter.convert_version(model, 18)
+    before = run(model)
+    assert restrict_last_layer(model) > 0
+    assert tokens_in_products(model)[-3:] == [TOKENS, TOKENS, TOKENS]
+    np.testing.assert_allclose(run(model), before, atol=1e-5)
 
 
 def test_a_restricted_graph_stays_as_it_is(graph_of: Callable[..., onnx.ModelProto]) -> None:

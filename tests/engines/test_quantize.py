@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from tiny_models import LAYERS, MakeModel
+from tiny_models import LAYERS, MakeModel, norms_in_single_operators
 
 from ksdk_rerank import CrossEncoderReranker
 from ksdk_rerank.engines import int8_graph
@@ -110,34 +110,7 @@ def test_a_product_that_int8_would_change_too_much_stays_in_float32(bert: Path, 
 
 
 def test_a_layer_norm_in_single_operators_has_a_fixed_range_too(bert: Path, tmp_path: Path) -> None:
-    """As exports with an older operator set have it."""
-
-    def edit(graph: onnx.GraphProto) -> None:
-        graph.initializer.append(numpy_helper.from_array(np.float32(1e-12), "epsilon"))
-        nodes = []
-        for node in graph.node:
-            if node.op_type != "LayerNormalization":
-                nodes.append(node)
-                continue
-            (x, weight, bias), [y] = node.input, node.output
-            for operator, inputs, output in (
-                ("ReduceMean", [x], f"{y}_mean"),
-                ("Sub", [x, f"{y}_mean"], f"{y}_centred"),
-                ("Mul", [f"{y}_centred", f"{y}_centred"], f"{y}_squares"),
-                ("ReduceMean", [f"{y}_squares"], f"{y}_variance"),
-                ("Add", [f"{y}_variance", "epsilon"], f"{y}_safe"),
-                ("Sqrt", [f"{y}_safe"], f"{y}_deviation"),
-                ("Div", [f"{y}_centred", f"{y}_deviation"], f"{y}_normal"),
-                ("Mul", [f"{y}_normal", weight], f"{y}_weighted"),
-                ("Add", [f"{y}_weighted", bias], y),
-            ):
-                nodes.append(helper.make_node(operator, inputs, [output]))
-                if operator == "ReduceMean":
-                    nodes[-1].attribute.append(helper.make_attribute("axes", [-1]))
-        del graph.node[:]
-        graph.node.extend(nodes)
-
-    report = quantize(str(edited(bert, edit)), tmp_path / "out")
+    report = quantize(str(edited(bert, norms_in_single_operators)), tmp_path / "out")
     assert operators(report.folder)["ReduceMax"] == 2 * LAYERS + 1 + 2
     assert report.agreement.max_difference < 0.3
 

@@ -167,6 +167,33 @@ def make_onnx(kind: str, weights: Weights, pad_id: int) -> onnx.ModelProto:
     return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def norms_in_single_operators(graph: onnx.GraphProto) -> None:
+    """Write the layer norms as exports with an older operator set have them."""
+    graph.initializer.append(numpy_helper.from_array(np.float32(1e-12), "epsilon"))
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "LayerNormalization":
+            nodes.append(node)
+            continue
+        (x, weight, bias), [y] = node.input, node.output
+        for operator, inputs, output in (
+            ("ReduceMean", [x], f"{y}_mean"),
+            ("Sub", [x, f"{y}_mean"], f"{y}_centred"),
+            ("Mul", [f"{y}_centred", f"{y}_centred"], f"{y}_squares"),
+            ("ReduceMean", [f"{y}_squares"], f"{y}_variance"),
+            ("Add", [f"{y}_variance", "epsilon"], f"{y}_safe"),
+            ("Sqrt", [f"{y}_safe"], f"{y}_deviation"),
+            ("Div", [f"{y}_centred", f"{y}_deviation"], f"{y}_normal"),
+            ("Mul", [f"{y}_normal", weight], f"{y}_weighted"),
+            ("Add", [f"{y}_weighted", bias], y),
+        ):
+            nodes.append(helper.make_node(operator, inputs, [output]))
+            if operator == "ReduceMean":
+                nodes[-1].attribute.append(helper.make_attribute("axes", [-1]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def save_safetensors(weights: Weights, path: Path) -> None:
     """Write the whole format: 8 bytes with the header's length, a JSON header, the data."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
