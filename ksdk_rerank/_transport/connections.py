@@ -26,6 +26,7 @@ _CONNECTIONS = 50  # per service and loop; further requests wait (benchmarks/htt
 _IDLE = 30.0  # seconds after which an unused connection is closed
 
 _closing: set[asyncio.Task[None]] = set()  # strong references: a loop holds its tasks only weakly
+_taken: weakref.WeakSet[httpx.AsyncClient] = weakref.WeakSet()  # all clients that a factory has returned
 
 
 @dataclass(slots=True)
@@ -62,14 +63,17 @@ class ClientsByLoop:
 
     @asynccontextmanager
     async def turn(self, factory: Callable[[], httpx.AsyncClient]) -> AsyncIterator[httpx.AsyncClient]:
-        """Lend a client of the running loop for one request. `factory` creates one if none is idle."""
+        """Lend a client of the running loop for one request. `factory` creates one if none is idle.
+
+        Raises `TypeError` if `factory` returns anything but a new, open client.
+        """
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop) or await self._of(loop)
         async with here.turns:
             if len(here.idle) > 1 and loop.time() - here.idle[0][1] > _IDLE:
                 unneeded, _ = here.idle.pop(0)
                 await unneeded.aclose()
-            client = here.idle.pop()[0] if here.idle else factory()
+            client = here.idle.pop()[0] if here.idle else _new_client(factory)
             try:
                 yield client
             finally:
@@ -89,6 +93,23 @@ class ClientsByLoop:
         """Close the running loop's clients: those in use as soon as their requests end."""
         if here := self._loops.get(asyncio.get_running_loop()):
             await here.closing.aclose()
+
+
+def _new_client(factory: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
+    client = factory()
+    if not isinstance(client, httpx.AsyncClient):
+        returned = f"a {type(client).__name__}"
+    elif client in _taken:  # by any service or loop: one would close it while another uses it
+        returned = "one that it had returned before"
+    elif client.is_closed:
+        returned = "a closed one"
+    else:
+        _taken.add(client)
+        return client
+    raise TypeError(
+        "client_factory must return a new httpx.AsyncClient each time, because they are closed for you; it returned"
+        f" {returned}"
+    )
 
 
 async def _close_at_end(loops: _Loops, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ksdk_rerank import errors
-from ksdk_rerank._arguments import integer, integer_or_none
+from ksdk_rerank._arguments import WrongType, integer, integer_or_none
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.connections import ClientsByLoop, default_client
 from ksdk_rerank._transport.error_mapping import ErrorClass, Reporter
@@ -71,8 +71,8 @@ class HttpService:
         retries: how many times to retry a transient failure, within the total deadline.
         error_of_status: error classes for statuses that have a special meaning for this service. A function receives
             the reply's text and returns the class.
-        client_factory: returns an `httpx.AsyncClient`, for the user's own proxies, certificates or transports. It is
-            called once per concurrent request; the clients are reused, and closed by us.
+        client_factory: returns a new `httpx.AsyncClient`, for the user's own proxies, certificates or transports. It
+            is called once per concurrent request; the clients are reused, and closed by us.
         max_concurrency: how many requests may be under way, counting those of all instances in this process that have
             such a limit, the same host and the same key. Further ones wait, within the total deadline. None: no limit.
     """
@@ -92,6 +92,11 @@ class HttpService:
         self.timeout = Timeout.of(timeout)
         self.retries = integer("retries", retries, at_least=0)
         self.max_concurrency = integer_or_none("max_concurrency", max_concurrency, unit="request")
+        if client_factory is not None and not callable(client_factory):
+            raise WrongType(
+                "client_factory must be a function that returns a new httpx.AsyncClient, or None, got"
+                f" {client_factory!r:.80}; pass one such as lambda: httpx.AsyncClient(...)"
+            )
         self._auth = auth
         self._report = Reporter(service, auth, self.timeout, error_of_status or {}, client_factory is None)
         self._client_factory = client_factory or partial(default_client, service)

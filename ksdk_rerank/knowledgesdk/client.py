@@ -55,8 +55,8 @@ class KnowledgeSDKClient(Closing):
             that time. Each attempt may be metered.
         empty_when_unavailable: if the service has search switched off, log a warning and return an empty result
             instead of raising `SearchUnavailable`.
-        client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
-            concurrent request; the clients are reused, and closed for you.
+        client_factory: returns a new `httpx.AsyncClient`, for proxies or certificates of your own. It is called once
+            per concurrent request; the clients are reused, and closed for you.
 
     Raises:
         MissingKey: no key was given, none is in the environment, and `base_url` is the hosted API.

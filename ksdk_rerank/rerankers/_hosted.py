@@ -36,8 +36,8 @@ class HostedReranker(RemoteReranker):
         timeout: seconds per call, retries included, or a `Timeout`.
         retries: how many times to retry after a rate limit, a server error, or a slow or broken connection, within
             that time.
-        client_factory: returns an `httpx.AsyncClient`, for proxies or certificates of your own. It is called once per
-            concurrent request; the clients are reused, and closed for you.
+        client_factory: returns a new `httpx.AsyncClient`, for proxies or certificates of your own. It is called once
+            per concurrent request; the clients are reused, and closed for you.
         max_concurrency: how many requests may be under way at once, counting all rerankers in this process that set it
             and have the same host and key. Further requests wait, within `timeout`. None sets no limit.
 

@@ -42,7 +42,7 @@ class SelfHostedReranker(RemoteReranker):
             `Ranking.truncated`. None sends them whole.
         timeout: seconds per call, retries included, or a `Timeout`.
         retries: how many times to retry a transient failure, within that time.
-        client_factory: returns an `httpx.AsyncClient`. It is called once per concurrent request; the clients are
+        client_factory: returns a new `httpx.AsyncClient`. It is called once per concurrent request; the clients are
             reused, and closed for you.
 
     Raises:

@@ -56,8 +56,8 @@ class RerankEndpoint(RemoteReranker):
             `Ranking.truncated`. None sends them whole.
         timeout: seconds per call, retries included, or a `Timeout`.
         retries: how many times to retry a transient failure, within that time.
-        client_factory: returns an `httpx.AsyncClient`, for proxies, certificates or secret headers of your own. It is
-            called once per concurrent request; the clients are reused, and closed for you.
+        client_factory: returns a new `httpx.AsyncClient`, for proxies, certificates or secret headers of your own. It
+            is called once per concurrent request; the clients are reused, and closed for you.
         max_concurrency: how many requests may be under way at once, as in `HostedReranker`. None sets no limit.
 
     Raises:

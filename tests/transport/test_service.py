@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -378,6 +379,44 @@ def test_a_client_factory_makes_the_clients_and_they_are_closed(call: Call, serv
     shared.close()
     assert server.requests[0].headers["x-team"] == "search"
     assert [client.is_closed for client in made] == [True]
+
+
+async def test_a_client_factory_that_returns_one_client_again_is_refused(server: LocalServer) -> None:
+    shared = httpx.AsyncClient()
+    again = "client_factory must return a new httpx.AsyncClient each time.* one that it had returned before"
+    one, other = (service(client_factory=lambda: shared) for _ in range(2))
+    await one.apost(server.url, {})
+    calls = (one.apost(server.url, {}) for _ in range(2))
+    reply, error = await asyncio.gather(*calls, return_exceptions=True)  # the first takes the idle client
+    assert not isinstance(reply, BaseException)
+    assert isinstance(error, TypeError)
+    assert re.search(again, str(error))  # at once, not when the client has been closed as idle
+    with pytest.raises(TypeError, match=again):  # each would close the other's
+        await other.apost(server.url, {})
+    with pytest.raises(TypeError, match=again):  # it runs on another event loop
+        await asyncio.to_thread(one.post, server.url, {})
+    await one.apost(server.url, {})
+
+
+def closed_client() -> httpx.AsyncClient:
+    client = httpx.AsyncClient()
+    asyncio.run(client.aclose())
+    return client
+
+
+@pytest.mark.parametrize(("make", "what"), [(httpx.Client, "a Client"), (closed_client, "a closed one")])
+def test_what_a_client_factory_returns_must_be_an_open_asynchronous_client(
+    call: Call, make: Callable[[], Any], what: str
+) -> None:
+    made = make()
+    with pytest.raises(TypeError, match=f"client_factory must return a new httpx.AsyncClient.* returned {what}$"):
+        call(service(client_factory=lambda: made).post, "http://127.0.0.1:9", {})
+
+
+def test_a_client_factory_must_be_callable() -> None:
+    with pytest.raises(ValueError, match=r"client_factory must be a function.*, got .*; pass one such as") as caught:
+        service(client_factory=httpx.AsyncClient())
+    assert isinstance(caught.value, TypeError)
 
 
 def test_a_client_of_the_user_s_keeps_its_own_authentication_where_there_is_no_key(
