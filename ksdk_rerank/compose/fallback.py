@@ -44,6 +44,9 @@ class Fallback(Wrapper):
     `ksdk_rerank`, and skipping logs nothing. Scores are on that reranker's own scale; `min_score` is ignored if it
     gives none. If every reranker fails, the last error is raised, with the others as notes.
 
+    Warming up moves on after the same errors: it warms up all rerankers, and logs which of them must wait for their
+    first call. If none can be warmed up, the last error is raised, with the others as notes.
+
     Each reranker has its own deadline, so a call can take as long as all of them together. Give the first ones short
     timeouts.
     """
@@ -74,6 +77,20 @@ class Fallback(Wrapper):
                 return call.finished(await member.reranker.arank(query, documents))
         raise call.error()
 
+    def warm_up(self) -> None:
+        call = _Call(self._members)
+        for member in self._members:
+            with call.warming(member):
+                member.reranker.warm_up()
+        call.warmed()
+
+    async def awarm_up(self) -> None:
+        call = _Call(self._members)
+        for member in self._members:
+            with call.warming(member):
+                await member.reranker.awarm_up()
+        call.warmed()
+
 
 class _Member:
     """A reranker with its cool-down."""
@@ -84,7 +101,7 @@ class _Member:
 
 
 class _Call:
-    """One call of a `Fallback`: which rerankers it tries, and why the others did not answer."""
+    """One call or warm-up of a `Fallback`: which rerankers it tries, and why the others did not answer."""
 
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = members
@@ -116,8 +133,7 @@ class _Call:
                 cool_down.abandoned(began)
                 raise
             pause = cool_down.failed(error, began)
-            self._last_error = (member, error)
-            self._failures[member] = Failure(member.reranker.name, type(error).__name__, str(error))
+            self._record(member, error)
             skipped = "" if pause is None else f" and is skipped for {pause:g} s"
             self._warnings.append(f"{member.reranker.name} failed ({brief(error)}){skipped}")
         except BaseException:
@@ -126,6 +142,32 @@ class _Call:
         else:
             if cool_down.answered(began):
                 _log.info("%s answers again", member.reranker.name)
+
+    @contextmanager
+    def warming(self, member: _Member) -> Iterator[None]:
+        """Around warming up one reranker: like `to`, but it says nothing about whether a call would be answered."""
+        try:
+            yield
+        except RerankError as error:
+            if not error.transient:
+                raise
+            self._record(member, error)
+
+    def warmed(self) -> None:
+        """Log which rerankers could not be warmed up. Raises the last error if none could."""
+        if len(self._failures) == len(self._members):
+            raise self.error()
+        for failure in self._failures.values():
+            _log.warning(
+                "%s could not be warmed up (%s: %s); the first call to it tries again",
+                failure.reranker,
+                failure.error,
+                failure.message,
+            )
+
+    def _record(self, member: _Member, error: RerankError) -> None:
+        self._last_error = (member, error)
+        self._failures[member] = Failure(member.reranker.name, type(error).__name__, str(error))
 
     def finished(self, ranking: Ranking) -> Ranking:
         """The `ranking` of the reranker that answered, with the reasons why the others did not."""

@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from ksdk_rerank import Fallback, LexicalReranker, Ranked, Ranking, Reranker, Scores, ScoringReranker, errors
+from ksdk_rerank import (
+    Cascade,
+    Fallback,
+    Fusion,
+    LexicalReranker,
+    Ranked,
+    Ranking,
+    Reranker,
+    Scores,
+    ScoringReranker,
+    errors,
+)
 from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.testing.contract import SubclassContract
 
@@ -26,6 +37,7 @@ class Failing(Reranker):
         self.error = error
         self.calls = 0
         self.closed = 0
+        self.warmed = 0
 
     @property
     def name(self) -> str:
@@ -38,8 +50,22 @@ class Failing(Reranker):
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
         return self._rank(query, documents)
 
+    def warm_up(self) -> None:
+        self.warmed += 1
+        raise self.error
+
+    async def awarm_up(self) -> None:
+        self.warm_up()
+
     def close(self) -> None:
         self.closed += 1
+
+
+class Warm(Failing):
+    """Can be warmed up."""
+
+    def warm_up(self) -> None:
+        self.warmed += 1
 
 
 class Short(Reranker):
@@ -196,6 +222,59 @@ def test_members_may_be_names_and_are_closed_with_it() -> None:
         assert fallback.name == "fallback(failing-RateLimited, input-order)"
     assert member.closed == 1
     assert pickle.loads(pickle.dumps(Fallback(["lexical", "input-order"]))).name == "fallback(lexical, input-order)"
+
+
+def unreachable() -> errors.HubUnreachable:
+    return errors.HubUnreachable("not in the cache, and the hub did not answer")
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_what_cannot_be_warmed_up_at_the_moment_is_logged_and_stops_nothing(
+    call: Call, at: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    members: list[Failing] = [Warm(TRANSIENT[0]), Warm(TRANSIENT[0])]
+    members.insert(at, Failing(unreachable()))
+    call(Cascade("lexical", Fallback(members)).warm_up)
+    assert [member.warmed for member in members] == [1, 1, 1]
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("ksdk_rerank", logging.WARNING)
+    assert record.getMessage() == (
+        "failing-HubUnreachable could not be warmed up (HubUnreachable: not in the cache, and the hub did not answer);"
+        " the first call to it tries again"
+    )
+
+
+@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
+def test_warming_up_raises_what_every_call_to_a_member_would_raise(call: Call, error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        call(Fallback([Warm(TRANSIENT[0]), Failing(error)]).warm_up)
+    assert raised.value is error
+
+
+def test_if_nothing_can_be_warmed_up_the_last_error_comes_with_the_others(call: Call) -> None:
+    last = unreachable()
+    fallback = Fallback([Failing(errors.InferenceFailed("no memory")), Failing(last)])
+    with pytest.raises(errors.HubUnreachable) as raised:
+        call(fallback.warm_up)
+    assert raised.value is last
+    assert raised.value.__notes__ == ["before that, failing-InferenceFailed failed: InferenceFailed: no memory"]
+
+
+def test_warming_up_neither_begins_nor_ends_a_cool_down(call: Call) -> None:
+    down = Failing(errors.ConnectionFailed("no route"))
+    fallback = Fallback([down, "lexical"])
+    call(fallback.warm_up)
+    assert not call(fallback.rank, "keys", DOCUMENTS).failures[0].skipped
+    call(fallback.warm_up)
+    assert call(fallback.rank, "keys", DOCUMENTS).failures[0].skipped
+
+
+@pytest.mark.parametrize("wrap", [lambda a: Cascade("lexical", a), lambda a: Fusion(["lexical", a])])
+def test_a_wrapper_that_cannot_do_without_a_member_raises_its_error_when_warmed_up(
+    call: Call, wrap: Callable[[Reranker], Reranker]
+) -> None:
+    with pytest.raises(errors.HubUnreachable):
+        call(wrap(Failing(unreachable())).warm_up)
 
 
 @pytest.mark.parametrize("wrong", ["lexical", LexicalReranker()])
