@@ -19,7 +19,8 @@ from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 from ksdk_rerank._text.graphemes import next_boundary
-from ksdk_rerank.base import Reranker, with_members
+from ksdk_rerank.base import Reranker, members_of
+from ksdk_rerank.compose.fallback import Fallback
 
 __all__ = ["CountsTokens", "Window", "counting_leaf", "windows"]
 
@@ -71,8 +72,14 @@ class Window:
 
 
 def counting_leaf(reranker: Reranker) -> CountsTokens | None:
-    """The first reranker in `reranker`, itself included, that counts tokens; None if there is none."""
-    return next((each for each in with_members(reranker) if isinstance(each, CountsTokens)), None)
+    """The first reranker in `reranker`, itself included, that counts tokens; None if there is none.
+
+    Of a `Fallback`, only the preferred reranker counts: to load another, before it is needed, would cost its memory.
+    """
+    if isinstance(reranker, CountsTokens):
+        return reranker
+    members = members_of(reranker)[: 1 if isinstance(reranker, Fallback) else None]
+    return next(filter(None, map(counting_leaf, members)), None)
 
 
 def windows(

@@ -60,8 +60,9 @@ class LongDocuments(Wrapper):
             take minutes or use up a hosted model's budget. None reads all. Documents with more windows are counted in
             `truncated`.
 
-    Tokens are the model's own if a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does. Otherwise,
-    or if its model cannot be loaded, they are estimated: one per four ASCII characters, one per two characters of
+    Tokens are the model's own if a leaf in `reranker` offers `CountsTokens`, as a local cross-encoder does. In a
+    `Fallback`, only the first reranker is asked, so that the others are not loaded before they are needed. Otherwise,
+    or if its model cannot be loaded, tokens are estimated: one per four ASCII characters, one per two characters of
     scripts such as Cyrillic, one per character of scripts such as Chinese, Korean and Thai. Windows begin and end with
     sentences: at `.`, `!`, `?` before a space, at their equivalents in other scripts, and at line ends. A sentence
     longer than a window is cut between words.

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdk_rerank import CrossEncoderReranker, InputOrder, Ranked, ScoreKind, Scores, ScoringReranker
+from ksdk_rerank import CrossEncoderReranker, InputOrder, Ranked, Reranker, ScoreKind, Scores, ScoringReranker
 from ksdk_rerank.compose._windows import CountsTokens, Window, _Long, windows
 from ksdk_rerank.compose.cached import Cached
 from ksdk_rerank.compose.cascade import Cascade
@@ -404,6 +404,20 @@ def test_a_model_that_cannot_count_is_for_the_reranker_to_judge(call: Call) -> N
     assert call(LongDocuments(Fallback([Counting(), Unreachable(room=30)])).rank, "fox", [ONE, LONG]).failures == ()
     with pytest.raises(HubUnreachable):
         call(LongDocuments(Unreachable(room=30)).rank, "fox", [ONE, LONG])
+
+
+@pytest.mark.parametrize("wrapped", [lambda leaf: leaf, Cached])
+def test_a_model_that_a_fallback_only_turns_to_in_an_outage_is_not_loaded_to_count(
+    call: Call, wrapped: Callable[[Reranker], Reranker]
+) -> None:
+    spare = Tokenizing(room=30)
+    hosted = Counting()
+    call(LongDocuments(wrapped(Fallback([hosted, Fallback([spare])]))).rank, "fox", ["dog " * 600])
+    assert spare.counted == 0
+    assert max(words(hosted.asked[0])) > 30
+    preferred = Tokenizing(room=30)
+    call(LongDocuments(wrapped(Fallback([preferred, hosted]))).rank, "fox", ["dog " * 600])
+    assert preferred.counted > 0
 
 
 def test_short_documents_are_not_counted_and_change_nothing(call: Call) -> None:
