@@ -1,16 +1,32 @@
-"""Checks arguments that several parts of the library share: numbers, texts and queries.
+"""Checks arguments that several parts of the library share: numbers, flags, lists, texts and queries.
 
-Numbers from numpy and similar libraries become Python's own; strings and booleans are rejected.
+Numbers and booleans from numpy and similar libraries become Python's own; strings are not converted to either, nor
+booleans to numbers.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
+from typing import TypeVar
 
-__all__ = ["WrongType", "check_query", "finite", "integer", "integer_or_none", "number", "plain", "text"]
+__all__ = [
+    "WrongType",
+    "check_query",
+    "finite",
+    "flag",
+    "integer",
+    "integer_or_none",
+    "number",
+    "ordered",
+    "plain",
+    "text",
+]
+
+T = TypeVar("T")
 
 
 class WrongType(TypeError, ValueError):
@@ -78,6 +94,32 @@ def number(name: str, value: object) -> float:
     except ValueError:  # a signalling NaN from `decimal`
         return math.nan
     return int(real) if isinstance(real, int) else converted
+
+
+def flag(name: str, value: object) -> bool:
+    """Check `value` and return it as a `bool`.
+
+    Raises:
+        WrongType: `value` is not a boolean. Nothing is converted: as text from a configuration, "false" would be true.
+    """
+    checked = plain(value)
+    if not isinstance(checked, bool):
+        raise WrongType(f"{name} must be True or False, got {_shown(value)}")
+    return checked
+
+
+def ordered(name: str, value: Iterable[T]) -> list[T]:
+    """`value` as a list. Callers check the items.
+
+    Raises:
+        WrongType: `value` is a set, which has no order, or a mapping, of which only the keys would be read.
+    """
+    if isinstance(value, (set, frozenset)):
+        raise WrongType(f"{name} must be a list, got a {type(value).__name__}, which has no order; pass a list")
+    if isinstance(value, Mapping):
+        kind = type(value).__name__
+        raise WrongType(f"{name} must be a list, got a {kind}; pass its keys, values or items as a list")
+    return list(value)
 
 
 def text(name: str, value: object) -> str:

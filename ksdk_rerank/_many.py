@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Literal, TypeVar, cast, overload
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import flag, integer, ordered
 from ksdk_rerank._request import RankRequest, checked_min_keep, checked_min_score, checked_top_n
 from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.concurrency.worker import Worker
@@ -47,7 +47,7 @@ class Many:
         pairs = _paired(queries, documents)
         self.requests: dict[int, RankRequest] = {}
         self._outcomes: list[Ranking | Exception | None] = [None] * len(pairs)
-        self._return_exceptions = return_exceptions
+        self._return_exceptions = flag("return_exceptions", return_exceptions)
         self._progress = progress
         self._done = 0
         for position, (query, texts) in enumerate(pairs):
@@ -164,7 +164,8 @@ class RanksMany(ABC):
             The rankings, in the order of `queries`.
 
         Raises:
-            TypeError: `queries` is a single string, or `documents` is a sequence of strings.
+            TypeError: `queries` is a single string, `documents` is a sequence of strings, or either is a set or a
+                mapping.
             ValueError: there are not as many sequences of documents as queries, or a number is out of range.
             Exception: whatever `rank` raises for a query, unless `return_exceptions` is set. A note names the query.
         """
@@ -277,7 +278,8 @@ def _paired(queries: Iterable[str], documents: Iterable[Sequence[str]]) -> list[
     """Each query with its documents."""
     if isinstance(queries, (str, bytes)):
         raise TypeError("queries must be a sequence of strings, got one string; wrap it in a list, or call rank")
-    queries, documents = list(queries), [] if isinstance(documents, (str, bytes)) else list(documents)
+    queries = ordered("queries", queries)
+    documents = [] if isinstance(documents, (str, bytes)) else ordered("documents", documents)
     if any(isinstance(texts, (str, bytes)) for texts in documents):
         raise TypeError(
             "documents must be one sequence of strings per query, got a sequence of strings; if all queries have the"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ksdk_rerank._arguments import check_query, integer, integer_or_none, number
+from ksdk_rerank._arguments import check_query, integer, integer_or_none, number, ordered
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.results import Ranked, Ranking
@@ -46,7 +46,7 @@ class RankRequest:
         check_query(query)
         if isinstance(documents, (str, bytes)):
             raise TypeError("documents must be a sequence of strings, got one string; wrap it in a list")
-        documents = list(documents)
+        documents = ordered("documents", documents)
         for index, document in enumerate(documents):
             if not isinstance(document, str):
                 raise TypeError(f"documents[{index}] must be a string, got {type(document).__name__}; pass its text")

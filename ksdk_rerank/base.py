@@ -118,7 +118,7 @@ class Reranker(RanksMany, Closing):
             The ranking, best first; equal scores keep the order of `documents`.
 
         Raises:
-            TypeError: `documents` is a single string, or the query or a document is not a string.
+            TypeError: `documents` is a single string, a set or a mapping, or the query or a document is not a string.
             ValueError: the query is blank, `top_n` is less than 1, `min_score` is outside [0, 1], or `min_keep` is
                 negative.
             RerankError: the model or service failed; see `ksdk_rerank.errors`.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import overload
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import flag, integer
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.errors import BadReply
 
@@ -123,6 +123,7 @@ class Ranking(Sequence[Ranked]):
             skip_oversized: skip a document that does not fit, and try the next. By default, the first such document
                 ends the list.
         """
+        passages = flag("passages", passages)
         texts = (ranked.excerpt() if passages else ranked.document for ranked in self.results)
         places = fitting(texts, max_tokens, count, skip_oversized=skip_oversized)
         return replace(self, results=tuple(self.results[place] for place in places))
@@ -175,6 +176,7 @@ def fitting(
 ) -> list[int]:
     """The positions of the `texts` that `Ranking.within` keeps. Texts after the last of them are not counted."""
     left = integer("max_tokens", max_tokens, unit="token")
+    skip_oversized = flag("skip_oversized", skip_oversized)
     kept = []
     for place, text in enumerate(texts):
         tokens = (count or estimated_tokens)(text)

@@ -1,4 +1,4 @@
-"""Numeric arguments, everywhere: what numpy calls a number is one, and what is none is named in the error."""
+"""Arguments, everywhere: what numpy calls a number or a flag is one, and what is none is named in the error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from ksdk_rerank import (
     CohereReranker,
     CrossEncoderReranker,
     Deduplicated,
+    Fallback,
     Fusion,
     InfinityReranker,
     InputOrder,
@@ -30,14 +32,16 @@ from ksdk_rerank import (
     LexicalReranker,
     LongDocuments,
     Passages,
+    Ranking,
     TEIReranker,
     Timeout,
     VLLMReranker,
     from_config,
     to_config,
 )
-from ksdk_rerank._arguments import integer, number
-from ksdk_rerank.evaluation import evaluate, read_run
+from ksdk_rerank._arguments import flag, integer, number, ordered
+from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.evaluation import DiskStore, evaluate, read_run
 
 Make = Callable[[Any], object]
 
@@ -65,6 +69,10 @@ def of_a_search(value: Any) -> object:
 def cohere(**options: Any) -> object:
     pytest.importorskip("cohere")
     return CohereReranker(api_key="k", **options)
+
+
+def a_ranking() -> Ranking:
+    return InputOrder().rank("q", ["a"])
 
 
 def of_an_evaluation(**options: Any) -> object:
@@ -129,8 +137,50 @@ NUMBERS: Mapping[str, tuple[str, Make]] = {
     "KnowledgeSDKClient": ("timeout", lambda value: KnowledgeSDKClient("key", timeout=value)),
 }
 
+FLAGS: Mapping[str, tuple[str, Make]] = {
+    "CrossEncoderReranker.local_files_only": (
+        "local_files_only",
+        lambda value: CrossEncoderReranker("some/model", local_files_only=value),
+    ),
+    "CrossEncoderReranker.trust_remote_code": (
+        "trust_remote_code",
+        lambda value: CrossEncoderReranker("some/model", trust_remote_code=value),
+    ),
+    "ModelSettings": ("trust_remote_code", lambda value: ModelSettings("some/model", trust_remote_code=value)),
+    "CohereReranker": ("relevant_spans", lambda value: cohere(relevant_spans=value)),
+    "CohereReranker.raw_scores": ("raw_scores", lambda value: cohere(raw_scores=value)),
+    "JinaReranker": ("raw_scores", lambda value: JinaReranker(api_key="k", raw_scores=value)),
+    "TEIReranker": ("truncate", lambda value: TEIReranker("http://a", truncate=value)),
+    "VLLMReranker": ("truncate", lambda value: VLLMReranker("http://a", truncate=value)),
+    "InfinityReranker": ("raw_scores", lambda value: InfinityReranker("http://a", raw_scores=value)),
+    "KnowledgeSDKClient": (
+        "empty_when_unavailable",
+        lambda value: KnowledgeSDKClient("key", empty_when_unavailable=value),
+    ),
+    "Reranker.rank_many": (
+        "return_exceptions",
+        lambda value: InputOrder().rank_many(["q"], [["a"]], return_exceptions=value),
+    ),
+    "Ranking.within": ("skip_oversized", lambda value: a_ranking().within(9, skip_oversized=value)),
+    "Ranking.within.passages": ("passages", lambda value: a_ranking().within(9, passages=value)),
+    "evaluate": ("titles", lambda value: of_an_evaluation(titles=value)),
+    "DiskStore": ("read", lambda value: DiskStore(read=value)),
+}
+
+ORDERED: Mapping[str, tuple[str, Make]] = {
+    "Reranker.rank": ("documents", lambda value: InputOrder().rank("q", value)),
+    "Reranker.rank_many": ("documents", lambda value: InputOrder().rank_many(["q"], [value])),
+    "Reranker.rank_many.queries": ("queries", lambda value: InputOrder().rank_many(value, [["a"], ["a"]])),
+    "Reranker.rank_many.documents": ("documents", lambda value: InputOrder().rank_many(["q"] * 2, value)),
+    "Fallback": ("rerankers", Fallback),
+    "Fusion": ("rerankers", Fusion),
+    "Fusion.weights": ("weights", lambda value: Fusion(["lexical", "lexical"], weights=value)),
+}
+
 integers = pytest.mark.parametrize(("name", "make"), INTEGERS.values(), ids=INTEGERS.keys())
 numbers = pytest.mark.parametrize(("name", "make"), NUMBERS.values(), ids=NUMBERS.keys())
+flags = pytest.mark.parametrize(("name", "make"), FLAGS.values(), ids=FLAGS.keys())
+ordered_arguments = pytest.mark.parametrize(("name", "make"), ORDERED.values(), ids=ORDERED.keys())
 
 
 NO_INTEGERS = [
@@ -187,6 +237,25 @@ def test_what_is_no_number_is_refused_by_the_arguments_name_and_its_value(value:
     assert repr(value) in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [True, np.True_, np.array(True)], ids=repr)
+def test_whatever_is_a_boolean_is_a_flag(value: Any) -> None:
+    assert flag("x", value) is True
+
+
+@pytest.mark.parametrize("value", ["false", "true", "", 0, 1, 1.0, None, [True], np.array([True])], ids=repr)
+def test_what_is_no_boolean_is_refused_whether_or_not_python_calls_it_true(value: Any) -> None:
+    with pytest.raises(ValueError, match="x must be True or False, got") as caught:
+        flag("x", value)
+    assert isinstance(caught.value, TypeError)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [["b", "a"], ("b", "a"), np.array(["b", "a"]), {1: "b", 2: "a"}.values()], ids=repr)
+def test_whatever_has_an_order_becomes_a_list(value: Any) -> None:
+    assert ordered("x", value) == ["b", "a"]
+    assert ordered("x", iter(value)) == ["b", "a"]
+
+
 # Every argument obeys them
 
 
@@ -212,6 +281,32 @@ def test_every_number_argument_takes_numpys_and_refuses_what_is_none(name: str, 
         with pytest.raises(ValueError, match=name.removesuffix("s")) as caught:
             make(value)
         assert repr(value) in str(caught.value)
+
+
+@flags
+def test_every_flag_takes_numpys_and_refuses_what_is_none(name: str, make: Make) -> None:
+    assert getattr(make(np.False_), name, False) is False
+    for value in ("false", "true", 0, None):
+        with pytest.raises(ValueError, match=f"{name} must be True or False, got {value!r}") as caught:
+            make(value)
+        assert isinstance(caught.value, TypeError)
+
+
+@ordered_arguments
+def test_every_list_is_refused_as_a_set_or_a_mapping(name: str, make: Make) -> None:
+    for value in ({"lexical", "input-order"}, frozenset({"lexical", "input-order"})):
+        with pytest.raises(ValueError, match=f"{name} must be a list.*, got a .*set.*no order; pass a list") as caught:
+            make(value)
+        assert isinstance(caught.value, TypeError)
+    for mapping in ({"lexical": "text", "input-order": "text"}, MappingProxyType({"lexical": 1.0, "input-order": 2.0})):
+        with pytest.raises(ValueError, match=f"{name} must be a list.*, got a (dict|mappingproxy); pass its") as caught:
+            make(mapping)
+        assert isinstance(caught.value, TypeError)
+
+
+def test_a_configuration_from_text_cannot_turn_a_flag_on_by_denying_it() -> None:
+    with pytest.raises(ValueError, match="trust_remote_code must be True or False, got 'false'"):
+        from_config({"class": "CrossEncoderReranker", "parameters": {"trust_remote_code": "false"}})
 
 
 def test_a_reranker_made_with_numpys_numbers_can_be_written_and_told_from_others() -> None:

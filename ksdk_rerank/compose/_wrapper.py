@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 
+from ksdk_rerank._arguments import ordered
 from ksdk_rerank.base import Reranker, members_of
 from ksdk_rerank.loading import load_reranker
 
@@ -51,10 +52,10 @@ def _built(kind: type[Wrapper], parameters: Mapping[str, object]) -> Wrapper:
 
 
 def loaded_members(rerankers: Sequence[str | Reranker]) -> tuple[Reranker, ...]:
-    """Load each of `rerankers`. Raises `TypeError` if it is a single one, `ValueError` if it is empty."""
+    """Load each of `rerankers`. Raises `TypeError` if they are not in a list, `ValueError` if it is empty."""
     if isinstance(rerankers, (str, Reranker)):
         raise TypeError(f"rerankers must be a list, got one {type(rerankers).__name__}; wrap it in a list")
-    members = tuple(load_reranker(reranker) for reranker in rerankers)
+    members = tuple(load_reranker(reranker) for reranker in ordered("rerankers", rerankers))
     if not members:
         raise ValueError("rerankers is empty; list at least one reranker or name")
     return members

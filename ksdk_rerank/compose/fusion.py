@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ksdk_rerank._arguments import number
+from ksdk_rerank._arguments import number, ordered
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
 from ksdk_rerank.concurrency.tasks import all_of
@@ -66,9 +66,10 @@ class Fusion(Wrapper):
         self.k = number("k", k)
         if not (math.isfinite(self.k) and self.k >= 0):
             raise ValueError(f"k must be a finite number of at least 0, got {k!r}")
-        self.weights = None if weights is None else tuple(number("weights", weight) for weight in weights)
-        if self.weights is None:
+        self.weights: tuple[float, ...] | None = None
+        if weights is None:
             return
+        self.weights = tuple(number("weights", weight) for weight in ordered("weights", weights))
         if len(self.weights) != len(self.rerankers):
             raise ValueError(f"got {len(self.weights)} weights for {len(self.rerankers)} rerankers; pass one for each")
         if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ksdk_rerank._arguments import flag
 from ksdk_rerank.errors import InferenceFailed
 from ksdk_rerank.models import EMBEDDED
 
@@ -47,6 +48,10 @@ class ModelSettings:
     onnx_file: str | None = None
     label: int | str | None = None
     token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("local_files_only", "trust_remote_code"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
 
     @property
     def mixes_queries(self) -> bool:

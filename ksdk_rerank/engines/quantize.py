@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._arguments import ordered
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.new_folder import checked_target, new_folder, sizes
 from ksdk_rerank.engines.select import locate, model_of
@@ -150,7 +151,7 @@ def write_int8(
     from ksdk_rerank.engines.files import Folder
     from ksdk_rerank.engines.int8_graph import quantize_graph
 
-    texts = _own_texts() if texts is None else list(texts)
+    texts = _own_texts() if texts is None else ordered("texts", texts)
     if len(texts) < _LEAST:
         raise ValueError(f"texts: quantize needs at least {_LEAST} pairs of query and document, got {len(texts)}")
     held_out = texts[::_HELD_OUT]

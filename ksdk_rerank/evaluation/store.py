@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from ksdk_rerank._arguments import flag
 from ksdk_rerank._closing import Closing
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.errors import MissingExtra
@@ -58,7 +59,7 @@ class DiskStore(Closing):
 
     def __init__(self, folder: Path | str | None = None, *, read: bool = True) -> None:
         self.folder = folder
-        self.read = read
+        self.read = flag("read", read)
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0

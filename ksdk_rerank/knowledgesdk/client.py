@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._arguments import check_query, integer
+from ksdk_rerank._arguments import check_query, flag, integer
 from ksdk_rerank._closing import Closing
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank._transport.auth import HeaderKey, key_for
@@ -79,7 +79,7 @@ class KnowledgeSDKClient(Closing):
         self.client_factory = client_factory
         parts = checked_url(self.base_url, origin, example=_BASE_URL)
         self.url = endpoint_url(parts, below_host="/v1/search", below_version="/search", whole=_WHOLE_ADDRESS)
-        self.empty_when_unavailable = empty_when_unavailable
+        self.empty_when_unavailable = flag("empty_when_unavailable", empty_when_unavailable)
         self._key = key_for(self.url, api_key, service="KnowledgeSDK", variables=KEY_VARIABLES, hosted=_HOSTED)
         self._service = HttpService(
             "KnowledgeSDK",

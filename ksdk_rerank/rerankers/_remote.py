@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import SplitResult
 
-from ksdk_rerank._arguments import integer_or_none
+from ksdk_rerank._arguments import flag, integer_or_none
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.error_mapping import ErrorClass
 from ksdk_rerank._transport.json_reply import JsonReply
@@ -72,10 +72,10 @@ class RemoteReranker(ScoringReranker):
         client_factory: Callable[[], httpx.AsyncClient] | None,
         max_concurrency: int | None = None,
     ) -> None:
-        self.raw_scores = raw_scores
+        self.raw_scores = flag("raw_scores", raw_scores)
         if self.model is not None and "jina-reranker-v3" in self.model:
             self.pointwise, self.score_kind = False, ScoreKind.COSINE
-        if raw_scores:
+        if self.raw_scores:
             self.score_kind = ScoreKind.LOGIT
         self.max_documents_per_request = integer_or_none("max_documents_per_request", max_documents_per_request)
         self.max_chars_per_document = integer_or_none("max_chars_per_document", max_chars_per_document)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from ksdk_rerank._arguments import integer_or_none, number
+from ksdk_rerank._arguments import flag, integer_or_none, number
 from ksdk_rerank._transport.json_reply import JsonReply
 from ksdk_rerank.base import Scores
 from ksdk_rerank.rerankers._cohere_sdk import Carrier, sdk_client
@@ -84,10 +84,10 @@ class CohereReranker(HostedReranker):
     ) -> None:
         sdk_client()
         self.max_tokens_per_document = integer_or_none("max_tokens_per_document", max_tokens_per_document)
-        self.relevant_spans = self.finds_passages = relevant_spans
+        self.relevant_spans = self.finds_passages = flag("relevant_spans", relevant_spans)
         self.span_threshold = None if span_threshold is None else number("span_threshold", span_threshold)
         self.max_spans = integer_or_none("max_spans", max_spans)
-        if not relevant_spans and (span_threshold, max_spans) != (None, None):
+        if not self.relevant_spans and (span_threshold, max_spans) != (None, None):
             raise ValueError("span_threshold and max_spans need relevant_spans=True")
         if self.span_threshold is not None and not 0.0 <= self.span_threshold <= 1.0:
             raise ValueError(f"span_threshold must be between 0 and 1, got {span_threshold!r}")

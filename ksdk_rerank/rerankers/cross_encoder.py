@@ -127,9 +127,9 @@ class CrossEncoderReranker(BatchedReranker):
         self.max_length = self._settings.max_length
         self.revision = revision
         self.cache_folder = self._settings.cache_folder
-        self.local_files_only = local_files_only
+        self.local_files_only = self._settings.local_files_only
         self.onnx_file = onnx_file
-        self.trust_remote_code = trust_remote_code
+        self.trust_remote_code = self._settings.trust_remote_code
         self.timeout = None if timeout is None else _checked_timeout(timeout)
         self.max_waiting = (
             None

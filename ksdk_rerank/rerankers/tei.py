@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ksdk_rerank._arguments import flag
 from ksdk_rerank.errors import NotFound, ServerError, ServiceError
 from ksdk_rerank.rerankers._limits import Limits
 from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
@@ -75,7 +76,7 @@ class TEIReranker(SelfHostedReranker):
             retries,
             client_factory,
         )
-        self.truncate = truncate
+        self.truncate = flag("truncate", truncate)
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
         return {
