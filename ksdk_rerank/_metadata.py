@@ -21,6 +21,7 @@ __all__ = [
     "checked_max_tokens",
     "checked_text",
     "mark_returned",
+    "own_keys",
     "passages_of",
     "rescored",
     "score_in",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 SCORE_KEYS = ("relevance_score", "retrieval_score", "reranked_by", "relevant_spans")
+
+_EXTENT = ("start", "end", "original_length")  # of an excerpt
 
 _returned: WeakValueDictionary[tuple[Hashable, ...], Any] = WeakValueDictionary()
 
@@ -98,6 +101,12 @@ def texts_of(
         ]
     lines = ([*(item.metadata.get(key) for key in text or ()), content(item)] for item in items)
     return ["\n".join(str(line) for line in each if line is not None) for each in lines]
+
+
+def own_keys(metadata: Mapping[str, Any]) -> set[str]:
+    """The keys in `metadata` that a reranker wrote. `start` and `end` may be anybody's, so they need all the others."""
+    extent = _EXTENT if metadata.keys() >= {"reranked_by", *_EXTENT} else ()
+    return metadata.keys() & {*SCORE_KEYS, *extent}
 
 
 def without_scores(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
 from llama_index.core.callbacks.schema import CBEventType, EventPayload
@@ -23,10 +23,10 @@ from ksdk_rerank._metadata import (
     checked_max_tokens,
     checked_text,
     mark_returned,
+    own_keys,
     passages_of,
     rescored,
     texts_of,
-    without_scores,
 )
 from ksdk_rerank._request import checked_min_keep, checked_min_score, checked_top_n
 from ksdk_rerank.compose.passages import finding_passages
@@ -81,7 +81,8 @@ class RerankPostprocessor(BaseNodePostprocessor):
 
     Fields can be reassigned; new values are checked like constructor arguments. `to_dict` and pickle keep the
     reranker's options, but no key and no callbacks. If `ksdk_rerank.to_config` cannot write your reranker, use
-    `to_dict(exclude={"reranker"})` and `from_dict(data, reranker=...)`.
+    `to_dict(exclude={"reranker"})` and `from_dict(data, reranker=...)`, and the same for `text` if it is a function.
+    Copies within a process keep all of it, and share the callbacks.
 
     Raises:
         ValueError: an argument is invalid, or, when called, the query is missing or blank.
@@ -202,6 +203,21 @@ class RerankPostprocessor(BaseNodePostprocessor):
     def _to_config(self, reranker: Any) -> str | dict[str, object]:
         return reranker if isinstance(reranker, str) else to_config(reranker)
 
+    @field_serializer("text")
+    def _written_text(self, text: Any) -> Any:
+        if callable(text):
+            raise TypeError(
+                "text is a function, which cannot be written; leave it out, as in to_dict(exclude={'text'}), and pass"
+                " it again, as in from_dict(data, text=...)"
+            )
+        return text
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # Callback handlers record what happens, and often hold locks or connections: copies share them.
+        memo = {} if memo is None else memo
+        memo.setdefault(id(self.callback_manager), self.callback_manager)
+        return super().__deepcopy__(memo)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The base class deletes what it cannot pickle, even from this very object, and only logs that.
         state = {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
@@ -213,11 +229,12 @@ def _name_or_reranker(reranker: Any) -> Reranker | str:
 
 
 def _text(node: BaseNode, metadata_mode: MetadataMode) -> str:
-    """The text the reranker reads: never an earlier score, and empty if the node has only metadata."""
+    """The text the reranker reads: never what an earlier one wrote, and empty if the node has only metadata."""
     if not node.get_content(metadata_mode=MetadataMode.NONE).strip():
         return ""
-    if any(key in node.metadata for key in SCORE_KEYS):  # not every mode or store respects the exclusions
-        node = node.model_copy(update={"metadata": without_scores(node.metadata)})
+    if own := own_keys(node.metadata):  # not every mode or store respects the exclusions
+        others = {key: value for key, value in node.metadata.items() if key not in own}
+        node = node.model_copy(update={"metadata": others})
     return node.get_content(metadata_mode=metadata_mode)
 
 
@@ -228,9 +245,10 @@ def _scored_copy(scored: NodeWithScore, hit: Ranked, reranked_by: str, query: st
     whole = node.get_content(metadata_mode=MetadataMode.NONE)
     content, found = passages_of(hit, whole, shorten=shorten)
     update: dict[str, object] = {"metadata": metadata | found}
+    hidden = dict.fromkeys([*SCORE_KEYS, *found, *sorted(own_keys(node.metadata))])
     for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
         excluded = getattr(node, name)
-        update[name] = [*excluded, *(key for key in (*SCORE_KEYS, *found) if key not in excluded)]
+        update[name] = [*excluded, *(key for key in hidden if key not in excluded)]
     score = came_with if metadata["relevance_score"] is None else metadata["relevance_score"]
     copy = node.model_copy(update=update)
     if content != whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from llama_index.core.retrievers import AutoMergingRetriever, VectorIndexRetriev
 from llama_index.core.schema import MediaResource, MetadataMode, Node, NodeRelationship, NodeWithScore, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 
-from ksdk_rerank import Passages
+from ksdk_rerank import LexicalReranker, Passages, Scores
 from llamaindex_ksdk_rerank import RerankPostprocessor
 
 QUERY = "rotate key"
@@ -66,6 +67,31 @@ async def test_passages_come_back_as_the_text_and_the_node_keeps_its_id_and_rela
     assert found.metadata["original_length"] == len(KEYS)
     assert KEYS[found.metadata["start"] : found.metadata["end"]] == PASSAGE
     assert ("..." + KEYS)[found.node.start_char_idx : found.node.end_char_idx] == PASSAGE
+
+
+@pytest.mark.parametrize("mode", MetadataMode)
+async def test_the_extent_of_an_excerpt_is_not_read_by_a_later_reranker(mode: MetadataMode) -> None:
+    class Reader(LexicalReranker):
+        def score(self, query: str, documents: Sequence[str]) -> Scores:
+            read.extend(documents)
+            return super().score(query, documents)
+
+    read: list[str] = []
+    (found,) = await both([node()])
+    stored = TextNode(text=found.get_content(), metadata=found.metadata)  # a store may keep no list of hidden keys
+    later = RerankPostprocessor(reranker=Reader(), metadata_mode=mode)
+    (again,) = later.postprocess_nodes([NodeWithScore(node=stored)], query_str=QUERY)
+    heading = "" if mode is MetadataMode.NONE else "title: Page\n\n"
+    assert read == [f"{heading}# Keys\n\n… {PASSAGE}"]
+    assert again.get_content(metadata_mode=MetadataMode.LLM) == f"title: Page\n\n# Keys\n\n… {PASSAGE}"
+    assert again.metadata["original_length"] == len(KEYS)  # still true
+
+
+async def test_metadata_that_only_has_the_names_of_an_extent_is_read() -> None:
+    event = TextNode(text="A key.", metadata={"start": "May", "end": "June"})
+    (found,) = await both([event], reranker="lexical", passages=False)
+    (again,) = await both([found], reranker="lexical", passages=False, metadata_mode=MetadataMode.ALL)
+    assert again.get_content(metadata_mode=MetadataMode.LLM) == "start: May\nend: June\n\nA key."
 
 
 async def test_a_node_of_resources_is_shortened_too() -> None:

@@ -765,6 +765,31 @@ def test_from_dict_makes_nothing_but_rerankers_of_this_library() -> None:
         RerankPostprocessor.from_dict({"reranker": {"class": "subprocess.run", "parameters": {"args": "true"}}})
 
 
+def test_to_dict_of_a_function_of_text_says_what_to_do_instead() -> None:
+    def title(node: BaseNode) -> str:
+        return str(node.metadata["title"])
+
+    postprocessor = RerankPostprocessor(reranker="lexical", top_n=3, text=title)
+    for write in (postprocessor.to_dict, postprocessor.to_json, postprocessor.model_dump_json):
+        with pytest.raises(
+            ValueError, match=r"text is a function, .*to_dict\(exclude=\{'text'\}\).*from_dict\(data, text="
+        ):
+            write()
+    restored = RerankPostprocessor.from_dict(postprocessor.to_dict(exclude={"text"}), text=title)
+    assert (restored.text, restored.top_n) == (title, 3)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, lambda one: one.model_copy(deep=True)])
+def test_copies_report_to_the_same_callbacks(duplicate: Callable[[Any], RerankPostprocessor]) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    debug.lock = threading.Lock()  # type: ignore[attr-defined]  # which cannot be copied
+    other = duplicate(RerankPostprocessor(reranker="lexical", callback_manager=CallbackManager([debug])))
+    other.postprocess_nodes(candidates(), query_str=QUERY)
+    assert len(debug.get_event_pairs(CBEventType.RERANKING)) == 1
+    other.top_n = 1
+    assert len(other.postprocess_nodes(candidates(), query_str=QUERY)) == 1
+
+
 def test_what_cannot_be_pickled_is_an_error_and_breaks_nothing() -> None:
     class Holding(Listening):
         def __init__(self) -> None:
