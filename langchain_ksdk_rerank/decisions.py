@@ -10,6 +10,7 @@ import langchain_core
 
 from ksdk_rerank import ScoreKind, Scores, ScoringReranker
 from ksdk_rerank._arguments import integer
+from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.errors import BadReply, MissingExtra
 from ksdk_rerank.rerankers._bridge import SyncCalls
 from ksdk_rerank.rerankers._foreign_errors import foreign_errors
@@ -91,12 +92,7 @@ class DecisionReranker(ScoringReranker):
             async with at_once:
                 return await self.model.ainvoke(request)
 
-        tasks = [asyncio.ensure_future(ask(request)) for request in requests]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await all_of(ask(request) for request in requests)
 
     def _requests(self, query: str, documents: Sequence[str]) -> list[ClassifierRequest]:
         requests: list[ClassifierRequest] = []

@@ -6,7 +6,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -72,7 +72,8 @@ class ClientsByLoop:
         async with here.turns:
             if len(here.idle) > 1 and loop.time() - here.idle[0][1] > _IDLE:
                 unneeded, _ = here.idle.pop(0)
-                await unneeded.aclose()
+                with suppress(Exception):  # this request does not need it
+                    await unneeded.aclose()
             client = here.idle.pop()[0] if here.idle else _new_client(factory)
             try:
                 yield client
@@ -117,8 +118,9 @@ async def _close_at_end(loops: _Loops, loop: asyncio.AbstractEventLoop) -> Async
         yield
     finally:
         here = loops.pop(loop)
-        for client, _ in here.idle:
-            await client.aclose()
+        async with AsyncExitStack() as stack:  # closes all of them, even if one fails
+            for client, _ in here.idle:
+                stack.push_async_callback(client.aclose)
 
 
 def _close_all(loops: _Loops) -> None:

@@ -180,5 +180,7 @@ class RemoteReranker(ScoringReranker):
         self._service.close()
 
     async def aclose(self) -> None:
-        await self._service.aclose()
-        self._service.close()
+        try:
+            await self._service.aclose()
+        finally:
+            self._service.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -106,6 +107,27 @@ def test_a_missing_answer_and_a_failed_request_move_a_fallback_on(call: Call) ->
         call(DecisionReranker(Native(silent=True)).rank, "q", ["a", "b"])
     ranking = call(Fallback([DecisionReranker(Limited()), "input-order"]).rank, "q", ["a", "b"])
     assert [failure.error for failure in ranking.failures] == ["RateLimited"]
+
+
+@needs_decisions
+async def test_no_request_outlives_a_call_that_fails() -> None:
+    ended: list[str] = []
+
+    class OneFails(Lengths):
+        async def _aclassify(self, state: Any, questions: Mapping[str, Any]) -> ClassifierResponse:
+            if "document_0" in questions:
+                await asyncio.sleep(0.01)
+                raise RuntimeError("down")
+            try:
+                await asyncio.sleep(30)
+            finally:
+                await asyncio.sleep(0.01)  # as closing a connection takes
+                ended.extend(questions)
+            raise AssertionError
+
+    with pytest.raises(errors.RerankError, match="down"):
+        await DecisionReranker(OneFails(), max_documents_per_request=1).arank("q", ["a", "b", "c"])
+    assert sorted(ended) == ["document_1", "document_2"]
 
 
 @needs_decisions

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from ksdk_rerank import Timeout, errors
-from ksdk_rerank._transport import retry
+from ksdk_rerank._transport import connections, retry
 from ksdk_rerank._transport.auth import ApiKey, HeaderKey
 from ksdk_rerank._transport.connections import default_client
 from ksdk_rerank._transport.service import HttpService
@@ -414,9 +414,35 @@ def test_what_a_client_factory_returns_must_be_an_open_asynchronous_client(
 
 
 def test_a_client_factory_must_be_callable() -> None:
-    with pytest.raises(ValueError, match=r"client_factory must be a function.*, got .*; pass one such as") as caught:
+    with pytest.raises(
+        ValueError, match=r"client_factory must be a function that returns a new httpx\.AsyncClient"
+    ) as caught:
         service(client_factory=httpx.AsyncClient())
     assert isinstance(caught.value, TypeError)
+
+
+async def test_a_connection_that_cannot_be_closed_keeps_no_other_open_and_fails_no_call(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(httpx.AsyncClient):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise OSError("the peer is gone")
+
+    made: list[Broken] = []
+
+    def factory() -> Broken:
+        made.append(Broken())
+        return made[-1]
+
+    shared = service(client_factory=factory)
+    await asyncio.gather(*(shared.apost(server.url, {}) for _ in range(3)))
+    monkeypatch.setattr(connections, "_IDLE", -1.0)
+    assert (await shared.apost(server.url, {})).status == 200
+    assert [client.is_closed for client in made].count(True) == 1
+    with pytest.raises(OSError, match="the peer is gone"):
+        await shared.aclose()
+    assert all(client.is_closed for client in made)
 
 
 def test_a_client_of_the_user_s_keeps_its_own_authentication_where_there_is_no_key(
