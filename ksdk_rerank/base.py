@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ksdk_rerank._arguments import WrongType
 from ksdk_rerank._closing import Closing
 from ksdk_rerank._many import RanksMany
 from ksdk_rerank._request import RankRequest
@@ -27,6 +28,7 @@ __all__ = [
     "ScoreKind",
     "Scores",
     "ScoringReranker",
+    "checked_kind",
     "members_of",
     "outside_its_range",
     "sigmoid",
@@ -220,6 +222,7 @@ class ScoringReranker(Reranker):
         return self._ordered(documents, await self.ascore(query, documents))
 
     def _ordered(self, documents: Sequence[str], scores: Scores) -> Ranking:
+        checked_kind(self.score_kind)
         raw = checked_scores(scores.raw, len(documents), self.name)
         if outside := outside_its_range(raw, self.score_kind):
             raise BadReply(f"{self.name} returned {outside}; if it is a logit, {self._if_logits}", service=self.name)
@@ -233,6 +236,14 @@ class ScoringReranker(Reranker):
             truncated=scores.truncated,
             query_truncated=scores.query_truncated,
         )
+
+
+def checked_kind(kind: ScoreKind) -> ScoreKind:
+    """`kind` itself. Raises `WrongType` if it is something else, such as a name, which no rule would apply to."""
+    if not isinstance(kind, ScoreKind):
+        kinds = ", ".join(map(str, ScoreKind))
+        raise WrongType(f"score_kind must be one of {kinds}, got {kind!r:.80}")
+    return kind
 
 
 def members_of(reranker: Reranker) -> list[Reranker]:

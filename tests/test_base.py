@@ -123,6 +123,12 @@ def test_bounded_scores_are_divided_by_their_bound() -> None:
     assert [ranked.score for ranked in ranking] == [0.5, 0.25]
 
 
+@pytest.mark.parametrize("kind", ["logit", None, ScoreKind])
+def test_a_score_kind_of_another_type_is_refused_and_not_taken_for_a_score_in_the_range(call: Call, kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"score_kind must be .*ScoreKind\.LOGIT.*, got .*(logit|None|ScoreKind)"):
+        call(Fixed([7.3, -2.0], kind).rank, "q", ["a", "b"])
+
+
 def test_scores_are_python_floats_that_json_can_write() -> None:
     numpy = pytest.importorskip("numpy")
     ranking = Fixed(numpy.array([0.5, 1.5], dtype=numpy.float32)).rank("q", ["a", "b"])

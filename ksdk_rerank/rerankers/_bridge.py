@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ksdk_rerank._arguments import finite, number
-from ksdk_rerank.base import Reranker, ScoreKind, outside_its_range, unit_scores
+from ksdk_rerank.base import Reranker, ScoreKind, checked_kind, outside_its_range, unit_scores
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.rerankers._foreign_errors import foreign_errors
@@ -63,7 +63,7 @@ class BridgedReranker(Reranker, Generic[Item]):
     """
 
     def __init__(self, wrapped: object, score_kind: ScoreKind | None, upper_bound: float | None) -> None:
-        self.score_kind = score_kind
+        self.score_kind = None if score_kind is None else checked_kind(score_kind)
         self.upper_bound = None if upper_bound is None else number("upper_bound", upper_bound)
         if (score_kind is ScoreKind.BOUNDED) != (upper_bound is not None):
             raise ValueError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker, checked_scores
+from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker, checked_kind, checked_scores
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply, InferenceFailed, RerankError
 
@@ -33,7 +33,7 @@ class PairScoringReranker(ScoringReranker):
             got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
             raise TypeError(f"model must be a cross-encoder with a method score(text_pairs), got {got}")
         self.model = model
-        self.score_kind = score_kind or ScoreKind.LOGIT
+        self.score_kind = ScoreKind.LOGIT if score_kind is None else checked_kind(score_kind)
         self.kind_is_known = score_kind is not None
         self._worker = Worker("ksdk-rerank-pairs")
 

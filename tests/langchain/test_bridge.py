@@ -20,7 +20,7 @@ from langchain_core.runnables import RunnableLambda
 
 from ksdk_rerank import Cached, Cascade, Fallback, Reranker, ScoreKind, errors, load_reranker, to_config
 from ksdk_rerank.testing.contract import SubclassContract
-from langchain_ksdk_rerank import CompressorReranker, RerankCompressor, RerankerCrossEncoder
+from langchain_ksdk_rerank import CompressorReranker, LangChainCrossEncoder, RerankCompressor, RerankerCrossEncoder
 
 Call = Callable[..., Any]
 
@@ -52,6 +52,10 @@ class Raising(BaseDocumentCompressor, arbitrary_types_allowed=True):
 
     def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Any = None) -> list[Document]:
         raise RuntimeError("the service failed") from self.error
+
+
+def by_pairs(kind: Any) -> Reranker:
+    return LangChainCrossEncoder(RerankerCrossEncoder("lexical"), score_kind=kind)
 
 
 def order(reranker: Reranker, call: Call) -> list[tuple[int, float | None]]:
@@ -212,3 +216,11 @@ def test_it_pickles_with_its_compressor_and_is_never_written_as_a_configuration(
         load_reranker(reranker.compressor)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be a BaseDocumentCompressor, got LexicalReranker"):
         CompressorReranker(load_reranker("lexical"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [lambda kind: CompressorReranker(Scored(scores={}), score_kind=kind), by_pairs])
+def test_a_score_kind_of_another_type_is_refused_when_it_is_stated(make: Callable[[Any], Reranker]) -> None:
+    assert make(None)
+    for wrong in ("logit", True, ScoreKind):
+        with pytest.raises(TypeError, match=r"score_kind must be one of ScoreKind\.LOGIT"):
+            make(wrong)
