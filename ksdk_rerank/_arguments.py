@@ -18,12 +18,14 @@ __all__ = [
     "check_query",
     "finite",
     "flag",
+    "function_or_none",
     "integer",
     "integer_or_none",
     "number",
     "ordered",
     "plain",
     "text",
+    "text_or_none",
 ]
 
 T = TypeVar("T")
@@ -108,6 +110,18 @@ def flag(name: str, value: object) -> bool:
     return checked
 
 
+def function_or_none(name: str, value: T, *, returns: str = "") -> T:
+    """Check that `value` can be called or is None, and return it. `returns` is what the message says that it returns.
+
+    Raises:
+        WrongType: it is something else.
+    """
+    if value is None or callable(value):
+        return value
+    what = f" that returns {returns}" if returns else ""
+    raise WrongType(f"{name} must be a function{what}, or None, got {_shown(value)}")
+
+
 def ordered(name: str, value: Iterable[T]) -> list[T]:
     """`value` as a list. Callers check the items.
 
@@ -122,18 +136,28 @@ def ordered(name: str, value: Iterable[T]) -> list[T]:
     return list(value)
 
 
-def text(name: str, value: object) -> str:
+def text(name: str, value: object, *, or_none: bool = True) -> str:
     """Check that `value` is a text with more than white space in it, and return it unchanged.
+
+    Args:
+        name: the argument's name in the message.
+        value: the value that was passed.
+        or_none: whether the message offers None, which `text_or_none` handles.
 
     Raises:
         WrongType: `value` is not a string.
         ValueError: `value` is blank.
     """
     if not isinstance(value, str):
-        raise WrongType(f"{name} must be a string or None, got {_shown(value)}")
+        raise WrongType(f"{name} must be a string{' or None' if or_none else ''}, got {_shown(value)}")
     if not value.strip():
-        raise ValueError(f"{name} is blank; pass a text, or None")
+        raise ValueError(f"{name} is blank; pass a text{', or None' if or_none else ''}")
     return value
+
+
+def text_or_none(name: str, value: object) -> str | None:
+    """Like `text`, but None is allowed and returned."""
+    return None if value is None else text(name, value)
 
 
 def finite(value: object) -> float | None:

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Literal, TypeVar, cast, overload
 
-from ksdk_rerank._arguments import flag, integer, ordered
+from ksdk_rerank._arguments import flag, function_or_none, integer, ordered
 from ksdk_rerank._request import RankRequest, checked_min_keep, checked_min_score, checked_top_n
 from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.concurrency.worker import Worker
@@ -48,7 +48,7 @@ class Many:
         self.requests: dict[int, RankRequest] = {}
         self._outcomes: list[Ranking | Exception | None] = [None] * len(pairs)
         self._return_exceptions = flag("return_exceptions", return_exceptions)
-        self._progress = progress
+        self._progress = function_or_none("progress", progress)
         self._done = 0
         for position, (query, texts) in enumerate(pairs):
             request = outcome_of(partial(RankRequest.checked, query, texts, top_n, min_score, min_keep))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from ksdk_rerank._arguments import WrongType, finite, integer_or_none
+from ksdk_rerank._arguments import finite, function_or_none, integer_or_none
 from ksdk_rerank._text.excerpts import excerpt
 from ksdk_rerank._text.fields import labelled
 from ksdk_rerank.results import Ranked
@@ -72,9 +72,7 @@ def checked_text(text: object) -> object:
 
 def checked_count(count: object) -> object:
     """Check a function that counts a text's tokens, or None for the estimate."""
-    if count is None or callable(count):
-        return count
-    raise WrongType(f"count_tokens must be a function that returns the number of tokens in a text, got {count!r:.80}")
+    return function_or_none("count_tokens", count, returns="the number of tokens in a text")
 
 
 def checked_max_tokens(max_tokens: object) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import overload
 
-from ksdk_rerank._arguments import flag, integer
+from ksdk_rerank._arguments import flag, function_or_none, integer
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.errors import BadReply
 
@@ -176,6 +176,7 @@ def fitting(
 ) -> list[int]:
     """The positions of the `texts` that `Ranking.within` keeps. Texts after the last of them are not counted."""
     left = integer("max_tokens", max_tokens, unit="token")
+    function_or_none("count", count, returns="the number of tokens in a text")
     skip_oversized = flag("skip_oversized", skip_oversized)
     kept = []
     for place, text in enumerate(texts):

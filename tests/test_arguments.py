@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("numpy")
 
 import numpy as np
+from pydantic import SecretStr
 
 from ksdk_rerank import (
     Cached,
@@ -33,6 +34,7 @@ from ksdk_rerank import (
     LongDocuments,
     Passages,
     Ranking,
+    RerankEndpoint,
     TEIReranker,
     Timeout,
     VLLMReranker,
@@ -64,6 +66,12 @@ def of_a_search(value: Any) -> object:
     from ksdk_rerank.knowledgesdk.client import _body
 
     return _body("q", value, None, None)
+
+
+def of_a_search_as(value: Any) -> object:
+    from ksdk_rerank.knowledgesdk.client import _body
+
+    return _body("q", 5, value, None)
 
 
 def cohere(**options: Any) -> object:
@@ -177,9 +185,33 @@ ORDERED: Mapping[str, tuple[str, Make]] = {
     "Fusion.weights": ("weights", lambda value: Fusion(["lexical", "lexical"], weights=value)),
 }
 
+TEXTS: Mapping[str, tuple[str, Make]] = {
+    "CrossEncoderReranker.device": ("device", lambda value: CrossEncoderReranker("some/model", device=value)),
+    "CrossEncoderReranker.revision": ("revision", lambda value: CrossEncoderReranker("some/model", revision=value)),
+    "JinaReranker": ("model", lambda value: JinaReranker(api_key="k", model=value)),
+    "VLLMReranker": ("instruction", lambda value: VLLMReranker("http://a", instruction=value)),
+    "Passages": ("language", lambda value: Passages("lexical", language=value)),
+    "RerankEndpoint": (
+        "api_key_variable",
+        lambda value: RerankEndpoint("http://a", api_key="k", api_key_variable=value),
+    ),
+    "KnowledgeSDKClient.search": ("api_key_id", of_a_search_as),
+}
+
+FUNCTIONS: Mapping[str, tuple[str, Make]] = {
+    "Reranker.rank_many": ("progress", lambda value: InputOrder().rank_many(["q"], [["a"]], progress=value)),
+    "Ranking.within": ("count", lambda value: a_ranking().within(9, count=value)),
+    "JinaReranker": ("client_factory", lambda value: JinaReranker(api_key="k", client_factory=value)),
+    "KnowledgeSDKClient": ("client_factory", lambda value: KnowledgeSDKClient("key", client_factory=value)),
+    "evaluate": ("progress", lambda value: of_an_evaluation(progress=value)),
+    "evaluate.count_tokens": ("count_tokens", lambda value: of_an_evaluation(count_tokens=value)),
+}
+
 integers = pytest.mark.parametrize(("name", "make"), INTEGERS.values(), ids=INTEGERS.keys())
 numbers = pytest.mark.parametrize(("name", "make"), NUMBERS.values(), ids=NUMBERS.keys())
 flags = pytest.mark.parametrize(("name", "make"), FLAGS.values(), ids=FLAGS.keys())
+texts = pytest.mark.parametrize(("name", "make"), TEXTS.values(), ids=TEXTS.keys())
+functions = pytest.mark.parametrize(("name", "make"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
 ordered_arguments = pytest.mark.parametrize(("name", "make"), ORDERED.values(), ids=ORDERED.keys())
 
 
@@ -290,6 +322,38 @@ def test_every_flag_takes_numpys_and_refuses_what_is_none(name: str, make: Make)
         with pytest.raises(ValueError, match=f"{name} must be True or False, got {value!r}") as caught:
             make(value)
         assert isinstance(caught.value, TypeError)
+
+
+@texts
+def test_every_text_is_refused_if_it_is_none_or_blank(name: str, make: Make) -> None:
+    assert getattr(make("no"), name, "no") == "no"
+    for value in (False, 123456, ["no"], b"no"):  # YAML reads "no" as False, and a commit of digits as a number
+        with pytest.raises(ValueError, match=f"{name} must be a string") as caught:
+            make(value)
+        assert isinstance(caught.value, TypeError)
+    with pytest.raises(ValueError, match=f"{name} is blank"):
+        make(" ")
+
+
+@functions
+def test_every_function_is_refused_if_it_cannot_be_called(name: str, make: Make) -> None:
+    make(None)
+    for value in (True, "print"):
+        with pytest.raises(ValueError, match=rf"{name} must be a function.*, or None, got {value!r}") as caught:
+            make(value)
+        assert isinstance(caught.value, TypeError)
+
+
+def test_a_token_of_another_type_is_not_shown() -> None:
+    for token in (b"hf_secret", SecretStr("hf_secret")):
+        with pytest.raises(ValueError, match=r"token must be a string or None, got a (bytes|SecretStr)$"):
+            CrossEncoderReranker("some/model", token=token)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", [b"folder", 5, None])
+def test_a_model_is_a_text_or_a_path_of_text(path: Any) -> None:
+    with pytest.raises(TypeError, match=r"model must be a string or a path, got"):
+        CrossEncoderReranker(path)
 
 
 @ordered_arguments

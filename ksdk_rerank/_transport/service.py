@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ksdk_rerank import errors
-from ksdk_rerank._arguments import WrongType, integer, integer_or_none
+from ksdk_rerank._arguments import function_or_none, integer, integer_or_none
 from ksdk_rerank._transport.auth import Authentication
 from ksdk_rerank._transport.connections import ClientsByLoop, default_client
 from ksdk_rerank._transport.error_mapping import ErrorClass, Reporter
@@ -92,11 +92,7 @@ class HttpService:
         self.timeout = Timeout.of(timeout)
         self.retries = integer("retries", retries, at_least=0)
         self.max_concurrency = integer_or_none("max_concurrency", max_concurrency, unit="request")
-        if client_factory is not None and not callable(client_factory):
-            raise WrongType(
-                "client_factory must be a function that returns a new httpx.AsyncClient, or None, got"
-                f" {client_factory!r:.80}; pass one such as lambda: httpx.AsyncClient(...)"
-            )
+        function_or_none("client_factory", client_factory, returns="a new httpx.AsyncClient")
         self._auth = auth
         self._report = Reporter(service, auth, self.timeout, error_of_status or {}, client_factory is None)
         self._client_factory = client_factory or partial(default_client, service)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Protocol
 
+from ksdk_rerank._arguments import WrongType
+
 __all__ = ["FailOpenStore", "Store"]
 
 _log = logging.getLogger("ksdk_rerank")
@@ -38,7 +40,10 @@ class FailOpenStore:
 
     @classmethod
     def around(cls, store: Store | None) -> FailOpenStore | None:
-        """Wrap `store`, unless it is already wrapped or None."""
+        """Wrap `store`, unless it is already wrapped or None. Raises `WrongType` if it is no store."""
+        if store is not None and not (hasattr(type(store), "get") and hasattr(type(store), "__setitem__")):
+            got = f"{store!r:.80} ({type(store).__name__})"
+            raise WrongType(f"store must be a mapping such as a dict, a diskcache.Cache or a DiskStore, got {got}")
         return store if store is None or isinstance(store, FailOpenStore) else cls(store)
 
     def read(self, keys: Iterable[str]) -> dict[str, object]:

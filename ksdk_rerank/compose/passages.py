@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ksdk_rerank._arguments import integer
+from ksdk_rerank._arguments import integer, text
 from ksdk_rerank._text.passages import Span, merged, passages_of
 from ksdk_rerank.base import Reranker, with_members
 from ksdk_rerank.compose._wrapper import Wrapper
@@ -67,7 +67,7 @@ class Passages(Wrapper):
     ) -> None:
         self.reranker = load_reranker(reranker)
         self.max_tokens_per_document = integer("max_tokens_per_document", max_tokens_per_document, unit="token")
-        self.language = language
+        self.language = text("language", language, or_none=False)
 
     @property
     def name(self) -> str:

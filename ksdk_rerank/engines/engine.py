@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ksdk_rerank._arguments import flag
+from ksdk_rerank._arguments import WrongType, flag, text_or_none
 from ksdk_rerank.errors import InferenceFailed
 from ksdk_rerank.models import EMBEDDED
 
@@ -52,6 +52,10 @@ class ModelSettings:
     def __post_init__(self) -> None:
         for name in ("local_files_only", "trust_remote_code"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
+        for name in ("device", "revision", "cache_folder"):
+            text_or_none(name, getattr(self, name))
+        if self.token is not None and not isinstance(self.token, str):  # never shown
+            raise WrongType(f"token must be a string or None, got a {type(self.token).__name__}")
 
     @property
     def mixes_queries(self) -> bool:

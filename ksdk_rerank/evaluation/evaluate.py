@@ -9,7 +9,7 @@ from functools import partial
 from html import escape
 from itertools import islice
 
-from ksdk_rerank._arguments import flag, integer, number
+from ksdk_rerank._arguments import flag, function_or_none, integer, number
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
@@ -94,6 +94,8 @@ def evaluate(
     keep_answers, price = checked_keep_answers(keep_answers), checked_price(price)
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     titles = flag("titles", titles)
+    function_or_none("progress", progress)
+    function_or_none("count_tokens", count_tokens, returns="the number of tokens in a text")
     named = labelled(rerankers)
     store = FailOpenStore.around(store)
     queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._arguments import check_query, flag, integer
+from ksdk_rerank._arguments import WrongType, check_query, flag, integer, text_or_none
 from ksdk_rerank._closing import Closing
 from ksdk_rerank._text.words import encodable
 from ksdk_rerank._transport.auth import HeaderKey, key_for
@@ -110,7 +110,7 @@ class KnowledgeSDKClient(Closing):
             The hits in the service's order. Items without text are left out.
 
         Raises:
-            TypeError: the query is not a string.
+            TypeError: an argument has the wrong type.
             ValueError: the query is blank, `limit` is less than 1, or `extra` contains `query`, `limit` or `apiKeyId`.
             SearchUnavailable: the service has no search at this URL. It was switched off for a while in May 2026.
             BadReply: no item in the reply has text, or the reply is otherwise unreadable.
@@ -170,7 +170,9 @@ def account_of(client: KnowledgeSDKClient) -> str:
 
 def _body(query: str, limit: int, api_key_id: str | None, extra: Mapping[str, object] | None) -> Mapping[str, object]:
     check_query(query)
-    limit = integer("limit", limit)
+    limit, api_key_id = integer("limit", limit), text_or_none("api_key_id", api_key_id)
+    if extra is not None and not isinstance(extra, Mapping):
+        raise WrongType(f"extra must be a mapping or None, got {type(extra).__name__}")
     if extra and (taken := {"query", "limit", "apiKeyId"} & extra.keys()):
         raise ValueError(f"extra must not contain {', '.join(sorted(taken))}; pass it as an argument of search")
     body = {"query": encodable(query), "limit": limit, **(extra or {})}
@@ -203,6 +205,8 @@ def client_from(
     """`client`, or else a new one with the other arguments. Adapters accept either."""
     if client is None:
         return KnowledgeSDKClient(api_key, base_url=base_url, timeout=_TIMEOUT if timeout is None else timeout)
+    if not isinstance(client, KnowledgeSDKClient):
+        raise WrongType(f"client must be a KnowledgeSDKClient or None, got {type(client).__name__}")
     if not (api_key is None and base_url is None and timeout is None):
         raise ValueError("client has its own api_key, base_url and timeout; pass either the client or these")
     return client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from ksdk_rerank._arguments import text
+from ksdk_rerank._arguments import text_or_none
 from ksdk_rerank._transport.auth import ApiKey, HeaderKey
 from ksdk_rerank._transport.urls import checked_url
 from ksdk_rerank.rerankers._remote import RemoteReranker
@@ -68,7 +68,7 @@ class SelfHostedReranker(RemoteReranker):
         client_factory: Callable[[], httpx.AsyncClient] | None,
     ) -> None:
         self.url = url
-        self.model = None if model is None else text("model", model)
+        self.model = text_or_none("model", model)
         parts = checked_url(url)
         service = f"{self._service_name} at {parts.netloc}"
         key = None if api_key is None else ApiKey(api_key, service=service, variables=(self._key_variable,))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Self, get_args
 
-from ksdk_rerank._arguments import integer, number, text
+from ksdk_rerank._arguments import WrongType, integer, number, text, text_or_none
 from ksdk_rerank._tracing import traced
 from ksdk_rerank.base import ScoreKind, Scores
 from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
@@ -106,7 +106,7 @@ class CrossEncoderReranker(BatchedReranker):
     ) -> None:
         self._settings = _checked(
             ModelSettings(
-                model=os.fspath(model),
+                model=_checked_model(model),
                 backend=backend,
                 device=device,
                 dtype=dtype,
@@ -136,7 +136,7 @@ class CrossEncoderReranker(BatchedReranker):
             if max_waiting is None
             else integer("max_waiting", max_waiting, at_least=0, unit="calls", advice="None sets no limit")
         )
-        self.instruction = None if instruction is None else text("instruction", instruction)
+        self.instruction = text_or_none("instruction", instruction)
         self.label = self._settings.label
 
     @property
@@ -235,6 +235,13 @@ def _checked(settings: ModelSettings) -> ModelSettings:
         needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
         raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} does not support it")
     return settings
+
+
+def _checked_model(model: object) -> str:
+    path = os.fspath(model) if isinstance(model, os.PathLike) else model
+    if not isinstance(path, str):
+        raise WrongType(f"model must be a string or a path, got {model!r:.80}; pass a folder or a hub id")
+    return path
 
 
 def _checked_label(label: object) -> int | str:

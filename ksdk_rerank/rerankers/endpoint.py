@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlencode
 
-from ksdk_rerank._arguments import text
+from ksdk_rerank._arguments import text, text_or_none
 from ksdk_rerank._transport.auth import ApiKey, HeaderKey
 from ksdk_rerank._transport.urls import checked_url
 from ksdk_rerank.base import Scores
@@ -95,10 +95,10 @@ class RerankEndpoint(RemoteReranker):
         if scores not in ("unit", "logit"):
             raise ValueError(f'scores must be "unit" or "logit", got {scores!r}')
         self.url = url
-        self.model = None if model is None else text("model", model)
-        self.api_key_variable = api_key_variable
+        self.model = text_or_none("model", model)
+        self.api_key_variable = text_or_none("api_key_variable", api_key_variable)
         self.scores: Literal["unit", "logit"] = scores
-        self.documents_field = text("documents_field", documents_field)
+        self.documents_field = text("documents_field", documents_field, or_none=False)
         self.extra_headers = plain_texts("extra_headers", extra_headers)
         self.extra_body = plain_data("extra_body", extra_body)
         self.extra_query = plain_texts("extra_query", extra_query)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ksdk_rerank._arguments import flag, integer_or_none, text
+from ksdk_rerank._arguments import flag, integer_or_none, text_or_none
 from ksdk_rerank.rerankers._self_hosted import SelfHostedReranker
 from ksdk_rerank.timeout import Timeout
 
@@ -64,7 +64,7 @@ class VLLMReranker(SelfHostedReranker):
         )
         self.truncate = flag("truncate", truncate)
         self.max_tokens_per_document = integer_or_none("max_tokens_per_document", max_tokens_per_document)
-        self.instruction = None if instruction is None else text("instruction", instruction)
+        self.instruction = text_or_none("instruction", instruction)
 
     def _build(self, query: str, documents: Sequence[str]) -> dict[str, object]:
         return {

@@ -69,6 +69,12 @@ class Listwise(Length):
     pointwise = False
 
 
+@pytest.mark.parametrize("store", ["/tmp/cache", dict, 5, {"a"}])
+def test_a_store_that_cannot_keep_entries_is_refused(store: Any) -> None:
+    with pytest.raises(TypeError, match=r"store must be a mapping such as .*DiskStore.*, got"):
+        Cached("lexical", store=store)
+
+
 # What is asked
 
 
