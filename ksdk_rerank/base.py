@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -265,6 +265,11 @@ def with_members(reranker: Reranker) -> Iterator[Reranker]:
 
 def checked_scores(raw: Sequence[float], count: int, name: str) -> list[float]:
     """`raw` as Python floats. Raises `BadReply` unless every document has exactly one finite score of its own."""
+    if isinstance(raw, (Mapping, Set)):
+        kind = type(raw).__name__
+        raise BadReply(
+            f"{name} returned its scores in a {kind}; return a list, in the order of the documents", service=name
+        )
     if len(raw) != count:
         raise BadReply(f"{name} returned {len(raw)} scores for {count} documents; each needs exactly one", service=name)
     values = []

@@ -183,6 +183,8 @@ ORDERED: Mapping[str, tuple[str, Make]] = {
     "Fallback": ("rerankers", Fallback),
     "Fusion": ("rerankers", Fusion),
     "Fusion.weights": ("weights", lambda value: Fusion(["lexical", "lexical"], weights=value)),
+    "evaluate.metrics": ("metrics", lambda value: evaluate(["lexical"], {}, {}, {}, value)),
+    "evaluate.candidates": ("candidates", lambda value: evaluate(["lexical"], {"q": "key"}, {"q": value}, {})),
 }
 
 TEXTS: Mapping[str, tuple[str, Make]] = {
@@ -359,13 +361,22 @@ def test_a_model_is_a_text_or_a_path_of_text(path: Any) -> None:
 @ordered_arguments
 def test_every_list_is_refused_as_a_set_or_a_mapping(name: str, make: Make) -> None:
     for value in ({"lexical", "input-order"}, frozenset({"lexical", "input-order"})):
-        with pytest.raises(ValueError, match=f"{name} must be a list.*, got a .*set.*no order; pass a list") as caught:
+        with pytest.raises(
+            ValueError, match=rf"{name}\S* must be a list.*, got a .*set.*no order; pass a list"
+        ) as caught:
             make(value)
         assert isinstance(caught.value, TypeError)
     for mapping in ({"lexical": "text", "input-order": "text"}, MappingProxyType({"lexical": 1.0, "input-order": 2.0})):
-        with pytest.raises(ValueError, match=f"{name} must be a list.*, got a (dict|mappingproxy); pass its") as caught:
+        with pytest.raises(
+            ValueError, match=rf"{name}\S* must be a list.*, got a (dict|mappingproxy); pass its"
+        ) as caught:
             make(mapping)
         assert isinstance(caught.value, TypeError)
+
+
+def test_rerankers_to_evaluate_have_an_order_or_labels() -> None:
+    with pytest.raises(ValueError, match="rerankers must be a list, got a set, which has no order"):
+        evaluate({"lexical", "input-order"}, {}, {}, {})  # type: ignore[arg-type]
 
 
 def test_a_configuration_from_text_cannot_turn_a_flag_on_by_denying_it() -> None:

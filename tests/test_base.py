@@ -129,6 +129,12 @@ def test_a_score_kind_of_another_type_is_refused_and_not_taken_for_a_score_in_th
         call(Fixed([7.3, -2.0], kind).rank, "q", ["a", "b"])
 
 
+@pytest.mark.parametrize("raw", [{0: 0.9, 1: 0.1}, {0.1, 0.9}, {0: 0.9, 1: 0.1}.keys()], ids=["dict", "set", "keys"])
+def test_scores_that_have_no_order_are_a_bad_reply(call: Call, raw: Any) -> None:
+    with pytest.raises(BadReply, match=r"fixed returned its scores in a .*; return a list, in the order of the docu"):
+        call(Fixed(raw).rank, "q", ["a", "b"])
+
+
 def test_scores_are_python_floats_that_json_can_write() -> None:
     numpy = pytest.importorskip("numpy")
     ranking = Fixed(numpy.array([0.5, 1.5], dtype=numpy.float32)).rank("q", ["a", "b"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from ksdk_rerank._arguments import ordered
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import Store
 from ksdk_rerank.errors import RerankError
@@ -57,7 +58,7 @@ def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, Given]) -> list[
     if isinstance(rerankers, Mapping):
         named = list(rerankers.items())
     else:
-        named = [(each if isinstance(each, str) else each.name, each) for each in rerankers]
+        named = [(each if isinstance(each, str) else each.name, each) for each in ordered("rerankers", rerankers)]
         seen = Counter(label for label, _ in named)
         named = [(label if seen[label] == 1 or isinstance(each, str) else repr(each), each) for label, each in named]
         if twice := [label for label, times in Counter(label for label, _ in named).items() if times > 1]:

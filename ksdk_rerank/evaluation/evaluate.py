@@ -9,7 +9,7 @@ from functools import partial
 from html import escape
 from itertools import islice
 
-from ksdk_rerank._arguments import flag, function_or_none, integer, number
+from ksdk_rerank._arguments import flag, function_or_none, integer, number, ordered
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import FailOpenStore, Store
@@ -94,6 +94,7 @@ def evaluate(
     keep_answers, price = checked_keep_answers(keep_answers), checked_price(price)
     resamples, seed = integer("resamples", resamples), integer("seed", seed, at_least=0)
     titles = flag("titles", titles)
+    metrics = metrics if isinstance(metrics, str) else tuple(ordered("metrics", metrics))
     function_or_none("progress", progress)
     function_or_none("count_tokens", count_tokens, returns="the number of tokens in a text")
     named = labelled(rerankers)
@@ -197,7 +198,8 @@ def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchH
                 f"{name}: the query {unknown[0]!r} is not among the queries{more}; use the {name} of these queries"
             )
     for query, hits in candidates.items():
-        if repeated := [id for id, times in Counter(id_of(hit.id) for hit in hits).items() if times > 1]:
+        ids = [id_of(hit.id) for hit in ordered(f"candidates[{query!r}]", hits)]
+        if repeated := [id for id, times in Counter(ids).items() if times > 1]:
             raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; remove one")
 
 
