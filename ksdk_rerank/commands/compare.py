@@ -137,7 +137,7 @@ def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
         raise ValueError(f"--report {options.report} cannot be written: name a file in a folder that exists")
     checked_keep_answers(options.keep_answers)
     checked_price(options.price)
-    measure_for(options.metric or _METRICS, [])
+    measure_for(options.metric or _METRICS, {})
     with loaded(rerankers.items()):  # an unknown name is an error
         pass
 

@@ -11,7 +11,7 @@ from ksdk_rerank._arguments import ordered
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import Store
 from ksdk_rerank.errors import RerankError
-from ksdk_rerank.evaluation.run import Question, Run, run
+from ksdk_rerank.evaluation.run import Outcome, Question, run
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure
 
@@ -33,21 +33,18 @@ class Contender:
     closing: ExitStack
     """Closes the reranker if it was loaded here."""
 
-    def run(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> Run:
+    def run(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> list[Outcome]:
         """Run the reranker on all `questions`, then close it if it was loaded here."""
         if isinstance(self.reranker, RerankError):
             failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
-            return Run(failures={0: failure}, not_asked=len(questions) - 1)
-        done = 0
-
-        def answered() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(self.label, done, len(questions))
-
+            return [failure, *[None] * (len(questions) - 1)]
+        outcomes = []
         with self.closing:
-            return run(self.reranker, questions, store=store, answered=answered)
+            for outcome in run(self.reranker, questions, store):
+                outcomes.append(outcome)
+                if progress is not None:
+                    progress(self.label, len(outcomes), len(questions))
+        return outcomes
 
 
 def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, Given]) -> list[tuple[str, Given]]:

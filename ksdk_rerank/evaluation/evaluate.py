@@ -22,7 +22,7 @@ from ksdk_rerank.evaluation.measurements import EvaluatedQuery, Measurements
 from ksdk_rerank.evaluation.metrics import measure_for
 from ksdk_rerank.evaluation.prompts import checked_keep_answers, checked_price
 from ksdk_rerank.evaluation.qrels import Answers, Grades, Judgements, QueryJudgements, judgements_by_id
-from ksdk_rerank.evaluation.rows import Table
+from ksdk_rerank.evaluation.rows import RowBuilder
 from ksdk_rerank.evaluation.tables import plain
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
 
@@ -103,38 +103,27 @@ def evaluate(
     known = judgements_by_id(judgements)
     _check(queries, candidates, known)
     left_out = _left_out(queries, known)
-    ids = [query for query in queries if query not in left_out]
-    if not ids:
-        raise ValueError("nothing to measure: no query has a relevant document; check the ids in the judgements")
-    hits = {query: tuple(candidates.get(query, ())) for query in ids}
-    if not any(hits.values()):
-        raise ValueError("nothing to measure: no judged query has candidates; check the query ids of the candidates")
-    judged = [QueryJudgements(hits[query], known[query]) for query in ids]
-    if not any(each.has_a_candidate for each in judged):
-        raise ValueError(
-            "nothing to measure: no judged document is among the candidates; the judgements name"
-            f" {_examples(name for each in judged for name in each.judged)}, and the candidates are"
-            f" {_examples(name for each in judged for name in each.candidates)};"
-            " make both use the same names"
-        )
-    questions = [(queries[query], [titled_text(hit) if titles else hit.text for hit in hits[query]]) for query in ids]
-    table = Table(
-        ids=ids,
+    hits = {query: tuple(candidates.get(query, ())) for query in queries if query not in left_out}
+    judged = {query: QueryJudgements(found, known[query]) for query, found in hits.items()}
+    _check_measurable(judged)
+    documents = {query: [titled_text(hit) if titles else hit.text for hit in found] for query, found in hits.items()}
+    builder = RowBuilder(
         judged=judged,
-        tokens=_tokens([documents for _, documents in questions], count_tokens or estimated_tokens),
+        tokens=_tokens(documents, count_tokens or estimated_tokens),
         measure=measure_for(metrics, judged),
         metrics=tuple(metrics),
         keep_answers=keep_answers,
         intervals=partial(intervals, confidence=confidence, resamples=resamples, seed=seed),
     )
-    first_stage = table.first_stage([hits[query] for query in ids])
+    first_stage = builder.first_stage(hits)
+    questions = [(queries[query], texts) for query, texts in documents.items()]
     with loaded(named) as contenders:
-        rows = [table.row(each.label, each.run(questions, store, progress), first_stage) for each in contenders]
+        rows = [builder.reranker(each.label, each.run(questions, store, progress), first_stage) for each in contenders]
     return Evaluation(
         metrics=tuple(metrics),
         queries=tuple(
             EvaluatedQuery(query, queries[query], hits[query], each.grades(), each.missed())
-            for query, each in zip(ids, judged, strict=True)
+            for query, each in judged.items()
         ),
         first_stage=first_stage,
         rerankers=tuple(rows),
@@ -203,13 +192,6 @@ def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchH
             raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; remove one")
 
 
-def _examples(ids: Iterable[str]) -> str:
-    """The first few of `ids`, for an error message."""
-    first = list(islice(dict.fromkeys(ids), _MOST_EXAMPLES + 1))
-    more = ", ..." if first[_MOST_EXAMPLES:] else ""
-    return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
-
-
 def _left_out(queries: Mapping[str, str], judgements: Judgements) -> dict[str, str]:
     reasons = {}
     for query in queries:
@@ -221,9 +203,31 @@ def _left_out(queries: Mapping[str, str], judgements: Judgements) -> dict[str, s
     return reasons
 
 
-def _tokens(lists: Sequence[Sequence[str]], count: Callable[[str], int]) -> list[list[int]]:
-    """The tokens of each document. `count` is called once for each distinct text."""
+def _check_measurable(judged: Mapping[str, QueryJudgements]) -> None:
+    """Reject input in which no order of the candidates could be better than another."""
+    if not judged:
+        raise ValueError("nothing to measure: no query has a relevant document; check the ids in the judgements")
+    if not any(each.candidates for each in judged.values()):
+        raise ValueError("nothing to measure: no judged query has candidates; check the query ids of the candidates")
+    if not any(each.has_a_candidate for each in judged.values()):
+        raise ValueError(
+            "nothing to measure: no judged document is among the candidates; the judgements name"
+            f" {_examples(name for each in judged.values() for name in each.judged)}, and the candidates are"
+            f" {_examples(name for each in judged.values() for name in each.candidates)};"
+            " make both use the same names"
+        )
+
+
+def _examples(ids: Iterable[str]) -> str:
+    """The first few of `ids`, for an error message."""
+    first = list(islice(dict.fromkeys(ids), _MOST_EXAMPLES + 1))
+    more = ", ..." if first[_MOST_EXAMPLES:] else ""
+    return ", ".join(f"{id!r:.80}" for id in first[:_MOST_EXAMPLES]) + more
+
+
+def _tokens(documents: Mapping[str, Sequence[str]], count: Callable[[str], int]) -> dict[str, list[int]]:
+    """The tokens of each query's documents. `count` is called once for each distinct text."""
     counted: dict[str, int] = {}
-    for text in dict.fromkeys(text for documents in lists for text in documents):
+    for text in dict.fromkeys(text for texts in documents.values() for text in texts):
         counted[text] = integer("the result of count_tokens", count(text), at_least=0, unit="tokens")
-    return [[counted[text] for text in documents] for documents in lists]
+    return {query: [counted[text] for text in texts] for query, texts in documents.items()}

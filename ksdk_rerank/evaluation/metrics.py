@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Measure", "measure_for"]
 
-Measure = Callable[[Sequence[Sequence[int]]], list[dict[str, float]]]
-"""Takes one order per query (positions of candidates, best first); returns one {metric: value} per query."""
+Measure = Callable[[Mapping[str, Sequence[int]]], dict[str, dict[str, float]]]
+"""Takes an order of candidates (their positions, best first) for each query id; returns {query id: {metric: value}}."""
 
 _Grades = dict[str, dict[str, int]]
 
@@ -34,8 +34,8 @@ _TINY_GRADES: _Grades = {"0": {"a": 2, "b": 0, "c": 1}, "1": {"d": 1}, "2": {"e"
 _TINY_RUN: _Grades = {"0": {"a": 0, "x": -1, "b": -2}, "1": {"x": 0}, "2": {"e": 0, "x": -1}, "3": {}}
 
 
-def measure_for(metrics: Sequence[str], judgements: Sequence[QueryJudgements]) -> Measure:
-    """A function that computes `metrics` for orders of candidates, one order for each of `judgements`.
+def measure_for(metrics: Sequence[str], judgements: Mapping[str, QueryJudgements]) -> Measure:
+    """A function that computes `metrics` for orders of the candidates of the queries in `judgements`.
 
     `metrics` are `ir-measures` names, such as `"nDCG@10"`, `"MRR@10"` (the mean of its `RR@10`), `"P@1"`, `"R@5"`,
     `"AP"` or `"Success@5"`. nDCG has linear gains, as in trec_eval. Parameters are checked first, because trec_eval's C
@@ -55,23 +55,27 @@ def measure_for(metrics: Sequence[str], judgements: Sequence[QueryJudgements]) -
     for name, measure in measures.items():
         _values(name, _evaluator(name, measure, _TINY_GRADES, ir_measures), _TINY_RUN)
     # Generated ids, because the metrics' C code may not expect everything that a user's id can contain.
-    ids = [{name: f"judged-{number}" for number, name in enumerate(judged.qrels)} for judged in judgements]
+    queries = {query: str(number) for number, query in enumerate(judgements)}
+    ids = {
+        query: {name: f"judged-{number}" for number, name in enumerate(judged.qrels)}
+        for query, judged in judgements.items()
+    }
     qrels = {
-        str(query): {ids[query][name]: grade for name, grade in judged.qrels.items()}
-        for query, judged in enumerate(judgements)
+        queries[query]: {ids[query][name]: grade for name, grade in judged.qrels.items()}
+        for query, judged in judgements.items()
     }
     # One evaluator per metric: in a shared one, ir-measures lets one metric's gains or level leak into another.
     evaluators = {name: _evaluator(name, measure, qrels, ir_measures) for name, measure in measures.items()}
 
-    def measured(orders: Sequence[Sequence[int]]) -> list[dict[str, float]]:
+    def measured(orders: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
         run = {}
-        for query, (judged, order) in enumerate(zip(judgements, orders, strict=True)):
-            names = judged.run(order)
-            run[str(query)] = {
+        for query, judged in judgements.items():
+            names = judged.credited(orders.get(query, ()))
+            run[queries[query]] = {
                 f"other-{rank}" if name is None else ids[query][name]: -rank for rank, name in enumerate(names)
             }
         values = {name: _values(name, evaluator, run) for name, evaluator in evaluators.items()}
-        return [{name: of.get(str(query), 0.0) for name, of in values.items()} for query in range(len(judgements))]
+        return {query: {name: of.get(queries[query], 0.0) for name, of in values.items()} for query in orders}
 
     return measured
 

@@ -28,8 +28,8 @@ class QueryJudgements:
     """The judgements for one query, with the ids that metrics are computed on.
 
     An answer counts once, for the first candidate in an order that matches it. Further sections of the same page keep
-    their places but add nothing. A candidate's gain therefore depends on the order, and `run` works it out for a given
-    order. Answers that name the same page count as one answer.
+    their places but add nothing. What a candidate is worth therefore depends on the order: see `credited`. Answers that
+    name the same page count as one answer.
 
     Attributes:
         judged: the judged documents or answers, as given.
@@ -62,8 +62,8 @@ class QueryJudgements:
         found = {name for names in self._names for name in names}
         return tuple(name for name, grade in self.qrels.items() if grade > 0 and name not in found)
 
-    def run(self, indices: Sequence[int]) -> list[str | None]:
-        """For each place in an order, the judged document or answer; None if there is none or it counted already."""
+    def credited(self, indices: Sequence[int]) -> list[str | None]:
+        """For each place in an order, the judged document or answer that is credited there, once at most, or None."""
         taken: set[str] = set()
         counted: list[str | None] = []
         for index in indices:
@@ -75,7 +75,7 @@ class QueryJudgements:
 
     def answered(self, indices: Sequence[int]) -> tuple[bool, ...]:
         """For each place in an order, whether a relevant document or answer counts there."""
-        return tuple(name is not None and self.qrels[name] > 0 for name in self.run(indices))
+        return tuple(name is not None and self.qrels[name] > 0 for name in self.credited(indices))
 
 
 Judgements = dict[str, Mapping[str, int] | Sequence[str]]

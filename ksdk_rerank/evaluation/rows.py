@@ -7,66 +7,68 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ksdk_rerank._arguments import finite
+from ksdk_rerank.compose._cache_entries import Entry
 from ksdk_rerank.evaluation.bootstrap import Intervals
-from ksdk_rerank.evaluation.measurements import (
-    Comparison,
-    EvaluatedReranker,
-    Latency,
-    PromptSizes,
-    RankedQuery,
-)
+from ksdk_rerank.evaluation.measurements import Comparison, EvaluatedReranker, Latency, PromptSizes, RankedQuery
 from ksdk_rerank.evaluation.metrics import Measure
 from ksdk_rerank.evaluation.prompts import Prompt, prompt_sizes
 from ksdk_rerank.evaluation.qrels import QueryJudgements
 from ksdk_rerank.evaluation.reliability import calibration_of, score_bins
-from ksdk_rerank.evaluation.run import Run
+from ksdk_rerank.evaluation.run import Outcome
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
-from ksdk_rerank.results import total_usage
+from ksdk_rerank.results import Failure, Ranking, total_usage
 
-__all__ = ["Table"]
+__all__ = ["RowBuilder"]
 
 _EQUAL = 1e-9  # a smaller difference between two metric values is rounding: they are summed in different orders
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Builds the rows. It holds what all rerankers share, so that all are measured alike."""
+class RowBuilder:
+    """Builds the rows. It holds what all rerankers share, so that all are measured alike.
 
-    ids: Sequence[str]
-    judged: Sequence[QueryJudgements]
-    tokens: Sequence[Sequence[int]]
+    Attributes:
+        judged: the judgements of each query that is measured, by its id.
+        tokens: the tokens of each of its candidates.
+        measure: computes the metrics.
+        metrics: their names.
+        keep_answers: the share of the answers that the smallest prompts keep.
+        intervals: computes the confidence intervals.
+    """
+
+    judged: Mapping[str, QueryJudgements]
+    tokens: Mapping[str, Sequence[int]]
     measure: Measure
     metrics: Sequence[str]
     keep_answers: float
     intervals: Intervals
 
-    def first_stage(self, hits: Sequence[Sequence[SearchHit]]) -> EvaluatedReranker:
+    def first_stage(self, hits: Mapping[str, Sequence[SearchHit]]) -> EvaluatedReranker:
         """The row for the candidates in their original order."""
-        orders = [tuple(range(len(found))) for found in hits]
+        orders = {query: tuple(range(len(found))) for query, found in hits.items()}
+        values = self.measure(orders)
         ranked = {
-            query: RankedQuery(order, tuple(finite(hit.score) for hit in found), values)
-            for query, order, found, values in zip(self.ids, orders, hits, self.measure(orders), strict=True)
+            query: RankedQuery(orders[query], tuple(finite(hit.score) for hit in found), values[query])
+            for query, found in hits.items()
         }
         means = {metric: fmean(one.values[metric] for one in ranked.values()) for metric in self.metrics}
         compared = {metric: Comparison(mean, mean, None, 0, 0, len(ranked)) for metric, mean in means.items()}
-        unscored = {position: [(index, None) for index in order] for position, order in enumerate(orders)}
-        return EvaluatedReranker("first stage", compared, ranked, prompts=self._prompts(unscored))
+        return EvaluatedReranker("first stage", compared, ranked, prompts=self._prompts(ranked, scored=False))
 
-    def row(self, label: str, run: Run, first_stage: EvaluatedReranker) -> EvaluatedReranker:
+    def reranker(self, label: str, outcomes: Sequence[Outcome], first_stage: EvaluatedReranker) -> EvaluatedReranker:
         """A reranker's row, compared with the first stage's."""
-        orders: list[tuple[int, ...]] = [()] * len(self.ids)
-        for position, answer in run.answers.items():
-            orders[position] = answer.ranking.indices
-        measured = self.measure(orders)
+        by_query = dict(zip(self.judged, outcomes, strict=True))
+        answers = {query: outcome for query, outcome in by_query.items() if isinstance(outcome, Entry)}
+        rankings = {query: answer.ranking for query, answer in answers.items()}
+        values = self.measure({query: ranking.indices for query, ranking in rankings.items()})
         ranked = {
-            self.ids[position]: RankedQuery(
-                ranking.indices, tuple(ranked.score for ranked in ranking), measured[position], answer.seconds
+            query: RankedQuery(
+                ranking.indices, tuple(one.score for one in ranking), values[query], answers[query].seconds
             )
-            for position, answer in run.answers.items()
-            for ranking in (answer.ranking,)
+            for query, ranking in rankings.items()
         }
-        scored = self._scored(run)
-        timed = [answer for answer in run.answers.values() if answer.ranking]
+        scored = self._scored(rankings)
+        timed = [answer for answer in answers.values() if answer.ranking]
         return EvaluatedReranker(
             name=label,
             metrics=self._compared(ranked, first_stage) if ranked else {},
@@ -75,33 +77,34 @@ class Table:
                 [answer.seconds for answer in timed if not answer.first],
                 next((answer.seconds for answer in timed if answer.first), None),
             ),
-            usage=total_usage(answer.ranking.usage for answer in run.answers.values()),
-            truncated=sum(answer.ranking.truncated for answer in run.answers.values()),
-            fallbacks=sum(bool(answer.ranking.failures) for answer in run.answers.values()),
-            failures={self.ids[position]: failure for position, failure in run.failures.items()},
-            not_asked=run.not_asked,
-            prompts=self._prompts(
-                {position: [(one.index, one.score) for one in each.ranking] for position, each in run.answers.items()}
-            ),
+            usage=total_usage(ranking.usage for ranking in rankings.values()),
+            truncated=sum(ranking.truncated for ranking in rankings.values()),
+            fallbacks=sum(bool(ranking.failures) for ranking in rankings.values()),
+            failures={query: outcome for query, outcome in by_query.items() if isinstance(outcome, Failure)},
+            not_asked=outcomes.count(None),
+            prompts=self._prompts(ranked),
             bins=score_bins(scored),
             calibration=calibration_of(scored),
         )
 
-    def _prompts(self, orders: Mapping[int, Sequence[tuple[int, float | None]]]) -> PromptSizes | None:
-        """How short the prompts can be. `orders` has (index, score) for each document, by the query's position."""
-        prompts = []
-        for position, order in orders.items():
-            indices = [index for index, _ in order]
-            tokens = [self.tokens[position][index] for index in indices]
-            prompts.append(Prompt([score for _, score in order], self.judged[position].answered(indices), tokens))
+    def _prompts(self, ranked: Mapping[str, RankedQuery], *, scored: bool = True) -> PromptSizes | None:
+        """How short the prompts can be, by `top_n` alone unless `scored`."""
+        prompts = [
+            Prompt(
+                one.scores if scored else [None] * len(one.indices),
+                self.judged[query].answered(one.indices),
+                [self.tokens[query][index] for index in one.indices],
+            )
+            for query, one in ranked.items()
+        ]
         return prompt_sizes(prompts, keep=self.keep_answers, intervals=self.intervals)
 
-    def _scored(self, run: Run) -> list[tuple[float, bool]]:
+    def _scored(self, rankings: Mapping[str, Ranking]) -> list[tuple[float, bool]]:
         """The score of each document, and whether it is relevant. Leaves out what a `Fallback`'s next one scored."""
         scored = []
-        for position, answer in run.answers.items():
-            grades = self.judged[position].grades()
-            for ranked in () if answer.ranking.failures else answer.ranking:
+        for query, ranking in rankings.items():
+            grades = self.judged[query].grades()
+            for ranked in () if ranking.failures else ranking:
                 if ranked.score is not None:
                     scored.append((ranked.score, grades[ranked.index] > 0))
         return scored

@@ -1,12 +1,11 @@
-"""Runs one reranker on all queries: times each call, caches each ranking, and records failures."""
+"""Runs one reranker on all queries: times each call, caches each ranking, and reports failures."""
 
 from __future__ import annotations
 
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from ksdk_rerank._fingerprint import digest, identity
 from ksdk_rerank.base import Reranker, with_members
@@ -25,54 +24,42 @@ from ksdk_rerank.errors import (
 from ksdk_rerank.models import folder_of
 from ksdk_rerank.results import Failure, Ranking
 
-__all__ = ["Question", "Run", "run"]
+__all__ = ["Outcome", "Question", "run"]
 
 Question = tuple[str, Sequence[str]]
 """A query and the documents to rank."""
+
+Outcome = Entry | Failure | None
+"""A question's ranking and its time, or why it failed, or None if it was not asked."""
 
 _HOPELESS = (MissingExtra, MissingKey, NotFound, Redirected, Unauthorized, InvalidEnvironment, QuotaExceeded)
 _FAILURES_IN_A_ROW = 3  # then the service is probably down, and more calls would only wait for their deadlines
 
 
-@dataclass(slots=True)
-class Run:
-    """One reranker's rankings, with their times, and its failures, by the query's position."""
+def run(reranker: Reranker, questions: Sequence[Question], store: Store | None) -> Iterator[Outcome]:
+    """Ask `reranker` each of `questions`, one after the other: `rank_many` would give no time for each call.
 
-    answers: dict[int, Entry] = field(default_factory=dict)
-    failures: dict[int, Failure] = field(default_factory=dict)
-    not_asked: int = 0
-
-
-def run(reranker: Reranker, questions: Sequence[Question], *, store: Store | None, answered: Callable[[], None]) -> Run:
-    """Run `reranker` on each of `questions`, one after the other: `rank_many` would give no time for each call.
-
-    Rankings in `store` are not computed again; a store that fails costs only a warning. `answered` is called after each
-    question. Three errors in a row, or one that would affect every query, stop all further calls. Rankings from `store`
-    still count after that.
+    Rankings in `store` are not computed again; a store that fails costs only a warning. Three errors in a row, or one
+    that would affect every query, stop all further calls. Rankings from `store` still count after that.
     """
-    found, cache = Run(), _Cache(reranker, store)
+    cache = _Cache(reranker, store)
     first, failed_in_a_row, given_up = True, 0, False
-    for position, (query, documents) in enumerate(questions):
-        answer = cache.get(query, documents) if documents else Entry(Ranking((), reranker.name))
-        if answer is None and given_up:
-            found.not_asked += 1
-        elif answer is None:
+    for query, documents in questions:
+        outcome: Outcome = cache.get(query, documents) if documents else Entry(Ranking((), reranker.name))
+        if outcome is None and not given_up:
+            started = time.perf_counter()
             try:
-                started = time.perf_counter()
                 ranking = reranker.rank(query, documents)
-                answer = Entry(ranking, time.perf_counter() - started, first)
             except Exception as error:  # a third party's reranker may raise anything; that fails its row, not the run
-                found.failures[position] = Failure(reranker.name, type(error).__name__, str(error))
+                outcome = Failure(reranker.name, type(error).__name__, str(error))
                 failed_in_a_row += 1
                 given_up = _is_hopeless(error) or failed_in_a_row == _FAILURES_IN_A_ROW
             else:
+                outcome = Entry(ranking, time.perf_counter() - started, first)
                 failed_in_a_row = 0
-                cache.put(query, documents, answer)
+                cache.put(query, documents, outcome)
             first = False
-        if answer is not None:
-            found.answers[position] = answer
-        answered()
-    return found
+        yield outcome
 
 
 def _is_hopeless(error: Exception) -> bool:

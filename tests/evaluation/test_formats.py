@@ -214,13 +214,13 @@ def test_a_page_that_a_question_names_twice_counts_once(answers: list[str]) -> N
     assert len(judged.qrels) == pages
     assert judged.grades() == (0, 1)
     assert len(judged.missed()) == pages - 1
-    assert judged.run([0, 1]) == [None, answers[0]]
+    assert judged.credited([0, 1]) == [None, answers[0]]
 
 
 def test_pages_of_one_name_in_two_folders_are_two() -> None:
     hits = [SearchHit("1", "t", source="a/seats.md"), SearchHit("2", "t", source="b/seats.md")]
     judged = QueryJudgements(hits, ["a/seats", "b/seats"])
-    assert judged.run([0, 1]) == ["a/seats", "b/seats"]
+    assert judged.credited([0, 1]) == ["a/seats", "b/seats"]
 
 
 def test_many_answers_to_one_question_are_no_burden() -> None:

@@ -118,12 +118,14 @@ _NEEDS_MORE = {"cwl_eval": "BPM(max_rel=1)@5", "pyndeval": "alpha_nDCG@5"}
 @pytest.mark.parametrize("name", GOOD)
 def test_the_metrics_that_can_be_calculated_are(name: str) -> None:
     hits = [SearchHit(id, "t") for id in "abc"]
-    judgements = [
-        QueryJudgements(hits, {"a": 1, "b": 0, "x": 2}),
-        QueryJudgements([], {"a": 1}),
-        QueryJudgements(hits, {"c": 3}),
-    ]
-    for values in measure_for([name], judgements)([(0, 1, 2), (), (2, 1, 0)]):
+    judgements = {
+        "q1": QueryJudgements(hits, {"a": 1, "b": 0, "x": 2}),
+        "q2": QueryJudgements([], {"a": 1}),
+        "q3": QueryJudgements(hits, {"c": 3}),
+    }
+    measured = measure_for([name], judgements)({"q1": (0, 1, 2), "q2": (), "q3": (2, 1, 0)})
+    assert list(measured) == ["q1", "q2", "q3"]
+    for values in measured.values():
         assert list(values) == [name]
         assert 0 <= values[name] <= 3
 
@@ -131,7 +133,7 @@ def test_the_metrics_that_can_be_calculated_are(name: str) -> None:
 @pytest.mark.parametrize(("name", "message"), BAD.items(), ids=[name[:40] for name in BAD])
 def test_a_metric_that_cannot_be_used_is_named_in_one_line_with_the_nearest_ones(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=r"metric") as caught:
-        measure_for(["nDCG@10", name], [])
+        measure_for(["nDCG@10", name], {})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
@@ -142,13 +144,13 @@ def test_a_metric_of_a_package_that_is_missing_says_what_to_install(package: str
     if package in sys.modules or ir_measures.providers.registry[package].is_available():
         pytest.skip(f"{package} is installed")
     with pytest.raises(ValueError, match=rf"it needs another package: pip install ir-measures\[{package}\], or use"):
-        measure_for([name], [])
+        measure_for([name], {})
 
 
 def test_a_metric_is_not_a_number() -> None:
     metric: Any = ir_measures.P @ 5
     with pytest.raises(TypeError, match="metrics must be names, got P@5; write 'P@5'"):
-        measure_for([metric], [])
+        measure_for([metric], {})
 
 
 def test_a_bad_metric_is_found_out_before_anything_is_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -167,14 +169,13 @@ from ksdk_rerank import SearchHit
 from ksdk_rerank.evaluation.qrels import QueryJudgements
 from ksdk_rerank.evaluation.metrics import measure_for
 hits = [SearchHit(id, "t") for id in "abc"]
-judged = [
-    QueryJudgements(hits, grades)
-    for grades in ({"a": 1, "b": 0, "x": 2147483647}, {"a": 1}, {"a": 0}, ["b"], {"c": 5000})
-]
+grades = [{"a": 1, "b": 0, "x": 2147483647}, {"a": 1}, {"a": 0}, ["b"], {"c": 5000}]
+judged = {str(number): QueryJudgements(hits, each) for number, each in enumerate(grades)}
+orders = dict(zip(judged, [(0, 1, 2), (), (2, 1, 0), (1, 0), (0, 1, 2)]))
 for name in json.load(sys.stdin):
     print(name, flush=True)  # the last one is to blame
     try:
-        measure_for([name], judged)([(0, 1, 2), (), (2, 1, 0), (1, 0), (0, 1, 2)])
+        measure_for([name], judged)(orders)
     except ValueError:
         pass
 """

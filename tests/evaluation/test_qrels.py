@@ -69,7 +69,7 @@ def test_a_hit_without_a_source_is_found_by_its_id_only() -> None:
 def test_an_answer_counts_once_at_its_first_section() -> None:
     hits = [SearchHit(str(n), "t", source=s) for n, s in enumerate(["b.md", "a.md#one", "a.md#two"])]
     judged = QueryJudgements(hits, ["a", "c"])
-    assert judged.run([0, 2, 1]) == [None, "a", None]
+    assert judged.credited([0, 2, 1]) == [None, "a", None]
     assert judged.grades() == (0, 1, 1)
     assert judged.missed() == ("c",)
 
@@ -79,4 +79,4 @@ def test_grades_go_by_the_exact_id() -> None:
     judged = QueryJudgements(hits, {"12": 3, "1": 0, "9": 1})
     assert judged.grades() == (0, 3)
     assert judged.missed() == ("9",)
-    assert judged.run([0, 1]) == ["1", "12"]
+    assert judged.credited([0, 1]) == ["1", "12"]

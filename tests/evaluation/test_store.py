@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ import pytest
 pytest.importorskip("ir_measures")
 
 from ksdk_rerank import JinaReranker, LexicalReranker, SearchHit, models
+from ksdk_rerank.compose._cache_entries import Entry
 from ksdk_rerank.errors import RateLimited, Unauthorized
 from ksdk_rerank.evaluation import DiskStore, evaluate
 from ksdk_rerank.evaluation.run import run
 from ksdk_rerank.evaluation.store import user_cache_folder
+from ksdk_rerank.results import Failure
 from ksdk_rerank.testing import LocalServer, Reply, Request
 
 Factory = Callable[[str, Callable[[str, Sequence[str]], Sequence[float]]], Any]
@@ -87,13 +90,11 @@ def test_what_is_known_counts_even_where_nothing_more_is_asked(scripted: Factory
     with DiskStore(tmp_path) as store:
         for known in (["query 0"], ["query 3"]):
             subset = [question for question in questions if question[0] in known]
-            run(scripted("mine", answers_only(*known)), subset, store=store, answered=lambda: None)
-        told: list[None] = []
+            list(run(scripted("mine", answers_only(*known)), subset, store))
         reranker = scripted("mine", answers_only())
-        asked = run(reranker, questions, store=store, answered=lambda: told.append(None))
+        outcomes = list(run(reranker, questions, store))
     assert reranker.asked == ["query 1"]
-    assert (list(asked.answers), list(asked.failures), asked.not_asked) == ([0, 3], [1], 1)
-    assert len(told) == 4
+    assert [type(outcome) for outcome in outcomes] == [Entry, Failure, NoneType, Entry]
 
 
 def test_what_is_known_says_nothing_of_a_service_that_is_down(scripted: Factory, tmp_path: Path) -> None:
@@ -102,11 +103,11 @@ def test_what_is_known_says_nothing_of_a_service_that_is_down(scripted: Factory,
 
     questions = [(f"query {n}", ["x", "xx"]) for n in range(10)]
     with DiskStore(tmp_path) as store:
-        run(scripted("mine", lengths), questions[::2], store=store, answered=lambda: None)
+        list(run(scripted("mine", lengths), questions[::2], store))
         reranker = scripted("mine", fails)
-        asked = run(reranker, questions, store=store, answered=lambda: None)
+        outcomes = list(run(reranker, questions, store))
     assert reranker.asked == ["query 1", "query 3", "query 5"]
-    assert (len(asked.answers), asked.not_asked) == (5, 2)
+    assert [type(outcome) for outcome in outcomes] == [Entry, Failure] * 3 + [Entry, NoneType] * 2
 
 
 def test_another_query_text_or_parameter_is_another_question(scripted: Factory, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_another_query_text_or_parameter_is_another_question(scripted: Factory, 
             ("a", "q", ["x", "y"]),
         ]:
             reranker = scripted(label, lengths)
-            run(reranker, [(query, documents)], store=store, answered=lambda: None)
+            list(run(reranker, [(query, documents)], store))
             asked.append(len(reranker.asked))
     assert asked == [1, 1, 1, 1, 1, 0]
 
@@ -143,7 +144,7 @@ def test_a_model_folder_that_changes_is_asked_again(
                 (model / file).write_text(content)
             reranker = scripted(name, lengths)
             with DiskStore(tmp_path / "cache") as store:
-                run(reranker, [("q", ["x"])], store=store, answered=lambda: None)
+                list(run(reranker, [("q", ["x"])], store))
             asked.append(len(reranker.asked))
         assert asked == [1, 0, 1, 0]
 
@@ -154,7 +155,7 @@ def test_a_folder_that_holds_no_model_does_not_matter(scripted: Factory, tmp_pat
         (tmp_path / f"something {number}").write_text("else")
         reranker = scripted(str(tmp_path), lengths)
         with DiskStore(tmp_path / "cache") as store:
-            run(reranker, [("q", ["x"])], store=store, answered=lambda: None)
+            list(run(reranker, [("q", ["x"])], store))
         asked.append(len(reranker.asked))
     assert asked == [1, 0]
 
@@ -181,9 +182,9 @@ def test_an_entry_that_is_sound_counts_with_its_time(scripted: Factory, tmp_path
         def __setitem__(self, key: str, entry: str, /) -> None:
             raise AssertionError("nothing is new")
 
-    asked = run(reranker := scripted("mine", lengths), [("q", ["x"])], store=Known(), answered=lambda: None)
+    [answer] = run(reranker := scripted("mine", lengths), [("q", ["x"])], Known())
     assert reranker.asked == []
-    [answer] = asked.answers.values()
+    assert isinstance(answer, Entry)
     assert (answer.ranking.usage, answer.seconds, answer.first) == ({"tokens": 7}, 2.5, True)
 
 
@@ -218,7 +219,7 @@ def test_an_entry_that_is_none_of_ours_is_asked_again(scripted: Factory, entry: 
             pass
 
     reranker = scripted("mine", lengths)
-    run(reranker, [("q", ["x"])], store=Rubbish(), answered=lambda: None)
+    list(run(reranker, [("q", ["x"])], Rubbish()))
     assert reranker.asked == ["q"]
 
 
