@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import unicodedata
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
-from typing import TypeVar
+from decimal import Decimal
+from typing import Any, TypeVar
 
 __all__ = ["by_id", "grade_of", "id_of"]
 
 T = TypeVar("T")
-
-_LARGEST_GRADE = 2**31 - 1
 
 
 def id_of(value: object) -> str:
@@ -36,30 +33,17 @@ def by_id(given: Mapping[object, T] | Mapping[str, T], what: str) -> dict[str, T
     return found
 
 
-def grade_of(value: object) -> int:
+def grade_of(value: Any) -> int:
     """Convert a whole number of any type, or its text, to an integer grade. `ValueError` states what it must be."""
+    problem = "must be an integer"
     try:
         if isinstance(value, str):
-            if not value.isascii() or "_" in value:
-                raise ValueError
-            value = Decimal(value)
-        if not -_LARGEST_GRADE - 1 <= value <= _LARGEST_GRADE:  # type: ignore[operator]  # before int() sees a huge number
-            if value == value and abs(value) != float("inf"):  # type: ignore[arg-type]
-                raise OverflowError
-            raise ValueError
-        whole = _whole(value)
-    except OverflowError:
-        raise ValueError("must fit in 32 bits") from None
-    except (TypeError, ValueError, ArithmeticError, InvalidOperation):
-        raise ValueError("must be an integer") from None
-    return whole
-
-
-def _whole(value: object) -> int:
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        whole = int(value)  # type: ignore[call-overload]
-        if whole != value:
-            raise ValueError from None
-        return int(whole)
+            value = Decimal(value) if value.isascii() and "_" not in value else None
+        if -(2**31) <= value < 2**31:  # before `int`, which writes out Decimal("1e999999")
+            if (whole := int(value)) == value:
+                return whole
+        elif value - value == 0:  # neither infinite nor NaN
+            problem = "must fit in 32 bits"
+    except (TypeError, ValueError, ArithmeticError):  # not a number
+        pass
+    raise ValueError(problem)
