@@ -6,16 +6,15 @@ quotation marks, and it accepts contradictory grades.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Collection as Ids
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ksdk_rerank._arguments import integer_or_none
-from ksdk_rerank.evaluation.ids import by_id, id_of
+from ksdk_rerank._arguments import finite, integer_or_none
+from ksdk_rerank.evaluation.ids import by_id, grade_of, id_of
 from ksdk_rerank.evaluation.input_lines import Line, lines_of, shortened
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
@@ -85,20 +84,16 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
         OSError: the file cannot be read.
     """
     judgements: dict[str, dict[str, int]] = {}
-    first = True
-    for line in lines_of(path):
-        if line.is_blank_or_comment:
-            continue
-        columns = line.columns(3, 4)
-        heading = first and columns[-1].lower() in _GRADE_HEADINGS
-        first = False
-        if heading:
+    for row, (line, columns) in enumerate(_rows(path, 3, 4)):
+        if row == 0 and columns[-1].lower() in _GRADE_HEADINGS:
             continue
         if len(columns) not in (3, 4):
             raise line.wrong(f"write query, 0, document and grade (or BEIR's 3 columns), got {len(columns)} columns")
-        query, document, grade = id_of(columns[0]), id_of(columns[-2]), line.grade(columns[-1])
-        if not (query and document):
-            raise line.wrong(f"the {'document' if query else 'query'} id is empty; add it")
+        query, document = _ids(line, columns[0], columns[-2])
+        try:
+            grade = grade_of(columns[-1])
+        except ValueError as error:
+            raise line.wrong(f"the grade {error}, got {shortened(columns[-1])}") from None
         known = judgements.setdefault(query, {})
         if known.setdefault(document, grade) != grade:
             raise line.wrong(f"{document!r} already has the grade {known[document]} for {query!r}; keep one of the two")
@@ -191,34 +186,29 @@ def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_
     limit = integer_or_none("limit", limit, advice="use None for all candidates")
     found: dict[str, dict[str, _Place]] = {}
     system: tuple[str, int] | None = None
-    for line in lines_of(path):
-        if line.is_blank_or_comment:
-            continue
-        columns = line.columns(6)
+    for line, columns in _rows(path, 6):
         if len(columns) != 6:
             raise line.wrong(f"write query, Q0, document, rank, score and tag, got {len(columns)} columns")
-        query, _, document, rank, score, tag = columns
-        query, document = id_of(query), id_of(document)
-        if not (query and document):
-            raise line.wrong(f"the {'document' if query else 'query'} id is empty; add it")
+        query, document = _ids(line, columns[0], columns[2])
+        rank, score, tag = columns[3:]
         system = system or (tag, line.number)
         if tag != system[0]:
             raise line.wrong(
                 f"a second system's run starts here: {tag!r}, after {system[0]!r} in line {system[1]};"
                 " put each system in its own file"
             )
-        try:
-            value = float(score)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        value = finite(score)
+        if value is None:
             raise line.wrong(f"the score must be a finite number, got {shortened(score)}")
         places = found.setdefault(query, {})
         if document in places:
             raise line.wrong(
                 f"{document!r} is already in line {places[document].line.number} for {query!r}; keep one of the two"
             )
-        places[document] = _Place(line, document, line.integer(rank, "the rank"), value)
+        try:
+            places[document] = _Place(line, document, int(rank), value)
+        except ValueError:
+            raise line.wrong(f"the rank must be an integer, got {shortened(rank)}") from None
     if not found:
         raise ValueError(f"{path}: no candidates found; write lines such as: q1 Q0 d17 1 12.5 bm25")
     return {
@@ -240,10 +230,36 @@ def _candidates(
                 raise place.line.wrong(
                     f"the document {place.document!r} is not in the corpus; use the corpus of this run"
                 )
-            known = corpus[place.document]
-            hits.append(SearchHit(known.id, known.text, known.title, known.source, place.score, known.metadata))
+            hits.append(replace(corpus[place.document], score=place.score))
         candidates[query] = tuple(hits)
     return candidates
+
+
+def _rows(path: str | os.PathLike[str], *counts: int) -> Iterator[tuple[Line, list[str]]]:
+    """The lines of a table with their columns, without comments.
+
+    A line is split at tabs if that gives one of `counts` columns, otherwise at white space. Quotation marks around a
+    tab-separated column belong to the file format and are removed.
+    """
+    for line in lines_of(path):
+        text = line.text
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        columns = [_unquoted(column.strip()) for column in text.split("\t")]
+        yield line, columns if len(columns) in counts else text.split()
+
+
+def _unquoted(column: str) -> str:
+    if len(column) > 1 and column[0] == column[-1] == '"':
+        return column[1:-1].replace('""', '"').strip()
+    return column
+
+
+def _ids(line: Line, query: str, document: str) -> tuple[str, str]:
+    query, document = id_of(query), id_of(document)
+    if not (query and document):
+        raise line.wrong(f"the {'document' if query else 'query'} id is empty; add it")
+    return query, document
 
 
 def _existing(folder: Path, *names: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TypeGuard
 
 from ksdk_rerank._text.text_files import MARKS
-from ksdk_rerank.evaluation.ids import grade_of, id_of
+from ksdk_rerank.evaluation.ids import id_of
 
 __all__ = ["Line", "is_text", "lines_of", "shortened"]
 
@@ -31,30 +31,26 @@ class Line:
         self.file = file
         self.number = number
         self._raw = raw
-        self._text: str | None = None
         self._fields: dict[str, object] | None = None
 
     def wrong(self, what: str) -> ValueError:
         """A `ValueError` with file, line and what is wrong."""
-        return ValueError(f"{self.file}:{self.number}: {what}")
+        return _wrong(self.file, self.number, what)
 
     @property
     def text(self) -> str:
         """The line as text, without its end."""
-        if self._text is not None:
-            return self._text
         try:
             text = self._raw.decode().strip("\r\n")
         except UnicodeDecodeError as error:
             raise self.wrong(f"not valid UTF-8 ({error.reason}); save the file as UTF-8") from error
         if "\0" in text:
             raise self.wrong("not UTF-8 text (it contains null characters); save the file as UTF-8")
-        self._text = text
         return text
 
     @property
     def fields(self) -> dict[str, object]:
-        """The JSON object in this line."""
+        """The JSON object in this line, parsed once."""
         if self._fields is not None:
             return self._fields
         text = self.text
@@ -66,20 +62,6 @@ class Line:
             raise self.wrong(f"expected a JSON object, got {text[:40]!r}; write one JSON object per line")
         self._fields = value
         return value
-
-    def columns(self, *counts: int) -> list[str]:
-        """Split the line at tabs if that gives one of `counts` columns, otherwise at white space.
-
-        Quotation marks around a tab-separated column belong to the file format and are removed.
-        """
-        columns = [_unquoted(column.strip()) for column in self.text.split("\t")]
-        return columns if len(columns) in counts else self.text.split()
-
-    @property
-    def is_blank_or_comment(self) -> bool:
-        """Whether the line is a comment (`# ...`) or blank."""
-        text = self.text.strip()
-        return not text or text.startswith("#")
 
     def id_in(self, *names: str) -> str:
         """The id under the first of `names` that is present."""
@@ -97,20 +79,6 @@ class Line:
             raise self.wrong(f"{name!r} must be text, got {shortened(value)}")
         return value
 
-    def grade(self, text: str) -> int:
-        """Parse `text` as a grade, which is a whole number."""
-        try:
-            return grade_of(text)
-        except ValueError as error:
-            raise self.wrong(f"the grade {error}, got {shortened(text)}") from None
-
-    def integer(self, text: str, what: str) -> int:
-        """Parse `text` as an integer, the form of trec_eval's ranks."""
-        try:
-            return int(text)
-        except ValueError:
-            raise self.wrong(f"{what} must be an integer, got {shortened(text)}") from None
-
 
 def is_text(value: object) -> TypeGuard[str]:
     """Whether `value` is a usable text: a string that is not blank and has no lone surrogates."""
@@ -127,24 +95,25 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[Line]:
             the line's text is read. The message gives file and line.
         OSError: the file cannot be opened.
     """
-    file = Path(path)
+    file, number = Path(path), 0
     opened: IO[bytes] = gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     with opened as source:
-        number = 0
         try:
             for number, raw in enumerate(_raw_lines(source), start=1):
                 if len(raw) > _LONGEST:
-                    raise Line(str(path), number, b"").wrong("the line is longer than 64 MB; name a text file")
+                    raise _wrong(path, number, "the line is longer than 64 MB; name a text file")
                 if raw.strip():
                     yield Line(str(path), number, raw)
         except UnicodeDecodeError as error:
-            raise Line(str(path), 1, b"").wrong(
-                f"not valid {error.encoding} ({error.reason}); save the file as UTF-8"
-            ) from error
+            what = f"not valid {error.encoding} ({error.reason}); save the file as UTF-8"
+            raise _wrong(path, 1, what) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise Line(str(path), number + 1, b"").wrong(
-                f"the file cannot be decompressed ({error}); download it again"
-            ) from error
+            what = f"the file cannot be decompressed ({error}); download it again"
+            raise _wrong(path, number + 1, what) from error
+
+
+def _wrong(path: str | os.PathLike[str], number: int, what: str) -> ValueError:
+    return ValueError(f"{path}:{number}: {what}")
 
 
 def _raw_lines(source: IO[bytes]) -> Iterator[bytes]:
@@ -156,9 +125,3 @@ def _raw_lines(source: IO[bytes]) -> Iterator[bytes]:
         yield from iter(lambda: source.readline(_LONGEST + 1), b"")
     else:
         yield from (first[len(mark) :] + source.read()).decode(encoding).encode().splitlines(keepends=True)
-
-
-def _unquoted(column: str) -> str:
-    if len(column) > 1 and column[0] == column[-1] == '"':
-        return column[1:-1].replace('""', '"').strip()
-    return column
