@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_FLOOR, Context
 from itertools import accumulate
 from statistics import fmean
@@ -49,19 +48,43 @@ def checked_price(value: object) -> float | None:
     return price
 
 
-@dataclass(frozen=True, slots=True)
 class Prompt:
-    """One query's documents in a reranker's order.
+    """One query's documents in a reranker's order. A cut leaves a beginning of them, so running sums measure any cut.
 
-    Attributes:
+    Args:
         scores: their scores, falling; None for unscored documents, which come last.
         answers: whether each adds an answer that no document before it has.
         tokens: how many tokens each has.
     """
 
-    scores: Sequence[float | None]
-    answers: Sequence[bool]
-    tokens: Sequence[int]
+    def __init__(self, scores: Sequence[float | None], answers: Sequence[bool], tokens: Sequence[int]) -> None:
+        self.scores = scores
+        self.total = sum(answers)
+        self._answers = answers
+        self._negated = [-score for score in scores if score is not None]
+        self._answers_before = [0, *accumulate(answers)]
+        self._tokens_before = [0, *accumulate(tokens)]
+
+    def length(self, limits: Limits) -> int:
+        """How many documents are left. As in `rank`, `min_score` is ignored if nothing has a score."""
+        min_score, top_n = limits
+        length = len(self.scores)
+        if min_score is not None and self._negated:
+            length = bisect_right(self._negated, -min_score)
+        return length if top_n is None else min(length, top_n)
+
+    def tokens(self, limits: Limits) -> int:
+        return self._tokens_before[self.length(limits)]
+
+    def kept(self, limits: Limits) -> float:
+        """The share of answers that are left; only if there are any."""
+        return self._answers_before[self.length(limits)] / self.total
+
+    def scored_answers(self) -> Iterator[tuple[float, int, float]]:
+        """Each scored answer: its score, its place from 0, and its share of all the answers."""
+        for place, (score, answer) in enumerate(zip(self.scores, self._answers, strict=True)):
+            if answer and score is not None:
+                yield score, place, 1 / self.total
 
 
 def prompt_sizes(prompts: Sequence[Prompt], *, keep: float, intervals: Intervals) -> PromptSizes | None:
@@ -69,80 +92,46 @@ def prompt_sizes(prompts: Sequence[Prompt], *, keep: float, intervals: Intervals
 
     Thresholds are rounded down to three significant digits, and measured as rounded. None if there are no answers.
     """
-    lists = [_List(prompt) for prompt in prompts]
-    if not any(each.total for each in lists):
+    if not any(prompt.total for prompt in prompts):
         return None
-    counts = _counts(max(len(each.prompt.tokens) for each in lists))
-    thresholds = _thresholds(lists)
+    counts = _counts(max(len(prompt.scores) for prompt in prompts))
+    thresholds = _thresholds(prompts)
     limits = [
         (None, None),
-        _smallest(lists, counts, keep),
+        _smallest(prompts, counts, keep),
         *((threshold, None) for threshold in thresholds),
         *((None, count) for count in counts),
     ]
-    uncut, smallest, *others = _measured(lists, limits, intervals)
+    uncut, smallest, *others = _measured(prompts, limits, intervals)
     return PromptSizes(uncut, smallest, tuple(others[: len(thresholds)]), tuple(others[len(thresholds) :]))
 
 
-class _List:
-    """A prompt with running sums, so that any cut is measured at once: a cut list is a beginning of the whole."""
-
-    def __init__(self, prompt: Prompt) -> None:
-        self.prompt = prompt
-        self.total = sum(prompt.answers)
-        self._negated = [-score for score in prompt.scores if score is not None]
-        self._tokens = [0, *accumulate(prompt.tokens)]
-        self._answers = [0, *accumulate(prompt.answers)]
-
-    def length(self, limits: Limits) -> int:
-        """How many documents are left. As in `rank`, `min_score` is ignored if nothing has a score."""
-        min_score, top_n = limits
-        length = len(self.prompt.tokens)
-        if min_score is not None and self._negated:
-            length = bisect_right(self._negated, -min_score)
-        return length if top_n is None else min(length, top_n)
-
-    def tokens(self, limits: Limits) -> int:
-        return self._tokens[self.length(limits)]
-
-    def kept(self, limits: Limits) -> float:
-        """The share of answers that are left; only if there are any."""
-        return self._answers[self.length(limits)] / self.total
-
-    def answers(self) -> Iterable[tuple[float, int, float]]:
-        """Each scored answer: its score, its place from 0, and its share of all the answers."""
-        for place, (score, answer) in enumerate(zip(self.prompt.scores, self.prompt.answers, strict=True)):
-            if answer and score is not None:
-                yield score, place, 1 / self.total
-
-
-def _smallest(lists: Sequence[_List], counts: Sequence[int], keep: float) -> Limits:
+def _smallest(prompts: Sequence[Prompt], counts: Sequence[int], keep: float) -> Limits:
     """The limits with the fewest tokens, among each `top_n` alone and with the highest `min_score` that it allows."""
-    with_answers = [each for each in lists if each.total]
-    wanted = keep * len(with_answers)
-    unscored = [each for each in with_answers if each.prompt.scores[0] is None]  # which no threshold cuts
-    scored = sorted((answer for each in with_answers for answer in each.answers()), reverse=True)
+    with_answers = [prompt for prompt in prompts if prompt.total]
+    enough = keep * len(with_answers) - _EQUAL
+    unscored = [prompt for prompt in with_answers if prompt.scores[0] is None]  # which no threshold cuts
+    scored = sorted((answer for prompt in with_answers for answer in prompt.scored_answers()), reverse=True)
 
     def tokens(limits: Limits) -> int:
-        return sum(each.tokens(limits) for each in lists)
+        return sum(prompt.tokens(limits) for prompt in prompts)
 
     best: Limits = (None, None)
     fewest = tokens(best)
     for count in counts:
-        kept = sum(each.kept((None, count)) for each in unscored)
+        possible: list[Limits] = []
+        if sum(prompt.kept((None, count)) for prompt in with_answers) >= enough:
+            possible.append((None, count))
+        kept = sum(prompt.kept((None, count)) for prompt in unscored)
         threshold = None
         for score, place, share in scored:
-            if kept >= wanted - _EQUAL:
+            if kept >= enough:
                 break
             if place < count:
                 threshold = score
                 kept += share
-        possible: list[Limits] = []
-        if sum(each.kept((None, count)) for each in with_answers) >= wanted - _EQUAL:
-            possible.append((None, count))
-        if kept >= wanted - _EQUAL and threshold is not None:
-            rounded = _rounded_down(threshold)
-            possible.append((rounded, count))
+        if kept >= enough and threshold is not None:
+            possible.append((_rounded_down(threshold), count))
         for limits in possible:
             if (sent := tokens(limits)) < fewest:
                 best, fewest = limits, sent
@@ -150,11 +139,18 @@ def _smallest(lists: Sequence[_List], counts: Sequence[int], keep: float) -> Lim
     return next((limits for limits in simpler if tokens(limits) == fewest), best)
 
 
-def _measured(lists: Sequence[_List], limits: Sequence[Limits], intervals: Intervals) -> list[Cut]:
-    kept = [[each.kept(limit) for each in lists if each.total] for limit in limits]
-    tokens = [[float(each.tokens(limit)) for each in lists] for limit in limits]
+def _measured(prompts: Sequence[Prompt], limits: Sequence[Limits], intervals: Intervals) -> list[Cut]:
+    kept = [[prompt.kept(limit) for prompt in prompts if prompt.total] for limit in limits]
+    tokens = [[float(prompt.tokens(limit)) for prompt in prompts] for limit in limits]
     return [
-        Cut(*limit, fmean(shares), kept_interval, fmean(counts), tokens_interval, fmean(e.length(limit) for e in lists))
+        Cut(
+            *limit,
+            kept=fmean(shares),
+            kept_interval=kept_interval,
+            tokens=fmean(counts),
+            tokens_interval=tokens_interval,
+            documents=fmean(prompt.length(limit) for prompt in prompts),
+        )
         for limit, shares, kept_interval, counts, tokens_interval in zip(
             limits, kept, intervals(kept), tokens, intervals(tokens), strict=True
         )
@@ -167,9 +163,9 @@ def _counts(deepest: int) -> list[int]:
     return sorted({*range(1, min(deepest, _EACH_UP_TO) + 1), *(count for count in spaced if count > _EACH_UP_TO)})
 
 
-def _thresholds(lists: Sequence[_List]) -> list[float]:
+def _thresholds(prompts: Sequence[Prompt]) -> list[float]:
     """Rising thresholds that cut about the same number of documents each; none if nothing has a score."""
-    scores = sorted(score for each in lists for score in each.prompt.scores if score is not None)
+    scores = sorted(score for prompt in prompts for score in prompt.scores if score is not None)
     if not scores:
         return []
     places = {round(step * (len(scores) - 1) / (_POINTS - 1)) for step in range(_POINTS)}
