@@ -21,7 +21,7 @@ from ksdk_rerank.evaluation.json_report import as_json
 from ksdk_rerank.evaluation.measurements import EvaluatedQuery, Measurements
 from ksdk_rerank.evaluation.metrics import measure_for
 from ksdk_rerank.evaluation.prompts import checked_keep_answers, checked_price
-from ksdk_rerank.evaluation.qrels import Answers, Grades, Judgements, QueryJudgements, judgements_by_id
+from ksdk_rerank.evaluation.qrels import Answers, Grades, Judged, QueryJudgements, judgements_by_id
 from ksdk_rerank.evaluation.rows import RowBuilder
 from ksdk_rerank.evaluation.tables import plain
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
@@ -175,7 +175,9 @@ class Evaluation(Measurements):
         return f'<iframe {frame} srcdoc="{escape(self.to_html())}"></iframe>'
 
 
-def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: Judgements) -> None:
+def _check(
+    queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchHit]], judgements: Mapping[str, Judged]
+) -> None:
     """Reject input that cannot be right, before the first call."""
     for query, text in queries.items():
         if not text.strip():
@@ -192,7 +194,7 @@ def _check(queries: Mapping[str, str], candidates: Mapping[str, Sequence[SearchH
             raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; remove one")
 
 
-def _left_out(queries: Mapping[str, str], judgements: Judgements) -> dict[str, str]:
+def _left_out(queries: Mapping[str, str], judgements: Mapping[str, Judged]) -> dict[str, str]:
     reasons = {}
     for query in queries:
         judged = judgements.get(query)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from ksdk_rerank.evaluation.ids import by_id, grade_of, id_of
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
-__all__ = ["Answers", "Grades", "Judgements", "QueryJudgements", "answers_to", "judgements_by_id"]
+__all__ = ["Answers", "Grades", "Judged", "QueryJudgements", "answers_to", "judgements_by_id"]
 
 Grades = Mapping[str, Mapping[str, int]]
 """How relevant documents are, as {query id: {document id: grade}}. A grade above 0 is relevant, and higher is better.
@@ -19,6 +19,9 @@ Below 0 means not judged, as in trec_eval. Grades are whole numbers of at most 3
 
 Answers = Mapping[str, Sequence[str]]
 """What each query should find, as {query id: [answer, ...]}. `answers_to` describes the forms of an answer."""
+
+Judged = Mapping[str, int] | Sequence[str]
+"""What one query's judgements are: grades by document id, or answers."""
 
 _BESIDE = r"[/#?&=.]"  # separates the parts of an address
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -38,18 +41,18 @@ class QueryJudgements:
         qrels: the grades, by document or answer.
     """
 
-    def __init__(self, candidates: Sequence[SearchHit], judgements: Mapping[str, int] | Sequence[str]) -> None:
-        self.judged = tuple(judgements)
-        if isinstance(judgements, Mapping):
+    def __init__(self, candidates: Sequence[SearchHit], judged: Judged) -> None:
+        self.judged = tuple(judged)
+        if isinstance(judged, Mapping):
             self.candidates = tuple(id_of(hit.id) for hit in candidates)
-            self.has_a_candidate = any(id in judgements for id in self.candidates)
-            self.qrels = {name: grade for name, grade in judgements.items() if grade >= 0}
+            self.has_a_candidate = any(id in judged for id in self.candidates)
+            self.qrels = {name: grade for name, grade in judged.items() if grade >= 0}
             self._names = [[id] if id in self.qrels else [] for id in self.candidates]
         else:
             self.candidates = tuple(hit.source or id_of(hit.id) for hit in candidates)
-            found = [answers_to(hit, judgements) for hit in candidates]
-            same = _one_page_once(judgements, found)
-            self.qrels = {same[answer]: 1 for answer in judgements}
+            found = [answers_to(hit, judged) for hit in candidates]
+            same = _one_page_once(judged, found)
+            self.qrels = {same[answer]: 1 for answer in judged}
             self._names = [list(dict.fromkeys(same[answer] for answer in answers)) for answers in found]
             self.has_a_candidate = any(found)
 
@@ -78,17 +81,13 @@ class QueryJudgements:
         return tuple(name is not None and self.qrels[name] > 0 for name in self.credited(indices))
 
 
-Judgements = dict[str, Mapping[str, int] | Sequence[str]]
-"""The judgements of each query, by its id: grades by document, or answers."""
-
-
-def judgements_by_id(judgements: Grades | Answers) -> Judgements:
+def judgements_by_id(judgements: Grades | Answers) -> dict[str, Judged]:
     """`judgements` with all ids as text and all grades as integers. `ValueError` names an invalid one."""
-    given: Mapping[str, Mapping[str, int] | Sequence[str]] = {**judgements}
+    given: Mapping[str, Judged] = {**judgements}
     return {query: _of_one(query, judged) for query, judged in by_id(given, "judgements").items()}
 
 
-def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> Mapping[str, int] | Sequence[str]:
+def _of_one(query: str, judged: Judged) -> Judged:
     if isinstance(judged, str):
         raise TypeError(f"judgements[{query!r}] must be a list of answers, got one string; write [{judged!r}]")
     if not isinstance(judged, Mapping):
@@ -105,31 +104,24 @@ def _of_one(query: str, judged: Mapping[str, int] | Sequence[str]) -> Mapping[st
     return by_id(grades, f"judgements[{query!r}]")
 
 
-def _one_page_once(answers: Sequence[str], found: Iterable[Sequence[str]]) -> dict[str, str]:
+def _one_page_once(answers: Sequence[str], found: Sequence[Sequence[str]]) -> dict[str, str]:
     """Map each of `answers` to the first answer that names the same page.
 
     Two answers name the same page if one matches the other as an address (`seats` and
     `https://x.com/billing/seats.md`), or if the same candidates match both (an id, and the page that has it).
     """
-    candidates: dict[str, list[int]] = {answer: [] for answer in answers}
-    for place, names in enumerate(found):
-        for name in names:
-            candidates[name].append(place)
     same: dict[str, str] = {}
-    of_candidates: dict[tuple[int, ...], str] = {(): ""}
-    of_name: dict[str, list[str]] = {}
-    for answer in candidates:
-        first = of_candidates.setdefault(tuple(candidates[answer]), answer) or answer
-        named = of_name.setdefault(_page(answer).stem, [])
+    by_candidates: dict[tuple[int, ...], str] = {}
+    by_name: dict[str, list[str]] = {}
+    for answer in dict.fromkeys(answers):
+        candidates = tuple(place for place, matched in enumerate(found) if answer in matched)
+        first = by_candidates.setdefault(candidates, answer) if candidates else answer
+        named = by_name.setdefault(_page(answer).stem, [])
         if first == answer:
-            first = next((other for other in named if _is_page(other, answer) or _is_page(answer, other)), answer)
+            first = next((other for other in named if _names(other, answer) or _names(answer, other)), answer)
         named.append(answer)
         same[answer] = same.get(first, first)
     return same
-
-
-def _is_page(answer: str, address: str) -> bool:
-    return _is(SearchHit(address, "", source=address), answer)
 
 
 def answers_to(hit: SearchHit, answers: Sequence[str]) -> list[str]:
@@ -146,15 +138,12 @@ def answers_to(hit: SearchHit, answers: Sequence[str]) -> list[str]:
     Case matters. The scheme (`http://` or `https://`), a trailing slash, and the encoding of accents (NFC or NFD) do
     not.
     """
-    return [answer for answer in answers if _is(hit, id_of(answer))]
+    return [answer for answer in answers if id_of(answer) == id_of(hit.id) or _names(id_of(answer), hit.source or "")]
 
 
-def _is(hit: SearchHit, answer: str) -> bool:
-    if answer == id_of(hit.id):
-        return True
-    if not hit.source:
-        return False
-    address = unicodedata.normalize("NFC", hit.source)
+def _names(answer: str, address: str) -> bool:
+    """Whether `answer` is the address, its page or a part of it."""
+    address = unicodedata.normalize("NFC", address)
     source, wanted = _SCHEME.sub("", address).rstrip("/"), _SCHEME.sub("", answer).rstrip("/")
     if not wanted:
         return False
