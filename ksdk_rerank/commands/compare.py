@@ -12,8 +12,8 @@ from ksdk_rerank.loading import default_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ksdk_rerank.compose._fail_open import Store
     from ksdk_rerank.evaluation import Evaluation, Progress
-    from ksdk_rerank.evaluation.candidates import Store
     from ksdk_rerank.evaluation.contenders import Given
     from ksdk_rerank.evaluation.qrels import Answers, Grades
     from ksdk_rerank.knowledgesdk.search_results import SearchHit
@@ -77,12 +77,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ksdk_rerank.commands.terminal import progress, write
-    from ksdk_rerank.evaluation import evaluate
-    from ksdk_rerank.evaluation.candidates import disk_cache
+    from ksdk_rerank.compose._fail_open import FailOpenStore
+    from ksdk_rerank.evaluation import DiskStore, evaluate
 
     rerankers = _rerankers(options.reranker or [default_name()])
     _check(options, rerankers)
-    with disk_cache(options.cache, fresh=options.fresh) as store, progress() as update:
+    with DiskStore(options.cache, read=not options.fresh) as disk, progress() as update:
+        store = FailOpenStore(disk)  # wrapped once, so that it warns once
         queries, candidates, judgements = _material(options, store, update)
         evaluation = evaluate(
             rerankers,

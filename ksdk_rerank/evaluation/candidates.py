@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from ksdk_rerank._fingerprint import digest
-from ksdk_rerank.compose._fail_open import FailOpenStore, Store
-from ksdk_rerank.evaluation.store import DiskStore
+from ksdk_rerank.compose._fail_open import Store
 from ksdk_rerank.knowledgesdk.client import KnowledgeSDKClient, account_of
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation.contenders import Progress
 
-__all__ = ["Store", "candidates_for", "disk_cache"]
+__all__ = ["candidates_for"]
 
 _HITS = TypeAdapter(tuple[SearchHit, ...])
-
-
-@contextmanager
-def disk_cache(folder: Path | None, *, fresh: bool = False) -> Iterator[Store]:
-    """A `DiskStore` for candidates and answers. If it fails, all its users together log one warning.
-
-    With `fresh`, existing entries are ignored and replaced.
-    """
-    with DiskStore(folder, read=not fresh) as store:
-        yield FailOpenStore(store)
 
 
 def candidates_for(

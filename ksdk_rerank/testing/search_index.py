@@ -197,9 +197,5 @@ def _slug(heading: str, taken: dict[str, int]) -> str:
 
 def _terms(text: str, *, inner: bool = True) -> str:
     """The terms of `text`, joined by spaces; Latin letters lose their accents, which people omit when searching."""
-    terms = " ".join(terms_of(text, inner=inner))
-    return (
-        terms
-        if terms.isascii()
-        else unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", terms)))
-    )
+    terms = unicodedata.normalize("NFD", " ".join(terms_of(text, inner=inner)))
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", terms))

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("ir_measures")
 
 from ksdk_rerank import KnowledgeSDKClient
-from ksdk_rerank.evaluation.candidates import candidates_for, disk_cache
+from ksdk_rerank.evaluation import DiskStore
+from ksdk_rerank.evaluation.candidates import candidates_for
 from ksdk_rerank.testing import LocalServer, Reply
 
 QUERIES = {"q1": "key", "q2": "rotation"}
@@ -21,7 +22,7 @@ def test_a_search_is_repeated_only_for_another_account_or_limit(
     knowledgesdk_stand_in: Callable[..., Any], tmp_path: Path
 ) -> None:
     stand_in = knowledgesdk_stand_in("examples/knowledge_base", api_key="sk_one_account")
-    with disk_cache(tmp_path) as store, KnowledgeSDKClient("sk_one_account", base_url=stand_in.base_url) as client:
+    with DiskStore(tmp_path) as store, KnowledgeSDKClient("sk_one_account", base_url=stand_in.base_url) as client:
         first = candidates_for(QUERIES, client, 5, store=store)
         assert candidates_for(QUERIES, client, 5, store=store) == first
         assert len(stand_in.requests) == 2
