@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ksdk_rerank.compose._fail_open import Store
-    from ksdk_rerank.evaluation import Evaluation, Progress
+    from ksdk_rerank.evaluation import Progress
     from ksdk_rerank.evaluation.contenders import Given
     from ksdk_rerank.evaluation.qrels import Answers, Grades
     from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
-    Material = tuple[Mapping[str, str], Mapping[str, tuple[SearchHit, ...]], Grades | Answers]
+    Inputs = tuple[Mapping[str, str], Mapping[str, tuple[SearchHit, ...]], Grades | Answers]
 
 __all__ = ["add"]
 
@@ -76,15 +76,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ksdk_rerank.commands.terminal import progress, write
+    from ksdk_rerank.commands.terminal import progress, terminal_width, write
     from ksdk_rerank.compose._fail_open import FailOpenStore
     from ksdk_rerank.evaluation import DiskStore, evaluate
+    from ksdk_rerank.evaluation.tables import plain
 
     rerankers = _rerankers(options.reranker or [default_name()])
     _check(options, rerankers)
     with DiskStore(options.cache, read=not options.fresh) as disk, progress() as update:
         store = FailOpenStore(disk)  # wrapped once, so that it warns once
-        queries, candidates, judgements = _material(options, store, update)
+        queries, candidates, judgements = _inputs(options, store, update)
         evaluation = evaluate(
             rerankers,
             queries,
@@ -102,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
             options.report.write_text(evaluation.to_html(), encoding="utf-8")
         except OSError as error:
             unwritten = error
-    _show(evaluation, options)
+    write(evaluation.to_json() if options.json else plain(evaluation, width=terminal_width()))
     if unwritten is not None:
         raise OSError(f"--report {options.report} cannot be written: {unwritten.strerror}") from unwritten
     if options.report is not None and not options.json:
@@ -143,7 +144,7 @@ def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
         pass
 
 
-def _material(options: argparse.Namespace, store: Store, update: Progress | None) -> Material:
+def _inputs(options: argparse.Namespace, store: Store, update: Progress | None) -> Inputs:
     """Load the queries, their candidates and the judgements."""
     from ksdk_rerank.commands.two_stages import first_stage
     from ksdk_rerank.evaluation import read_beir, read_corpus, read_questions, read_run
@@ -161,10 +162,3 @@ def _material(options: argparse.Namespace, store: Store, update: Progress | None
             kept = store if options.docs is None else None
             candidates = candidates_for(asked, client, options.limit, store=kept, progress=update)
     return questions.queries, candidates, questions.answers
-
-
-def _show(evaluation: Evaluation, options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import terminal_width, write
-    from ksdk_rerank.evaluation.tables import plain
-
-    write(evaluation.to_json() if options.json else plain(evaluation, width=terminal_width()))

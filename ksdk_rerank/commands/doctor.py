@@ -90,52 +90,54 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ksdk_rerank.commands.terminal import show, write, write_json
+    from ksdk_rerank.commands.terminal import write_json
 
-    machine, packages, environment = _machine(), _packages(), list(_environment())
+    packages = _packages()
     runs = [_tried(name, options.online) for name in options.reranker or [default_name()]]
-    online = dict(_online()) if options.online else {}
-    advice = _advice(packages, runs)
+    report = {
+        "version": __version__,
+        "machine": _machine(),
+        "packages": packages,
+        "keys": _keys(),
+        "environment": list(_environment()),
+        "rerankers": [asdict(run) for run in runs],
+        "online": dict(_online()) if options.online else {},
+        "advice": _advice(packages, runs),
+    }
     if options.json:
-        report = {
-            "version": __version__,
-            "machine": machine,
-            "packages": packages,
-            "keys": _keys(),
-            "environment": environment,
-            "rerankers": [asdict(run) for run in runs],
-            "online": online,
-            "advice": advice,
-        }
         write_json(report)
-        return _status(runs)
-    write(f"ksdk-rerank {__version__}, Python {machine['python']}, {machine['system']}")
+    else:
+        _show(report)
+    return int(any(run.next is None for run in runs))
+
+
+def _show(report: dict[str, Any]) -> None:
+    from ksdk_rerank.commands.terminal import show, write
+
+    machine = report["machine"]
+    write(f"ksdk-rerank {report['version']}, Python {machine['python']}, {machine['system']}")
     write(f"{machine['cores']} cores for this process; {', '.join(machine['fast'])}; {machine['gpu']}")
     write()
     rows = [
         [name, version or f'missing: pip install "ksdk-rerank[{_PACKAGES[name]}]"']
-        for name, version in packages.items()
+        for name, version in report["packages"].items()
     ]
     show(["package", "version"], rows, texts={"package", "version"})
     write()
-    for line in [f"Keys in the environment: {', '.join(_keys()) or 'none'}", *environment]:
+    write(f"Keys in the environment: {', '.join(report['keys']) or 'none'}")
+    for line in report["environment"]:
         write(line)
     write()
-    rows = [[run.name, run.engine or "-", _ms(run.first), _ms(run.next)] for run in runs]
+    rows = [[run["name"], run["engine"] or "-", _ms(run["first"]), _ms(run["next"])] for run in report["rerankers"]]
     show(["reranker", "runs on", "first call, ms", "20 candidates, ms"], rows, texts={"reranker", "runs on"})
-    for run in runs:
-        if run.problem:
-            write(f"{run.name}: {run.problem}")
-    if online:
+    for run in report["rerankers"]:
+        if run["problem"]:
+            write(f"{run['name']}: {run['problem']}")
+    if report["online"]:
         write()
-        show(["service", "answer"], list(map(list, online.items())), texts={"service", "answer"})
+        show(["service", "answer"], list(map(list, report["online"].items())), texts={"service", "answer"})
     write()
-    write(f"Advice: {advice}")
-    return _status(runs)
-
-
-def _status(runs: list[_Run]) -> int:
-    return int(any(run.next is None for run in runs))
+    write(f"Advice: {report['advice']}")
 
 
 def _machine() -> dict[str, Any]:
