@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import unicodedata
 from collections.abc import Callable
@@ -18,8 +19,16 @@ import numpy as np
 
 from ksdk_rerank import SearchHit
 from ksdk_rerank.commands.main import main
-from ksdk_rerank.evaluation import answers_to, evaluate, read_beir, read_corpus, read_qrels, read_questions, read_run
-from ksdk_rerank.evaluation.qrels import QueryJudgements
+from ksdk_rerank.evaluation import (
+    answers_to,
+    evaluate,
+    read_beir,
+    read_corpus,
+    read_qrels,
+    read_queries,
+    read_questions,
+    read_run,
+)
 
 NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
 assert NFC != NFD
@@ -57,6 +66,9 @@ WRONG_QRELS = {
     b"q1\t\t1\n": r":1: ",
     b'q1\t""\t1\n': r":1: the document id is empty; add it",
     b"q1,d1,1\n": r":1: write query, 0, document and grade .*, got 1 columns",
+    b"q1 d1\n": r":1: write query, .*, got 2 columns",
+    b"q1 0 d1 2 x\n": r":1: write query, .*, got 5 columns",
+    b"q1 0 d1\n": r":1: the grade must be an integer, got 'd1'",
     b"q1 0 d1 1\nq1 0 caf\xe9 1\n": r":2: not valid UTF-8 \(.*\); save the file as UTF-8",
     "q1 0 d1 1\n".encode("utf-16-le"): r":1: not UTF-8 text \(it contains null characters\); save the file as UTF-8",
     "q1 0 d1 1\n".encode("utf-16")[:-1]: r":1: not valid utf-16-le",
@@ -106,8 +118,18 @@ RUNS = {
 @pytest.mark.parametrize("content", RUNS.values(), ids=RUNS)
 def test_runs_are_the_same_however_they_are_written(content: str, tmp_path: Path) -> None:
     (tmp_path / "run").write_text(content, encoding="utf-8", newline="")
-    found = read_run(tmp_path / "run", {"a": SearchHit("a", "text"), "b": SearchHit("b", "text")})
-    assert {query: [hit.id for hit in hits] for query, hits in found.items()} == {"q1": ["b", "a"]}
+    found = read_run(tmp_path / "run", {"a": SearchHit("a", "text a"), "b": SearchHit("b", "text b")})
+    assert {query: [(hit.id, hit.text) for hit in hits] for query, hits in found.items()} == {
+        "q1": [("b", "text b"), ("a", "text a")]
+    }
+
+
+def test_a_limit_keeps_the_best_of_each_query(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text(RUNS["not in order"])
+    corpus = {"b": SearchHit("b", "text")}  # the others are not looked up
+    assert read_run(tmp_path / "run", corpus, limit=1) == {"q1": (SearchHit("b", "text", score=2.5),)}
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        read_run(tmp_path / "run", corpus, limit=0)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +138,8 @@ def test_runs_are_the_same_however_they_are_written(content: str, tmp_path: Path
         ("q1 Q0 b 2 1.0 dense", "a second system's run starts here: 'dense', after 'bm25' in line 1; put each"),
         ("q2 Q0 a 1 1.0 dense", "a second system's run starts here"),
         ("q1 Q0 a 2 1.0 bm25", "'a' is already in line 1 for 'q1'; keep one"),
+        ("q1 Q0 b 2 1.0", "write query, Q0, .*, got 5 columns"),
+        ("\tQ0\tb\t2\t1.0\tbm25", "the query id is empty; add it"),
         ("q1 Q0 b 2 inf bm25", "the score must be a finite number, got 'inf'"),
         ("q1 Q0 b 2 1,5 bm25", "the score must be a finite number, got '1,5'"),
         ("q1 Q0 b 1.5 1.0 bm25", "the rank must be an integer, got '1.5'"),
@@ -125,6 +149,9 @@ def test_a_run_that_is_not_one_is_reported(line: str, message: str, tmp_path: Pa
     (tmp_path / "run").write_text(f"q1 Q0 a 1 2.0 bm25\n{line}\n")
     with pytest.raises(ValueError, match=f"run:2: {message}"):
         read_run(tmp_path / "run", {"a": SearchHit("a", "text"), "b": SearchHit("b", "text")})
+    (tmp_path / "run").write_text("# nothing\n")
+    with pytest.raises(ValueError, match="run: no candidates found; write lines such as"):
+        read_run(tmp_path / "run", {})
 
 
 # Ids
@@ -193,48 +220,6 @@ def test_the_command_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        ["seats", "seats.md"],
-        ["seats.md", "https://x.com/billing/seats.md", "billing/seats"],
-        ["http://x.com/billing/seats.md/", "seats"],
-        ["seats", "seats.md#refunds"],
-        ["d1", "seats"],
-        ["seats", NFC, NFD, "seats"],
-    ],
-)
-def test_a_page_that_a_question_names_twice_counts_once(answers: list[str]) -> None:
-    hits = [
-        SearchHit("d0", "t", source="other.md"),
-        SearchHit("d1", "t", source="https://x.com/billing/seats.md#refunds"),
-    ]
-    judged = QueryJudgements(hits, answers)
-    pages = 2 if NFC in answers else 1
-    assert len(judged.qrels) == pages
-    assert judged.grades() == (0, 1)
-    assert len(judged.missed()) == pages - 1
-    assert judged.credited([0, 1]) == [None, answers[0]]
-
-
-def test_pages_of_one_name_in_two_folders_are_two() -> None:
-    hits = [SearchHit("1", "t", source="a/seats.md"), SearchHit("2", "t", source="b/seats.md")]
-    judged = QueryJudgements(hits, ["a/seats", "b/seats"])
-    assert judged.credited([0, 1]) == ["a/seats", "b/seats"]
-
-
-def test_many_answers_to_one_question_are_no_burden() -> None:
-    answers = [f"page-{n}" for n in range(20_000)]
-    assert len(QueryJudgements([SearchHit("1", "t", source="page-7.md")], answers).qrels) == 20_000
-
-
-def test_questions_may_name_ids_that_are_numbers(tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text(
-        '{"id": 1, "question": "q", "answers": [3, "4"]}\n{"question": "r", "answers": 5}\n'
-    )
-    assert read_questions(tmp_path / "q.jsonl").answers == {"1": ("3", "4"), "line 2": ("5",)}
-
-
 # Grades
 
 
@@ -301,6 +286,48 @@ def beir(folder: Path, **changed: str) -> Path:
     return folder
 
 
+def test_a_beir_folder_is_read_with_the_candidates_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n")
+    queries = '{"_id": "q1", "text": "one"}\n{"_id": "q2", "text": "two"}\n{"_id": "q3", "text": "three"}\n'
+    (tmp_path / "queries.jsonl").write_text(queries)
+    (tmp_path / "other.txt").write_text("q1 0 d1 3\n")
+    documents = '{"_id": "d1", "title": "One", "text": "first"}\n{"_id": "d2", "title": "", "text": "second"}\n'
+    with gzip.open(tmp_path / "corpus.jsonl.gz", "wt") as file:
+        file.write(documents + '{"_id": "d3", "text": "never read"}\n')
+    with gzip.open(tmp_path / "run.gz", "wt") as file:
+        file.write("q1 Q0 d1 1 2.0 t\nq1 Q0 d2 2 1.0 t\nq2 Q0 d1 1 2.0 t\n")
+    found = read_beir(tmp_path, tmp_path / "run.gz")
+    assert found.queries == {"q1": "one", "q2": "two"}
+    assert found.judgements == {"q1": {"d2": 1}}
+    assert found.candidates["q1"] == (
+        SearchHit("d1", "first", "One", score=2.0),
+        SearchHit("d2", "second", score=1.0),
+    )
+    assert read_beir(tmp_path, tmp_path / "run.gz", qrels=tmp_path / "other.txt").judgements == {"q1": {"d1": 3}}
+
+
+def test_a_folder_without_judgements_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"has no qrels\.tsv or qrels/test\.tsv; name a folder"):
+        read_beir(tmp_path, tmp_path / "run.trec")
+
+
+@pytest.mark.parametrize(
+    ("read", "line", "message"),
+    [
+        (read_corpus, '{"text": "t"}', "'_id' or 'id' is missing"),
+        (read_corpus, '{"_id": "2", "text": null}', "'text' must be a string, got None"),
+        (read_queries, '{"_id": "2", "text": " "}', "'text' must be text, got ' '"),
+    ],
+)
+def test_a_malformed_record_is_reported_with_file_and_line(
+    read: Callable[[Path], object], line: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "records.jsonl").write_text(f'{{"_id": "1", "text": "t"}}\n\n{line}\n')
+    with pytest.raises(ValueError, match=rf"records\.jsonl:3: {message}"):
+        read(tmp_path / "records.jsonl")
+
+
 UNUSED = {
     "a blank text": '{"_id": "x", "text": " "}\n',
     "no text": '{"_id": "x"}\n',
@@ -338,6 +365,7 @@ def test_a_line_that_is_no_text_matters_only_if_it_is_needed(tmp_path: Path) -> 
     ("name", "lines", "message"),
     [
         ("run", "q1 Q0 x 2 0.5 t\n", r"run\.trec:2: the document 'x' is not in the corpus"),
+        ("run", "q9 Q0 d1 2 0.5 t\n", r"run\.trec:2: the query 'q9' is not among the queries"),
         ("queries", '{"_id": "q1", "text": "b"}\n', r"queries\.jsonl:2: the id 'q1' is already in use"),
         ("corpus", '{"_id": "d1", "text": "b"}\n', r"corpus\.jsonl:2: the id 'd1' is already in use"),
     ],
@@ -360,3 +388,17 @@ def test_a_file_that_never_ends_a_line_is_refused(read: Callable[[Path], object]
         pytest.skip("there is no /dev/zero")
     with pytest.raises(ValueError, match="/dev/zero:1: the line is longer than 64 MB; name a text file"):
         read(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"q1 0 d1 1\n" * 1000, mtime=0)[:-12],
+        gzip.compress(b"q1 0 d1 1\n", mtime=0)[:10] + b"\xff" * 20,
+        b"q1 0 d1 1\n",
+    ],
+)
+def test_an_archive_that_is_cut_or_none_is_reported(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "qrels.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"qrels\.gz:\d+: the file cannot be decompressed \(.*\); download it again"):
+        read_qrels(tmp_path / "qrels.gz")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from ksdk_rerank import SearchHit
 from ksdk_rerank.evaluation import answers_to
 from ksdk_rerank.evaluation.qrels import QueryJudgements
 
+NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 HIT = SearchHit("ki_17", "text", source="https://docs.example.com/docs/keys/rotate-a-key.md?v=2#steps")
 
 
@@ -80,3 +83,38 @@ def test_grades_go_by_the_exact_id() -> None:
     assert judged.grades() == (0, 3)
     assert judged.missed() == ("9",)
     assert judged.credited([0, 1]) == ["1", "12"]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["seats", "seats.md"],
+        ["seats.md", "https://x.com/billing/seats.md", "billing/seats"],
+        ["http://x.com/billing/seats.md/", "seats"],
+        ["seats", "seats.md#refunds"],
+        ["d1", "seats"],
+        ["seats", NFC, NFD, "seats"],
+    ],
+)
+def test_a_page_that_a_question_names_twice_counts_once(answers: list[str]) -> None:
+    hits = [
+        SearchHit("d0", "t", source="other.md"),
+        SearchHit("d1", "t", source="https://x.com/billing/seats.md#refunds"),
+    ]
+    judged = QueryJudgements(hits, answers)
+    pages = 2 if NFC in answers else 1
+    assert len(judged.qrels) == pages
+    assert judged.grades() == (0, 1)
+    assert len(judged.missed()) == pages - 1
+    assert judged.credited([0, 1]) == [None, answers[0]]
+
+
+def test_pages_of_one_name_in_two_folders_are_two() -> None:
+    hits = [SearchHit("1", "t", source="a/seats.md"), SearchHit("2", "t", source="b/seats.md")]
+    judged = QueryJudgements(hits, ["a/seats", "b/seats"])
+    assert judged.credited([0, 1]) == ["a/seats", "b/seats"]
+
+
+def test_many_answers_to_one_question_are_no_burden() -> None:
+    answers = [f"page-{n}" for n in range(20_000)]
+    assert len(QueryJudgements([SearchHit("1", "t", source="page-7.md")], answers).qrels) == 20_000
