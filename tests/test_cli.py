@@ -168,14 +168,6 @@ def test_rank_reads_a_document_a_line_from_standard_input(
     assert "Steep [1m green tea [0m." in out.splitlines()[2]
 
 
-def test_rank_names_a_file_that_is_not_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "image").write_bytes(b"\x89PNG\xff")
-    assert main(["rank", "q", str(tmp_path / "image")]) == 1
-    assert "image is not UTF-8 text" in capsys.readouterr().err
-    assert main(["rank", "q", str(tmp_path / "nothing")]) == 1
-    assert "nothing" in capsys.readouterr().err
-
-
 def test_search_shows_where_each_document_was(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["search", "How do I rotate an API key?", "--docs", "examples/knowledge_base", "--top-n", "3"]
     assert main([*arguments, "--reranker", "lexical"]) == 0

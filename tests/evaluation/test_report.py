@@ -70,10 +70,6 @@ def test_of_many_questions_those_that_differ_most_have_their_candidates(
     assert all(query["values"] for query in queries)
 
 
-def test_the_same_result_gives_the_same_page(evaluation: Evaluation) -> None:
-    assert evaluation.to_html() == evaluation.to_html()
-
-
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(evaluation: Evaluation) -> None:
     [(attributes, page)] = re.findall(r'<iframe ([^<>]*) srcdoc="([^"]*)"></iframe>', evaluation._repr_html_())
     assert 'sandbox="allow-scripts"' in attributes

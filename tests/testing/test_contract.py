@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -250,8 +248,3 @@ def test_duplicates_may_be_left_out_if_they_are_named() -> None:
 
     contract = Contract()
     contract.test_repeated_documents_come_back_or_are_named_as_duplicates(Once().rank)
-
-
-def test_nothing_else_in_the_library_needs_pytest() -> None:
-    code = "import sys, ksdk_rerank.testing; assert 'pytest' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -132,25 +133,17 @@ def test_a_folder_is_read_whatever_is_in_it_and_one_line_says_what_was_odd(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes such names, links and pipes")
-@pytest.mark.parametrize("command", ["search", "demo", "compare"])
 def test_a_command_reads_such_a_folder_and_says_so_in_one_line(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_of(tmp_path)
-    (tmp_path / "questions.jsonl").write_text('{"question": "needle", "answers": ["latin"]}\n')
-    arguments = {
-        "search": ["search", "needle", "--json"],
-        "demo": ["demo", "--question", "needle"],
-        "compare": ["compare", "--questions", str(tmp_path / "questions.jsonl"), "--cache", str(tmp_path / "cache")],
-    }[command]
-    assert main([*arguments, "--docs", str(folder), "--reranker", "lexical"]) == 0
+    assert main(["search", "needle", "--json", "--docs", str(folder), "--reranker", "lexical"]) == 0
     out, err = capsys.readouterr()
     assert err.startswith(f"ksdk-rerank: files in {folder} that are not UTF-8 text: 7 skipped: ")
     assert err.count("\n") == 1
-    if command == "search":
-        results = json.loads(out)["results"]
-        assert {each["title"] for each in results} == {"Coffee", "Menü", "Plain", "deep", "wide"}
-        assert r"caf\xe9.md#coffee" in {each["source"] for each in results}
+    results = json.loads(out)["results"]
+    assert {each["title"] for each in results} == {"Coffee", "Menü", "Plain", "deep", "wide"}
+    assert r"caf\xe9.md#coffee" in {each["source"] for each in results}
 
 
 def test_a_folder_of_plain_text_is_read_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -167,41 +160,40 @@ def test_names_can_be_written_anywhere() -> None:
     assert printable(Path("grüße.md")) == "grüße.md"
 
 
-@pytest.mark.parametrize(("data", "text", "guess"), DECODED.values(), ids=DECODED)
-def test_rank_reads_files_and_standard_input_alike(
-    data: bytes,
-    text: str | None,
-    guess: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "file").write_bytes(data)
-    for name in (str(tmp_path / "file"), "-"):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
-        assert main(["rank", "key", name, "--reranker", "input-order", "--json"]) == 0
-        out, err = capsys.readouterr()
-        said = "standard input" if name == "-" else name
-        assert err == (f"ksdk-rerank: {said} is not UTF-8 text; it was decoded {guess}\n" if guess else "")
-        names = [each["name"] for each in json.loads(out)["results"]]
-        if name == "-":
-            lines = [] if text == "" else decoded(data)[0].removesuffix("\n").split("\n")
-            assert sorted(names) == sorted(lines)
-        else:
-            assert names == [name]
-
-
-@pytest.mark.parametrize("name", ["file", "-"])
-def test_rank_refuses_what_is_binary(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(params=["file", "-"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], str]:
+    """Put bytes into a file or standard input, and return its name for the command."""
     monkeypatch.chdir(tmp_path)
-    for data in BINARY.values():
-        (tmp_path / "file").write_bytes(data)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        assert main(["rank", "key", name, "--reranker", "input-order"]) == 1
-        said = "standard input" if name == "-" else "file"
-        assert capsys.readouterr().err == f"ksdk-rerank: {said} is not UTF-8 text but binary; save it as UTF-8\n"
+
+    def put(data: bytes) -> str:
+        Path("file").write_bytes(data)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+        return str(request.param)
+
+    return put
+
+
+@pytest.mark.parametrize("content", ["a\r\nb", "é\n\nb\n", ""])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_rank_reads_files_and_standard_input_alike(
+    content: str, encoding: str, source: Callable[[bytes], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = source(content.encode(encoding))
+    assert main(["rank", "key", name, "--reranker", "input-order", "--json"]) == 0
+    out, err = capsys.readouterr()
+    names = [each["name"] for each in json.loads(out)["results"]]
+    lines = {"": [], "a\r\nb": ["a", "b"], "é\n\nb\n": ["é", "b", ""]}[content]  # blank documents come last
+    assert names == (lines if name == "-" else ["file"])
+    said = "standard input" if name == "-" else "file"
+    guessed = encoding == "latin-1" and "é" in content
+    assert err == (f"ksdk-rerank: {said} is not UTF-8 text; it was decoded as Windows-1252\n" if guessed else "")
+
+
+def test_rank_refuses_what_is_binary(source: Callable[[bytes], str], capsys: pytest.CaptureFixture[str]) -> None:
+    name = source(BINARY["PNG"])
+    assert main(["rank", "key", name, "--reranker", "input-order"]) == 1
+    said = "standard input" if name == "-" else "file"
+    assert capsys.readouterr().err == f"ksdk-rerank: {said} is not UTF-8 text but binary; save it as UTF-8\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes such names")
