@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from pytest_socket import socket_allow_hosts
 
+from ksdk_rerank.testing import KnowledgeSDKStandIn
+
 pytest_plugins = ["ksdk_rerank.testing.pytest_plugin", "browser", "tiny_models", "tiny_modular", "tiny_prompts"]
 
 _SCRUBBED = (
@@ -53,3 +55,14 @@ def call(request: pytest.FixtureRequest) -> Iterator[Callable[..., object]]:
         return asyncio.run(main())
 
     yield asynchronously
+
+
+@pytest.fixture
+def live(
+    knowledgesdk_stand_in: Callable[..., KnowledgeSDKStandIn], monkeypatch: pytest.MonkeyPatch
+) -> KnowledgeSDKStandIn:
+    """A stand-in over the sample knowledge base that the commands take for KnowledgeSDK."""
+    stand_in = knowledgesdk_stand_in()
+    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
+    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
+    return stand_in

@@ -17,7 +17,7 @@ from ksdk_rerank import __version__
 from ksdk_rerank.commands.main import main
 from ksdk_rerank.engines.export import ExportReport
 from ksdk_rerank.engines.quantize import Agreement
-from ksdk_rerank.testing import Fault
+from ksdk_rerank.testing import Fault, KnowledgeSDKStandIn
 
 
 def test_the_demo_prints_both_orders_and_exits_with_0() -> None:
@@ -101,12 +101,9 @@ def test_a_configuration_that_cannot_be_used_is_explained_in_one_line(
 
 
 def test_what_a_service_says_does_not_steer_the_terminal(
-    knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live: KnowledgeSDKStandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in = knowledgesdk_stand_in("examples/knowledge_base")
-    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
-    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
-    with stand_in.failing(Fault(status=400, body={"error": "no such \x1b[2J\nfilter"})):
+    with live.failing(Fault(status=400, body={"error": "no such \x1b[2J\nfilter"})):
         assert main(["search", "keys"]) == 1
     error = capsys.readouterr().err
     assert "no such [2J filter" in error
@@ -114,13 +111,10 @@ def test_what_a_service_says_does_not_steer_the_terminal(
 
 
 def test_live_asks_the_address_of_the_environment(
-    knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live: KnowledgeSDKStandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in = knowledgesdk_stand_in("examples/knowledge_base")
-    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
-    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
     assert main(["demo", "--live", "--question", "How do I rotate an API key?", "--reranker", "lexical"]) == 0
-    assert f"KnowledgeSDK ({stand_in.base_url}/v1/search), 20 candidates" in capsys.readouterr().out
+    assert f"KnowledgeSDK ({live.base_url}/v1/search), 20 candidates" in capsys.readouterr().out
 
 
 def test_rank_puts_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,14 +186,11 @@ def test_search_says_so_when_nothing_was_found(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_search_asks_nothing_where_an_argument_is_wrong(
-    knowledgesdk_stand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live: KnowledgeSDKStandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in = knowledgesdk_stand_in("examples/knowledge_base")
-    monkeypatch.setenv("KNOWLEDGESDK_API_KEY", stand_in.api_key)
-    monkeypatch.setenv("KNOWLEDGESDK_BASE_URL", stand_in.base_url)
     assert main(["search", "keys", "--top-n", "0"]) == 1
     assert "top_n must be at least 1" in capsys.readouterr().err
-    assert stand_in.requests == []
+    assert live.requests == []
 
 
 def test_search_asks_knowledgesdk_itself_by_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,14 +21,20 @@ QUERIES = {"q1": "key", "q2": "rotation"}
 def test_a_search_is_repeated_only_for_another_account_or_limit(
     knowledgesdk_stand_in: Callable[..., Any], tmp_path: Path
 ) -> None:
-    stand_in = knowledgesdk_stand_in("examples/knowledge_base", api_key="sk_one_account")
+    stand_in = knowledgesdk_stand_in(api_key="sk_one_account")
     with DiskStore(tmp_path) as store, KnowledgeSDKClient("sk_one_account", base_url=stand_in.base_url) as client:
         first = candidates_for(QUERIES, client, 5, store=store)
         assert candidates_for(QUERIES, client, 5, store=store) == first
         assert len(stand_in.requests) == 2
         candidates_for(QUERIES, client, 6, store=store)
         assert len(stand_in.requests) == 4
-    assert b"sk_one_account" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        stand_in.api_key = "sk_another_account"
+        with KnowledgeSDKClient("sk_another_account", base_url=stand_in.base_url) as another:
+            candidates_for(QUERIES, another, 5, store=store)
+        assert len(stand_in.requests) == 6
+    content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"sk_one_account" not in content
+    assert b"sk_another_account" not in content
 
 
 def test_a_server_without_keys_needs_none_and_the_first_hit_of_an_id_stays() -> None:

@@ -27,7 +27,6 @@ from ksdk_rerank.compose._cache_entries import Entry
 from ksdk_rerank.errors import RateLimited, Unauthorized
 from ksdk_rerank.evaluation import DiskStore, evaluate
 from ksdk_rerank.evaluation.run import run
-from ksdk_rerank.evaluation.store import user_cache_folder
 from ksdk_rerank.results import Failure
 from ksdk_rerank.testing import LocalServer, Reply, Request
 
@@ -412,13 +411,13 @@ def test_a_forked_child_opens_the_file_for_itself(tmp_path: Path) -> None:
 
 def test_by_default_it_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("platformdirs")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    assert "ksdk-rerank" in user_cache_folder().parts
-    if sys.platform == "linux":
-        assert user_cache_folder() == tmp_path / "ksdk-rerank"
-    assert repr(DiskStore()) == "DiskStore()"
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    with DiskStore() as store:
+        store["key"] = "entry"
+    [file] = tmp_path.rglob("answers.sqlite3")
+    assert "ksdk-rerank" in file.parts
+    assert repr(store) == "DiskStore()"
 
 
 def test_cached_takes_one_as_its_store(tmp_path: Path) -> None:
