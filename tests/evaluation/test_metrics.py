@@ -23,33 +23,10 @@ from ksdk_rerank.evaluation.qrels import QueryJudgements
 
 GOOD = [
     *("nDCG@10", "nDCG", "nDCG(judged_only=True)@5", "nDCG(gains={0: 1, 1: 5})@5", "MRR@10", "MRR", "RR(rel=2)@5"),
-    *(
-        "P@1",
-        "P(rel=2)@5",
-        "P@1000000",
-        "R@5",
-        "Recall@5",
-        "AP",
-        "AP@10",
-        "MAP",
-        "Success@5",
-        "Rprec",
-        "Bpref",
-        "infAP",
-    ),
-    *("SetP", "SetP(relative=True)", "SetR", "SetF", "SetF(beta=2)", "SetF(beta=0.5)", "SetAP", "IPrec@0", "IPrec@0.5"),
-    *(
-        "IPrec@1.0",
-        "Judged",
-        "Judged@3",
-        "Accuracy",
-        "Accuracy@3",
-        "Compat",
-        "Compat(p=0.5)",
-        "NumRet",
-        "NumRel",
-        "NumQ",
-    ),
+    *("P@1", "P(rel=2)@5", "P@1000000", "R@5", "Recall@5", "AP", "AP@10", "MAP", "Success@5", "Rprec", "Bpref"),
+    *("infAP", "SetP", "SetP(relative=True)", "SetR", "SetF", "SetF(beta=2)", "SetF(beta=0.5)", "SetAP", "IPrec@0"),
+    *("IPrec@0.5", "IPrec@1.0", "Judged", "Judged@3", "Accuracy", "Accuracy@3", "Compat", "Compat(p=0.5)"),
+    *("NumRet", "NumRel", "NumQ"),
 ]
 
 BAD = {
@@ -182,19 +159,7 @@ for name in json.load(sys.stdin):
 
 
 def test_no_name_of_a_metric_ends_the_process_or_raises_anything_else() -> None:
-    cutoffs = [
-        "",
-        "@0",
-        "@1",
-        "@5",
-        "@0.5",
-        "@1000000",
-        "@2147483648",
-        "@9223372036854775808",
-        "@-1",
-        "@True",
-        "@1e400",
-    ]
+    cutoffs = ["", "@-1", "@0", "@1", "@5", "@0.5", "@1e400", "@True", "@1000000", f"@{2**31}", f"@{2**63 - 1}"]
     parameters = ["", "(rel=0)", "(rel=1000000)", "(rel=2)", "(rel=2147483648)", "(judged_only=True)", "(max_rel=1)"]
     odd = ["(gains={0: 1000000})", "(gains={1: 0})", "(beta=1e-300)", "(p=0.0)", "(p=1)", "(alpha=2)", "(dcg='log2')"]
     names = ["".join(parts) for parts in product(ir_measures.measures.registry, [*parameters, *odd], cutoffs)]
