@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ksdk_rerank._text.text_files import texts_below
 from ksdk_rerank._text.words import encodable, terms_of
@@ -119,19 +120,24 @@ def chunks_of(path: PurePosixPath, text: str) -> Iterator[Chunk]:
     else:
         sections = [((), _BLANK_LINES.split(text))]
     name = encodable(path.stem).replace("-", " ").replace("_", " ")
-    top = next((headings[0] for headings, _ in sections if headings and headings[0][0] == 1), (1, name))
+    top = next((headings[0] for headings, _ in sections if headings and headings[0].level == 1), _Heading(1, name))
     slugs: dict[str, int] = {}
     for headings, paragraphs in sections:
-        title = " > ".join([top[1], *(heading[1] for heading in headings if heading != top)])
-        source = f"{path}#{_slug(headings[-1][1], slugs)}" if headings else str(path)
+        title = " > ".join([top.text, *(heading.text for heading in headings if heading != top)])
+        source = f"{path}#{_slug(headings[-1].text, slugs)}" if headings else str(path)
         for part, content in enumerate(_packed(paragraphs)):
             key = (f"{source} {part}" if part else source).encode(errors="surrogatepass")
             yield Chunk(f"ki_{hashlib.sha256(key).hexdigest()[:16]}", title, content, encodable(source))
 
 
-def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str]]]:
-    """Yield each section: (level, text) of the headings above it, and its paragraphs with code fences kept whole."""
-    headings: tuple[tuple[int, str], ...] = ()
+class _Heading(NamedTuple):
+    level: int
+    text: str
+
+
+def _sections(text: str) -> Iterator[tuple[tuple[_Heading, ...], list[str]]]:
+    """Yield the headings above each section, and its paragraphs with code fences kept whole."""
+    headings: tuple[_Heading, ...] = ()
     paragraphs: list[list[str]] = [[]]
     fence = ""
     for line in text.split("\n"):
@@ -143,7 +149,7 @@ def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str
             fence = opening[0]
         elif heading := _heading(line):
             yield headings, ["\n".join(lines) for lines in paragraphs]
-            headings = (*(above for above in headings if above[0] < heading[0]), heading)
+            headings = (*(above for above in headings if above.level < heading.level), heading)
             paragraphs = [[]]
             continue
         elif not line.strip():
@@ -152,8 +158,8 @@ def _sections(text: str) -> Iterator[tuple[tuple[tuple[int, str], ...], list[str
     yield headings, ["\n".join(lines) for lines in paragraphs]
 
 
-def _heading(line: str) -> tuple[int, str] | None:
-    """The level and text of a heading, or None if `line` is not a heading."""
+def _heading(line: str) -> _Heading | None:
+    """The heading in `line`, or None if there is none."""
     marks = line.lstrip(" ")
     rest = marks.lstrip("#")
     level = len(marks) - len(rest)
@@ -163,7 +169,7 @@ def _heading(line: str) -> tuple[int, str] | None:
     without_closing = text.rstrip("#")
     if without_closing.endswith((" ", "\t")):
         text = without_closing.rstrip(" \t")
-    return (level, text) if 0 < len(text) <= _LONGEST_HEADING else None
+    return _Heading(level, text) if 0 < len(text) <= _LONGEST_HEADING else None
 
 
 def _packed(paragraphs: list[str]) -> Iterator[str]:
