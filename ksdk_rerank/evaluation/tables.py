@@ -17,22 +17,17 @@ def plain(evaluation: Measurements, *, width: int | None = None) -> str:
 
     To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
     """
-    head = [
-        "reranker",
-        *evaluation.metrics,
-        "difference",
-        f"{100 * evaluation.confidence:.4g} % interval",
-        "win/loss/tie",
-        "p50 ms",
-        "p95 ms",
-        "answered",
-    ]
-    rows = [[row.name, *_numbers(evaluation, row)] for row in (evaluation.first_stage, *evaluation.rerankers)]
+    interval = f"{100 * evaluation.confidence:.4g} % interval"
+    columns = ["reranker", *evaluation.metrics, "difference", interval, "win/loss/tie", "p50 ms", "p95 ms", "answered"]
+    rows = []
+    for row in (evaluation.first_stage, *evaluation.rerankers):
+        cells, missing = _cells(evaluation, row, interval), "" if row is evaluation.first_stage else "-"
+        rows.append([cells.get(column, missing) for column in columns])
     dispensable = ["answered", "p95 ms", *reversed(evaluation.metrics[1:]), "win/loss/tie"]
     lines = [
         summary(evaluation),
         "",
-        *table(head, rows, texts={"reranker"}, width=width, dispensable=dispensable),
+        *table(columns, rows, texts={"reranker"}, width=width, dispensable=dispensable),
     ]
     if notes := _notes(evaluation):
         lines += ["", *notes]
@@ -51,17 +46,20 @@ def summary(evaluation: Measurements) -> str:
     )
 
 
-def _numbers(evaluation: Measurements, row: EvaluatedReranker) -> list[str]:
-    values = [f"{row.metrics[m].value:.3f}" if m in row.metrics else "-" for m in evaluation.metrics]
+def _cells(evaluation: Measurements, row: EvaluatedReranker, interval: str) -> dict[str, str]:
+    """What is known of a row, by column."""
+    cells = {"reranker": row.name, **{metric: f"{compared.value:.3f}" for metric, compared in row.metrics.items()}}
     if row is evaluation.first_stage:
-        return [*values, *[""] * 6]
-    answered = f"{len(row.queries)}/{len(evaluation.queries)}"
-    if not row.metrics:
-        return [*values, *["-"] * 5, answered]
-    lead = row.metrics[evaluation.metrics[0]]
-    interval = "-" if lead.interval is None else f"{lead.interval[0]:+.3f} to {lead.interval[1]:+.3f}"
-    times = [_milliseconds(row.latency.p50), _milliseconds(row.latency.p95)] if row.latency else ["-", "-"]
-    return [*values, f"{lead.difference:+.3f}", interval, f"{lead.wins}/{lead.losses}/{lead.ties}", *times, answered]
+        return cells
+    cells["answered"] = f"{len(row.queries)}/{len(evaluation.queries)}"
+    if row.metrics:
+        lead = row.metrics[evaluation.metrics[0]]
+        cells |= {"difference": f"{lead.difference:+.3f}", "win/loss/tie": f"{lead.wins}/{lead.losses}/{lead.ties}"}
+        if lead.interval is not None:
+            cells[interval] = f"{lead.interval[0]:+.3f} to {lead.interval[1]:+.3f}"
+    if row.latency is not None:
+        cells |= {"p50 ms": _milliseconds(row.latency.p50), "p95 ms": _milliseconds(row.latency.p95)}
+    return cells
 
 
 def _milliseconds(seconds: float) -> str:
