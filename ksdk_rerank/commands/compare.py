@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     from ksdk_rerank.commands.terminal import progress, terminal_width, write
     from ksdk_rerank.compose._fail_open import FailOpenStore
     from ksdk_rerank.evaluation import DiskStore, evaluate
-    from ksdk_rerank.evaluation.tables import plain
+    from ksdk_rerank.evaluation.tables import as_table
 
     rerankers = _rerankers(options.reranker or [default_name()])
     _check(options, rerankers)
@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
             options.report.write_text(evaluation.to_html(), encoding="utf-8")
         except OSError as error:
             unwritten = error
-    write(evaluation.to_json() if options.json else plain(evaluation, width=terminal_width()))
+    write(evaluation.to_json() if options.json else as_table(evaluation, width=terminal_width()))
     if unwritten is not None:
         raise OSError(f"--report {options.report} cannot be written: {unwritten.strerror}") from unwritten
     if options.report is not None and not options.json:

@@ -23,7 +23,7 @@ from ksdk_rerank.evaluation.metrics import measure_for
 from ksdk_rerank.evaluation.prompts import checked_keep_answers, checked_price
 from ksdk_rerank.evaluation.qrels import Answers, Grades, Judged, QueryJudgements, judgements_by_id
 from ksdk_rerank.evaluation.rows import RowBuilder
-from ksdk_rerank.evaluation.tables import plain
+from ksdk_rerank.evaluation.tables import as_table
 from ksdk_rerank.knowledgesdk.search_results import SearchHit, titled_text
 
 __all__ = ["Evaluation", "evaluate"]
@@ -153,7 +153,7 @@ class Evaluation(Measurements):
 
     def table(self) -> str:
         """The rows as a plain-text table for a fixed-width font."""
-        return plain(self)
+        return as_table(self)
 
     def to_json(self) -> str:
         """All numbers, and each query's order as document ids, in one JSON object. It contains no document texts.

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ksdk_rerank._arguments import finite, integer_or_none
 from ksdk_rerank.evaluation.ids import by_id, grade_of, id_of
-from ksdk_rerank.evaluation.input_lines import Line, lines_of, shortened
+from ksdk_rerank.evaluation.input_lines import Line, lines_of, quoted
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 __all__ = ["Collection", "read_beir", "read_corpus", "read_qrels", "read_queries", "read_run"]
@@ -93,7 +93,7 @@ def read_qrels(path: str | os.PathLike[str]) -> dict[str, dict[str, int]]:
         try:
             grade = grade_of(columns[-1])
         except ValueError as error:
-            raise line.wrong(f"the grade {error}, got {shortened(columns[-1])}") from None
+            raise line.wrong(f"the grade {error}, got {quoted(columns[-1])}") from None
         known = judgements.setdefault(query, {})
         if known.setdefault(document, grade) != grade:
             raise line.wrong(f"{document!r} already has the grade {known[document]} for {query!r}; keep one of the two")
@@ -147,7 +147,7 @@ def _query(line: Line, id: str) -> str:
 def _hit(line: Line, id: str) -> SearchHit:
     title, text, url = (line.fields.get(name) for name in ("title", "text", "url"))
     if not isinstance(text, str):  # blank is fine: public collections contain empty documents
-        raise line.wrong(f"'text' must be a string, got {shortened(text)}")
+        raise line.wrong(f"'text' must be a string, got {quoted(text)}")
     return SearchHit(
         id, text, title if isinstance(title, str) and title else None, url if isinstance(url, str) else None
     )
@@ -199,7 +199,7 @@ def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_
             )
         value = finite(score)
         if value is None:
-            raise line.wrong(f"the score must be a finite number, got {shortened(score)}")
+            raise line.wrong(f"the score must be a finite number, got {quoted(score)}")
         places = found.setdefault(query, {})
         if document in places:
             raise line.wrong(
@@ -208,7 +208,7 @@ def _ranked(path: str | os.PathLike[str], limit: int | None) -> dict[str, list[_
         try:
             places[document] = _Place(line, document, int(rank), value)
         except ValueError:
-            raise line.wrong(f"the rank must be an integer, got {shortened(rank)}") from None
+            raise line.wrong(f"the rank must be an integer, got {quoted(rank)}") from None
     if not found:
         raise ValueError(f"{path}: no candidates found; write lines such as: q1 Q0 d17 1 12.5 bm25")
     return {

@@ -14,7 +14,7 @@ from typing import Any
 from ksdk_rerank._fingerprint import LIBRARY
 from ksdk_rerank.evaluation.advice import arguments, heading
 from ksdk_rerank.evaluation.measurements import Cut, EvaluatedReranker, Measurements, PromptSizes, ScoreBin
-from ksdk_rerank.evaluation.tables import plain, summary
+from ksdk_rerank.evaluation.tables import as_table, summary
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
 __all__ = ["as_html"]
@@ -43,7 +43,7 @@ def as_html(evaluation: Measurements, title: str) -> str:
         "policy": policy,
         "title": html.escape(title),
         "style": style,
-        "table": html.escape(plain(evaluation)),
+        "table": html.escape(as_table(evaluation)),
         "library": html.escape(LIBRARY),
         "data": json.dumps(_data(evaluation)).translate(_IN_SCRIPT),
         "script": script,

@@ -14,13 +14,13 @@ from typing import IO, TypeGuard
 from ksdk_rerank._text.text_files import MARKS
 from ksdk_rerank.evaluation.ids import id_of
 
-__all__ = ["Line", "is_text", "lines_of", "shortened"]
+__all__ = ["Line", "is_text", "lines_of", "quoted"]
 
 _LONGEST = 64_000_000  # bytes per line; a longer one comes from a file without line ends, such as a device
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
-shortened = _brief.repr
+quoted = _brief.repr
 """`repr`, truncated to about 80 characters."""
 
 
@@ -76,7 +76,7 @@ class Line:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not is_text(value):
-            raise self.wrong(f"{name!r} must be text, got {shortened(value)}")
+            raise self.wrong(f"{name!r} must be text, got {quoted(value)}")
         return value
 
 

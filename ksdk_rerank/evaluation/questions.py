@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ksdk_rerank.evaluation.ids import id_of
-from ksdk_rerank.evaluation.input_lines import Line, is_text, lines_of, shortened
+from ksdk_rerank.evaluation.input_lines import Line, is_text, lines_of, quoted
 
 __all__ = ["Questions", "read_questions"]
 
@@ -62,7 +62,7 @@ def _answers(line: Line, fields: Mapping[str, object]) -> tuple[str, ...]:
         raise line.wrong("'answers' must be a list of ids, pages or parts of addresses")
     for answer in given:
         if not _is_id(answer):
-            raise line.wrong(f"an answer must be an id, a page or part of an address, got {shortened(answer)}")
+            raise line.wrong(f"an answer must be an id, a page or part of an address, got {quoted(answer)}")
     return tuple(dict.fromkeys(id_of(answer) for answer in given))
 
 

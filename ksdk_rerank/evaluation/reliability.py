@@ -16,14 +16,14 @@ __all__ = ["calibration_of", "score_bins"]
 
 _BINS = 10
 
-Judged = Sequence[tuple[float, bool]]
+Scored = Sequence[tuple[float, bool]]
 """The score of each document, and whether it is relevant."""
 
 
-def score_bins(judged: Judged) -> tuple[ScoreBin, ...]:
+def score_bins(scored: Scored) -> tuple[ScoreBin, ...]:
     """The bins that hold documents, by rising score."""
     members: dict[int, list[tuple[float, bool]]] = {}
-    for score, relevant in judged:
+    for score, relevant in scored:
         members.setdefault(min(int(score * _BINS), _BINS - 1), []).append((score, relevant))
     return tuple(
         ScoreBin(
@@ -37,11 +37,11 @@ def score_bins(judged: Judged) -> tuple[ScoreBin, ...]:
     )
 
 
-def calibration_of(judged: Judged) -> Calibration | None:
-    """The numbers that fit `judged`; None if it cannot be fitted, such as when nothing is relevant."""
+def calibration_of(scored: Scored) -> Calibration | None:
+    """The numbers that fit `scored`; None if it cannot be fitted, such as when nothing is relevant."""
     try:
-        slope, intercept = fit(judged)
+        slope, intercept = fit(scored)
     except ValueError:
         return None
-    after = [(rescaled(score, slope, intercept), relevant) for score, relevant in judged]
+    after = [(rescaled(score, slope, intercept), relevant) for score, relevant in scored]
     return Calibration(slope, intercept, score_bins(after))

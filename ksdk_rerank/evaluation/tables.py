@@ -7,12 +7,12 @@ from ksdk_rerank._text.snippets import shortened
 from ksdk_rerank.evaluation.advice import advice, arguments, heading
 from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements
 
-__all__ = ["plain", "summary"]
+__all__ = ["as_table", "summary"]
 
 _LONGEST_REASON = 300
 
 
-def plain(evaluation: Measurements, *, width: int | None = None) -> str:
+def as_table(evaluation: Measurements, *, width: int | None = None) -> str:
     """The whole table as text: a summary line, the rows, notes on failures and usage, and the smallest prompts.
 
     To fit a terminal of `width` columns, the less important columns are dropped and long names continue below.
