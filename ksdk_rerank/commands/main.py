@@ -33,26 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    status, failed = 1, None
-    ended: SystemExit | None = None
+    raised: Exception | SystemExit | None = None
+    status = 1
     try:
         options = _parser().parse_args(arguments)
         status = options.run(options) or 0
-    except (RerankError, ValueError, OSError) as error:
-        failed = error
-    except SystemExit as end:  # after --help, --version and wrong usage
-        ended = end
+    except (RerankError, ValueError, OSError, SystemExit) as error:  # SystemExit: --help, --version and wrong usage
+        raised = error
     lost = flush_output()
-    if isinstance(lost, BrokenPipeError) or isinstance(failed, BrokenPipeError):  # the reader, such as `head`, is done
+    if isinstance(lost, BrokenPipeError) or isinstance(raised, BrokenPipeError):  # the reader, such as `head`, is done
         return 1
     if lost is not None:
         print_error(f"standard output cannot be written: {lost.strerror or lost}")
         return 1
-    if ended is not None:
-        raise ended
-    if failed is not None:
-        print_error(str(failed))
-        return 1
+    if isinstance(raised, SystemExit):
+        raise raised
+    if raised is not None:
+        print_error(str(raised))
     return status
 
 
