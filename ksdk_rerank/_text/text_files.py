@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -52,10 +53,10 @@ def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PureP
     Hidden files and folders are left out, and links to folders are not followed. Files that cannot be read as text are
     skipped. One warning at the end names the files that were skipped, and those whose encoding was guessed.
     """
-    odd: dict[str, list[str]] = {}
+    odd = defaultdict[str, list[str]](list)
 
     def unreadable(error: OSError) -> None:
-        odd.setdefault("skipped", []).append(f"{_relative(error.filename, folder)} ({error.strerror})")
+        odd["skipped"].append(f"{_relative(error.filename, folder)} ({error.strerror})")
 
     for path in _files(folder, suffixes, unreadable):
         name = _relative(path, folder)
@@ -63,13 +64,11 @@ def texts_below(folder: Path, suffixes: Collection[str]) -> Iterator[tuple[PureP
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe, socket or device may block or never end
                 raise ValueError("not a regular file")
             text, remark = read_text(path)
-        except OSError as error:
-            odd.setdefault("skipped", []).append(f"{name} ({error.strerror or error})")
-        except ValueError as error:
-            odd.setdefault("skipped", []).append(f"{name} ({error})")
+        except (OSError, ValueError) as error:
+            odd["skipped"].append(f"{name} ({getattr(error, 'strerror', None) or error})")
         else:
             if remark:
-                odd.setdefault("decoded by a guess", []).append(f"{name} ({remark})")
+                odd["decoded by a guess"].append(f"{name} ({remark})")
             yield PurePosixPath(name), text
     if odd:
         summary = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in odd.items())
