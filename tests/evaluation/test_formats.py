@@ -18,7 +18,6 @@ pytest.importorskip("ir_measures")
 import numpy as np
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.commands.main import main
 from ksdk_rerank.evaluation import (
     answers_to,
     evaluate,
@@ -209,15 +208,6 @@ def test_judgements_of_which_none_is_a_candidate_say_so_with_examples_of_both() 
         assert f"the judgements name 'doc-1', 'doc-2', and the candidates are {candidates}; make" in str(caught.value)
     found = evaluate(["lexical"], {"q": "q"}, hits, {"q": {"doc-1": 1, "ki_1": 0}}, ["P@1"])
     assert found.first_stage.metrics["P@1"].value == 0.0  # the ids are of one kind, but what is relevant was not found
-
-
-def test_the_command_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "q.jsonl").write_text('{"question": "keys", "answers": ["no-such-page", 17]}\n')
-    arguments = ["compare", "--questions", str(tmp_path / "q.jsonl"), "--docs", "examples/knowledge_base"]
-    assert main([*arguments, "--reranker", "lexical", "--cache", str(tmp_path / "cache")]) == 1
-    error = capsys.readouterr().err
-    assert "the judgements name 'no-such-page', '17', and the candidates are '" in error
-    assert error.count("\n") == 1
 
 
 # Grades

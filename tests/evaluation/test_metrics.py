@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ pytest.importorskip("ir_measures")
 import ir_measures
 
 from ksdk_rerank import SearchHit
-from ksdk_rerank.commands.main import main
 from ksdk_rerank.evaluation import evaluate
 from ksdk_rerank.evaluation.metrics import measure_for
 from ksdk_rerank.evaluation.qrels import QueryJudgements
@@ -128,15 +126,6 @@ def test_a_metric_is_not_a_number() -> None:
     metric: Any = ir_measures.P @ 5
     with pytest.raises(TypeError, match="metrics must be names, got P@5; write 'P@5'"):
         measure_for([metric], {})
-
-
-def test_a_bad_metric_is_found_out_before_anything_is_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    arguments = ["--questions", "no-such-file", "--docs", "no-such-folder", "--cache", str(tmp_path)]
-    for name in ("P@0", "P(rel=0)@5", "nope"):
-        assert main(["compare", *arguments, "--metric", "nDCG@10", "--metric", name]) == 1
-        error = capsys.readouterr().err
-        assert name in error
-        assert error.count("\n") == 1
 
 
 _TRIES = """
