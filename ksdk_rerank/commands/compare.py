@@ -116,7 +116,7 @@ def _rerankers(names: Sequence[str]) -> dict[str, Given]:
     """The rerankers by their labels in the table: the names, or the names of their configuration files."""
     from ksdk_rerank.evaluation.contenders import labelled
 
-    return {name: configured(name) for name, _ in labelled(names)}  # a repeated name is an error
+    return {name: configured(name) for name in labelled(names)}  # a repeated name is an error
 
 
 def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
@@ -140,7 +140,7 @@ def _check(options: argparse.Namespace, rerankers: Mapping[str, Given]) -> None:
     checked_keep_answers(options.keep_answers)
     checked_price(options.price)
     measure_for(options.metric or _METRICS, {})
-    with loaded(rerankers.items()):  # an unknown name is an error
+    with loaded(rerankers):  # an unknown name is an error
         pass
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -47,30 +46,33 @@ class Contender:
         return outcomes
 
 
-def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, Given]) -> list[tuple[str, Given]]:
-    """Each reranker or name with its label in the results; `ValueError` if there are none or one is repeated."""
+def labelled(rerankers: Sequence[str | Reranker] | Mapping[str, Given]) -> dict[str, Given]:
+    """The rerankers by their labels in the results; `ValueError` if there are none or one is repeated."""
     if isinstance(rerankers, str):
         raise TypeError(f"rerankers must be a sequence or a mapping, got one name; write [{rerankers!r}]")
-    named: list[tuple[str, Given]]
-    if isinstance(rerankers, Mapping):
-        named = list(rerankers.items())
-    else:
-        named = [(each if isinstance(each, str) else each.name, each) for each in ordered("rerankers", rerankers)]
-        seen = Counter(label for label, _ in named)
-        named = [(label if seen[label] == 1 or isinstance(each, str) else repr(each), each) for label, each in named]
-        if twice := [label for label, times in Counter(label for label, _ in named).items() if times > 1]:
-            raise ValueError(f"{twice[0]} is listed twice; remove one, or pass a mapping with your own labels")
-    if not named:
+    by_label = dict(rerankers) if isinstance(rerankers, Mapping) else _by_name(ordered("rerankers", rerankers))
+    if not by_label:
         raise ValueError('there is no reranker to evaluate; name at least one, such as "lexical"')
-    return named
+    return by_label
+
+
+def _by_name(rerankers: Sequence[str | Reranker]) -> dict[str, Given]:
+    names = [each if isinstance(each, str) else each.name for each in rerankers]
+    by_label: dict[str, Given] = {}
+    for name, each in zip(names, rerankers, strict=True):
+        label = name if isinstance(each, str) or names.count(name) == 1 else repr(each)
+        if label in by_label:
+            raise ValueError(f"{label} is listed twice; remove one, or pass a mapping with your own labels")
+        by_label[label] = each
+    return by_label
 
 
 @contextmanager
-def loaded(named: Iterable[tuple[str, Given]]) -> Iterator[list[Contender]]:
-    """Load the rerankers that `labelled` returned; `ValueError` if a name is unknown. Closes what it loaded."""
+def loaded(rerankers: Mapping[str, Given]) -> Iterator[list[Contender]]:
+    """Load the rerankers, given by their labels; `ValueError` if a name is unknown. Closes what it loaded."""
     with ExitStack() as opened:
         contenders = []
-        for label, given in named:
+        for label, given in rerankers.items():
             own = opened.enter_context(ExitStack())
             try:
                 reranker = load_reranker(given)

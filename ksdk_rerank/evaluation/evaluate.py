@@ -97,7 +97,7 @@ def evaluate(
     metrics = metrics if isinstance(metrics, str) else tuple(ordered("metrics", metrics))
     function_or_none("progress", progress)
     function_or_none("count_tokens", count_tokens, returns="the number of tokens in a text")
-    named = labelled(rerankers)
+    by_label = labelled(rerankers)
     store = FailOpenStore.around(store)
     queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
     known = judgements_by_id(judgements)
@@ -117,7 +117,7 @@ def evaluate(
     )
     first_stage = builder.first_stage(hits)
     questions = [(queries[query], texts) for query, texts in documents.items()]
-    with loaded(named) as contenders:
+    with loaded(by_label) as contenders:
         rows = [builder.reranker(each.label, each.run(questions, store, progress), first_stage) for each in contenders]
     return Evaluation(
         metrics=tuple(metrics),
