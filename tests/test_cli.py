@@ -59,6 +59,7 @@ def test_the_demo_says_so_when_nothing_was_found(tmp_path: Path, capsys: pytest.
     [
         (["demo", "--docs", "no-such-folder", "--question", "x"], "no-such-folder"),
         (["demo", "--docs", "."], "--docs and --live need a question of your own: pass --question"),
+        (["demo", "--question", ""], "query must not be blank"),
         (["demo", "--live", "--question", "x"], "set KNOWLEDGESDK_API_KEY"),
         (["demo", "--reranker", "nope"], "no reranker is called 'nope'"),
         (["demo", "--top-n", "0"], "top_n must be at least 1"),

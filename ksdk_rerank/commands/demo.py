@@ -44,7 +44,8 @@ def _run(options: argparse.Namespace) -> None:
     is_sample = options.docs is None and not options.live
     if options.question is None and not is_sample:
         raise ValueError("--docs and --live need a question of your own: pass --question")
-    question, reranker = options.question or _QUESTION, options.reranker or default_name()
+    question = _QUESTION if options.question is None else options.question
+    reranker = options.reranker or default_name()
     docs = sample_folder() if is_sample else options.docs
     found = search_and_rerank(
         question,
