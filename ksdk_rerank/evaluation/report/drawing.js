@@ -3,24 +3,59 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const [firstStage, ...rerankers] = data.rows;
 const byId = (id) => document.getElementById(id);
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
+function set(made, attributes) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function element(name, attributes = {}, ...children) {
+  const made = set(document.createElement(name), attributes);
   made.append(...children);
   return made;
 }
 
+function fillOptions(id, names) {
+  byId(id).replaceChildren(...names.map((name, at) => element("option", { value: at }, name)));
+}
+
+function fillTable(id, caption, heads, rows) {
+  const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
+  byId(id).replaceChildren(element("caption", {}, caption), element("thead", {}, head), element("tbody", {}, ...rows));
+}
+
 function shape(parent, name, attributes = {}, text = null) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  const made = set(document.createElementNS("http://www.w3.org/2000/svg", name), attributes);
   if (text !== null) made.textContent = text;
   parent.append(made);
   return made;
 }
 
 function canvas(parent, width, height, label) {
-  const svg = shape(parent, "svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
-  return svg;
+  return shape(parent, "svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
+}
+
+// A horizontal line through the box of a chart, with a label on its left.
+function rule(svg, box, y, kind, label = null) {
+  shape(svg, "line", { class: kind, x1: box.left, x2: box.right, y1: y, y2: y });
+  if (label !== null) shape(svg, "text", { x: box.left - 8, y: y + 4, "text-anchor": "end" }, label);
+}
+
+// Lets the keyboard choose one of `count` places in a chart. `up` is the step of the up arrow.
+function makeSlider(svg, label, count, up, now, chosen) {
+  set(svg, { role: "slider", tabindex: "0", "aria-label": label, "aria-valuemin": "1", "aria-valuemax": String(count) });
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: up, ArrowDown: -up, PageUp: 10 * up, PageDown: -10 * up, Home: -Infinity, End: Infinity };
+  svg.addEventListener("keydown", (event) => {
+    const step = steps[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    chosen(Math.min(count - 1, Math.max(0, now() + step)));
+  });
+}
+
+// Where the pointer is, in the units of a chart of this width.
+function pointed(event, svg, width) {
+  const area = svg.getBoundingClientRect();
+  return ((event.clientX - area.left) / area.width) * width;
 }
 
 const MINUS = "\u2212";

@@ -53,8 +53,7 @@ function drawOverview() {
 
   const scale = ticks(low, high, 5);
   for (const at of scale.found) {
-    shape(svg, "line", { class: "grid", x1: box.left, x2: box.right, y1: y(at), y2: y(at) });
-    shape(svg, "text", { x: box.left - 8, y: y(at) + 4, "text-anchor": "end" }, fixed(at, scale.digits));
+    rule(svg, box, y(at), "grid", fixed(at, scale.digits));
   }
   const perDecade = (box.right - box.left) / (slow - fast);
   const steps = perDecade > 170 ? [1, 2, 5] : [1];
@@ -67,9 +66,9 @@ function drawOverview() {
       shape(svg, "text", { x: x(seconds), y: box.bottom + 20, "text-anchor": "middle" }, duration(seconds).replace(".0 ", " "));
     }
   }
-  shape(svg, "line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom });
+  rule(svg, box, box.bottom, "axis");
   shape(svg, "text", { x: box.right, y: height - 6, "text-anchor": "end" }, "time per question");
-  shape(svg, "line", { class: "first", x1: box.left, x2: box.right, y1: y(line), y2: y(line) });
+  rule(svg, box, y(line), "first");
 
   const taken = []; // what labels must avoid: points, bars and other labels
   const drawn = [...points].sort((a, b) => b.metrics[0].value - a.metrics[0].value).map((row) => {
@@ -89,8 +88,7 @@ function drawOverview() {
   for (let left = box.left + 4; left + length < box.right; left += 12) spots.push(left);
   const freest = bestOf(spots.map((left) => ({ left, right: left + length, top: y(line) - 20, bottom: y(line) - 2 })), (spot) => covered(spot, taken));
   taken.push(freest, { left: box.left, right: box.right, top: y(line) - 1, bottom: y(line) + 1 });
-  own.setAttribute("x", freest.left);
-  own.setAttribute("y", freest.bottom - 5);
+  set(own, { x: freest.left, y: freest.bottom - 5 });
   for (const { row, group, at } of drawn) {
     const name = shape(group, "text", { class: "name halo" }, shortened(shortNames.get(row.name), Math.min(36, Math.floor((box.right - box.left) / 9))));
     const numbers = shape(group, "text", { class: "halo" }, `${fixed(row.metrics[0].value)}, ${duration(row.p50)}`);
@@ -103,9 +101,8 @@ function drawOverview() {
       group.prepend(leader); // below the point
     }
     const anchor = label.before ? { x: label.right, "text-anchor": "end" } : { x: label.left, "text-anchor": "start" };
-    for (const [text, down] of [[name, 13], [numbers, 29]]) {
-      for (const [key, value] of Object.entries({ ...anchor, y: label.top + down })) text.setAttribute(key, value);
-    }
+    set(name, { ...anchor, y: label.top + 13 });
+    set(numbers, { ...anchor, y: label.top + 29 });
   }
 }
 
@@ -138,13 +135,10 @@ function covered(place, taken) {
 const bestOf = (places, cost) => places.map((place) => [cost(place), place]).reduce((a, b) => (b[0] < a[0] ? b : a))[1];
 
 function drawRows() {
-  const table = byId("rows");
-  const lead = data.metrics[0];
   const heads = ["Reranker", ...data.metrics, "Difference", `${data.confidence} interval`, "Better, worse, same", "Median time", "95th percentile"];
   const partly = rerankers.some((row) => row.metrics.length && row.answered < data.queries.length);
   if (partly) heads.push("Answered");
-  const body = element("tbody");
-  for (const row of data.rows) {
+  const rows = data.rows.map((row) => {
     const cells = [element("th", { scope: "row" }, row.name)];
     if (!row.metrics.length) {
       cells.push(element("td", { class: "reason", colspan: heads.length - 1 }, shortened(row.failure ?? "no answer", 300)));
@@ -160,10 +154,9 @@ function drawRows() {
       }
     }
     if (partly && row.metrics.length) cells.push(element("td", {}, row === firstStage ? "" : `${row.answered} of ${data.queries.length}`));
-    body.append(element("tr", {}, ...cells));
-  }
-  const caption = element("caption", {}, `Difference, interval and counts compare ${lead} with the first stage's.`);
-  table.replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), body);
+    return element("tr", {}, ...cells);
+  });
+  fillTable("rows", `Difference, interval and counts compare ${data.metrics[0]} with the first stage's.`, heads, rows);
   const notes = [];
   for (const row of rerankers) {
     if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} skipped after that` : ""}: ${shortened(row.failure, 300)}`);

@@ -30,9 +30,9 @@ function drawAll() {
 }
 
 document.querySelector("main").hidden = false;
-byId("reranker").replaceChildren(...rerankers.map((row, at) => element("option", { value: at }, row.name)));
+fillOptions("reranker", rerankers.map((row) => row.name));
 [...byId("reranker").options].forEach((option, at) => { option.disabled = !rerankers[at].metrics.length; });
-byId("metric").replaceChildren(...data.metrics.map((metric, at) => element("option", { value: at }, metric)));
+fillOptions("metric", data.metrics);
 byId("reranker").value = String(state.reranker);
 byId("reranker").addEventListener("change", (event) => choose({ reranker: Number(event.target.value), document: null }));
 byId("metric").addEventListener("change", (event) => choose({ metric: Number(event.target.value) }));

@@ -46,8 +46,7 @@ function drawPrompts() {
   const x = (tokens) => box.left + (tokens / most) * (box.right - box.left);
   const y = (kept) => box.bottom - kept * (box.bottom - box.top);
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    shape(svg, "line", { class: share ? "grid" : "axis", x1: box.left, x2: box.right, y1: y(share), y2: y(share) });
-    shape(svg, "text", { x: box.left - 8, y: y(share) + 4, "text-anchor": "end" }, `${share * 100}\u00a0%`);
+    rule(svg, box, y(share), share ? "grid" : "axis", `${share * 100}\u00a0%`);
   }
   for (const tokens of ticks(0, most, width > 600 ? 8 : 4).found) {
     shape(svg, "line", { class: "axis", x1: x(tokens), x2: x(tokens), y1: box.bottom, y2: box.bottom + 5 });
@@ -55,7 +54,7 @@ function drawPrompts() {
     shape(svg, "text", { x: last ? width : x(tokens), y: box.bottom + 20, "text-anchor": last ? "end" : "middle" }, whole(tokens));
   }
   shape(svg, "text", { x: box.right, y: height - 4, "text-anchor": "end" }, "tokens per question");
-  shape(svg, "line", { class: "wanted", x1: box.left, x2: box.right, y1: y(data.keep), y2: y(data.keep) });
+  rule(svg, box, y(data.keep), "wanted");
 
   const line = (list) => [...list].sort((a, b) => a.tokens - b.tokens).map((point, at) => `${at ? "L" : "M"}${x(point.tokens).toFixed(1)} ${y(point.kept).toFixed(1)}`).join("");
   const known = points.filter((point) => point.interval);
@@ -84,7 +83,7 @@ function drawPrompts() {
 
   const hit = shape(svg, "rect", { class: "hit drag", x: box.left, y: 0, width: box.right - box.left, height });
   const nearest = (event) => {
-    const area = svg.getBoundingClientRect(), at = ((event.clientX - area.left) / area.width) * width;
+    const at = pointed(event, svg, width);
     return points.map((point) => Math.abs(x(point.tokens) - at)).reduce((best, gap, place, gaps) => (gap < gaps[best] ? place : best), 0);
   };
   hit.addEventListener("pointerdown", (event) => {
@@ -93,24 +92,14 @@ function drawPrompts() {
     chooseCut({ at: nearest(event) });
   });
   hit.addEventListener("pointermove", (event) => { if (event.buttons) chooseCut({ at: nearest(event) }); });
-  const last = points.length - 1;
-  const given = { role: "slider", tabindex: "0", "aria-label": `${names[cut.by]} of ${cut.row.name}, by tokens per question`, "aria-valuemin": "1", "aria-valuemax": String(last + 1) };
-  for (const [key, value] of Object.entries(given)) svg.setAttribute(key, value);
-  svg.addEventListener("keydown", (event) => {
-    const to = { ArrowLeft: cut.at - 1, ArrowDown: cut.at - 1, ArrowRight: cut.at + 1, ArrowUp: cut.at + 1, Home: 0, End: last, PageUp: cut.at + 10, PageDown: cut.at - 10 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    chooseCut({ at: Math.min(last, Math.max(0, to)) });
-  });
+  makeSlider(svg, `${names[cut.by]} of ${cut.row.name}, by tokens per question`, points.length, 1, () => cut.at, (at) => chooseCut({ at }));
   drawPrompts.mark = () => {
     const point = points[cut.at], [left, top] = [x(point.tokens), y(point.kept)];
-    handle.setAttribute("cx", left);
-    handle.setAttribute("cy", top);
-    guide.setAttribute("d", `M${box.left} ${top}H${left}V${box.bottom}`);
+    set(handle, { cx: left, cy: top });
+    set(guide, { d: `M${box.left} ${top}H${left}V${box.bottom}` });
     byId("cut").textContent = describeCut(point);
     byId("cut-arguments").textContent = point.arguments;
-    svg.setAttribute("aria-valuenow", String(cut.at + 1));
-    svg.setAttribute("aria-valuetext", describeCut(point));
+    set(svg, { "aria-valuenow": String(cut.at + 1), "aria-valuetext": describeCut(point) });
   };
   drawPrompts.mark();
   const note = `${cut.row.name}: the share of the whole list's answers that a shorter list keeps, and the tokens it sends. The band is the ${data.confidence} interval; the dashed line is ${percent(data.keep)}.`;
@@ -128,14 +117,13 @@ function drawSmallest() {
   });
   const heads = ["Reranker", "Arguments", "Answers kept", `${data.confidence} interval`, "Tokens", "Whole list", "Saved per 1,000 questions"];
   if (data.price !== null) heads.push("Cost saved");
-  const caption = element("caption", {}, `${data.prompts}. Tokens are per question. Each was chosen on these questions, so expect it to keep a little less on others.`);
-  byId("smallest").replaceChildren(caption, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))), element("tbody", {}, ...rows));
+  fillTable("smallest", `${data.prompts}. Tokens are per question. Each was chosen on these questions, so expect it to keep a little less on others.`, heads, rows);
 }
 
 function startPrompts() {
   if (!cut.row) return;
   for (const id of ["prompts-section", "reliability-section"]) byId(id).hidden = false;
-  byId("cut-reranker").replaceChildren(...cuttable.map((row, at) => element("option", { value: at }, row.name)));
+  fillOptions("cut-reranker", cuttable.map((row) => row.name));
   byId("cut-reranker").value = String(cuttable.indexOf(cut.row));
   byId("cut-reranker").addEventListener("change", (event) => chooseCut({ row: cuttable[Number(event.target.value)] }));
   byId("cut-by").addEventListener("change", (event) => chooseCut({ by: event.target.value }));

@@ -36,8 +36,7 @@ function drawGains() {
   const step = Math.min(28, (box.right - box.left) / sorted.length);
   const scale = ticks(low, high, 5);
   for (const at of scale.found) {
-    shape(svg, "line", { class: at === 0 ? "axis" : "grid", x1: box.left, x2: box.right, y1: y(at), y2: y(at) });
-    shape(svg, "text", { x: box.left - 8, y: y(at) + 4, "text-anchor": "end" }, at === 0 ? "0" : (at > 0 ? "+" : "") + fixed(at, scale.digits));
+    rule(svg, box, y(at), at === 0 ? "axis" : "grid", at === 0 ? "0" : (at > 0 ? "+" : "") + fixed(at, scale.digits));
   }
   const label = (words, from, to, up, kind) => {
     if (to > from) shape(svg, "text", { class: `halo t-${kind}`, x: box.left + ((from + to) / 2) * step, y: y(0) + (up ? -8 : 18), "text-anchor": "middle" }, words);
@@ -55,33 +54,20 @@ function drawGains() {
   label(`${compared.losses} worse`, worse, sorted.length, true, "loss");
   const hit = shape(svg, "rect", { class: "hit", x: box.left, y: 0, width: step * sorted.length, height });
   const under = (event) => {
-    const area = svg.getBoundingClientRect();
-    const at = Math.floor((((event.clientX - area.left) / area.width) * width - box.left) / step);
+    const at = Math.floor((pointed(event, svg, width) - box.left) / step);
     return Math.min(sorted.length - 1, Math.max(0, at));
   };
   hit.addEventListener("pointermove", (event) => { byId("pointed").textContent = labelOf(sorted[under(event)]); });
   hit.addEventListener("pointerleave", () => { byId("pointed").textContent = ""; });
   hit.addEventListener("click", (event) => choose({ question: sorted[under(event)].at, document: null }));
 
-  svg.setAttribute("role", "slider");
-  svg.setAttribute("tabindex", "0");
-  svg.setAttribute("aria-label", "Question, from the greatest gain to the greatest loss");
-  svg.setAttribute("aria-valuemin", "1");
-  svg.setAttribute("aria-valuemax", String(sorted.length));
-  svg.addEventListener("keydown", (event) => {
-    const last = sorted.length - 1, now = chosenPlace();
-    const to = { ArrowLeft: now - 1, ArrowUp: now - 1, ArrowRight: now + 1, ArrowDown: now + 1, Home: 0, End: last, PageUp: now - 10, PageDown: now + 10 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    choose({ question: sorted[Math.min(last, Math.max(0, to))].at, document: null });
-  });
+  makeSlider(svg, "Question, from the greatest gain to the greatest loss", sorted.length, -1, chosenPlace, (place) => choose({ question: sorted[place].at, document: null }));
   drawGains.mark = () => {
     const now = chosenPlace();
     if (now < 0) return;
-    marker.setAttribute("d", `M${bars[now]} ${box.bottom + 4}l6 11h-12z`);
+    set(marker, { d: `M${bars[now]} ${box.bottom + 4}l6 11h-12z` });
     place.scrollLeft = Math.min(Math.max(place.scrollLeft, bars[now] + 20 - place.clientWidth), bars[now] - 20);
-    svg.setAttribute("aria-valuenow", String(now + 1));
-    svg.setAttribute("aria-valuetext", labelOf(sorted[now]));
+    set(svg, { "aria-valuenow": String(now + 1), "aria-valuetext": labelOf(sorted[now]) });
   };
   drawGains.mark();
 }

@@ -20,8 +20,7 @@ function drawBins(panel, title, bins) {
   const svg = canvas(panel, width, height, `${title}, and the share of relevant documents: ${words.join("; ")}`);
   const x = (score) => box.left + score * (box.right - box.left), y = (share) => box.bottom - share * (box.bottom - box.top);
   for (const share of [0, 0.5, 1]) {
-    shape(svg, "line", { class: share ? "grid" : "axis", x1: box.left, x2: box.right, y1: y(share), y2: y(share) });
-    shape(svg, "text", { x: box.left - 8, y: y(share) + 4, "text-anchor": "end" }, `${share * 100}\u00a0%`);
+    rule(svg, box, y(share), share ? "grid" : "axis", `${share * 100}\u00a0%`);
     shape(svg, "text", { x: x(share), y: box.bottom + 18, "text-anchor": share === 1 ? "end" : "middle" }, String(share));
   }
   shape(svg, "text", { x: box.right, y: height - 4, "text-anchor": "end" }, "score");
