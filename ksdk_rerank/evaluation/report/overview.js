@@ -52,20 +52,8 @@ function drawOverview() {
   const y = (value) => box.bottom - ((value - low) / (high - low)) * (box.bottom - box.top);
 
   const scale = ticks(low, high, 5);
-  for (const at of scale.found) {
-    rule(svg, box, y(at), "grid", fixed(at, scale.digits));
-  }
-  const perDecade = (box.right - box.left) / (slow - fast);
-  const steps = perDecade > 170 ? [1, 2, 5] : [1];
-  const skip = perDecade > 55 ? 1 : 2;
-  for (let power = Math.floor(fast); power <= Math.ceil(slow); power += 1) {
-    for (const factor of steps) {
-      const seconds = factor * 10 ** power;
-      if (power % skip || x(seconds) < box.left || x(seconds) > box.right - 8) continue;
-      shape(svg, "line", { class: "axis", x1: x(seconds), x2: x(seconds), y1: box.bottom, y2: box.bottom + 5 });
-      shape(svg, "text", { x: x(seconds), y: box.bottom + 20, "text-anchor": "middle" }, duration(seconds).replace(".0 ", " "));
-    }
-  }
+  for (const at of scale.found) rule(svg, box, y(at), "grid", fixed(at, scale.digits));
+  drawTimes(svg, box, x, fast, slow);
   rule(svg, box, box.bottom, "axis");
   shape(svg, "text", { x: box.right, y: height - 6, "text-anchor": "end" }, "time per question");
   rule(svg, box, y(line), "first");
@@ -89,6 +77,25 @@ function drawOverview() {
   const freest = bestOf(spots.map((left) => ({ left, right: left + length, top: y(line) - 20, bottom: y(line) - 2 })), (spot) => covered(spot, taken));
   taken.push(freest, { left: box.left, right: box.right, top: y(line) - 1, bottom: y(line) + 1 });
   set(own, { x: freest.left, y: freest.bottom - 5 });
+  labelPoints(drawn, taken, box);
+}
+
+// The time axis: powers of ten, and steps between them if there is room.
+function drawTimes(svg, box, x, fast, slow) {
+  const perDecade = (box.right - box.left) / (slow - fast);
+  const steps = perDecade > 170 ? [1, 2, 5] : [1];
+  const skip = perDecade > 55 ? 1 : 2;
+  for (let power = Math.floor(fast); power <= Math.ceil(slow); power += 1) {
+    for (const factor of steps) {
+      const seconds = factor * 10 ** power;
+      if (power % skip || x(seconds) < box.left || x(seconds) > box.right - 8) continue;
+      shape(svg, "line", { class: "axis", x1: x(seconds), x2: x(seconds), y1: box.bottom, y2: box.bottom + 5 });
+      shape(svg, "text", { x: x(seconds), y: box.bottom + 20, "text-anchor": "middle" }, duration(seconds).replace(".0 ", " "));
+    }
+  }
+}
+
+function labelPoints(drawn, taken, box) {
   for (const { row, group, at } of drawn) {
     const name = shape(group, "text", { class: "name halo" }, shortened(shortNames.get(row.name), Math.min(36, Math.floor((box.right - box.left) / 9))));
     const numbers = shape(group, "text", { class: "halo" }, `${fixed(row.metrics[0].value)}, ${duration(row.p50)}`);
