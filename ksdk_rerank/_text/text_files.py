@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["MARKS", "decoded", "printable", "read_text", "texts_below"]
+__all__ = ["BYTE_ORDER_MARKS", "decoded", "printable", "read_text", "texts_below"]
 
 _log = logging.getLogger("ksdk_rerank")
 
-MARKS = (
+BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, because its mark begins with UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -95,7 +95,7 @@ def decoded(data: bytes) -> tuple[str, str]:
     Raises `ValueError` if the data is binary.
     """
     text, remark = _decoded(data)
-    announced = not remark or data.startswith(tuple(mark for mark, _ in MARKS))
+    announced = not remark or data.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS))
     if sum(map(text.count, _CONTROL)) > (_MOST_CONTROL if announced else _MOST_CONTROL_IN_A_GUESS) * len(text):
         raise ValueError("binary")
     return text.replace("\r\n", "\n").replace("\r", "\n"), remark
@@ -104,7 +104,7 @@ def decoded(data: bytes) -> tuple[str, str]:
 def _decoded(data: bytes) -> tuple[str, str]:
     if data.startswith(_BINARY):
         raise ValueError("binary")
-    for mark, encoding in MARKS:
+    for mark, encoding in BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return _replacing(data[len(mark) :], encoding)
     if b"\0" in data:

@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import number, show, write, write_highlighted
+    from ksdk_rerank.commands.terminal import score_cell, show, write, write_highlighted
     from ksdk_rerank.commands.two_stages import search_and_rerank
     from ksdk_rerank.testing.sample import sample_folder
 
@@ -70,8 +70,8 @@ def _run(options: argparse.Namespace) -> None:
         [
             str(one.rank),
             str(one.was),
-            number(one.score),
-            number(one.hit.score),
+            score_cell(one.score),
+            score_cell(one.hit.score),
             shortened(one.hit.title or one.hit.text, 70),
         ]
         for one in found.hits

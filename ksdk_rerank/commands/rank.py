@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import number, show, write_json
+    from ksdk_rerank.commands.terminal import score_cell, show, write_json
 
     documents = [document for file in options.files for document in _documents(file)]
     names, texts = [name for name, _ in documents], [text for _, text in documents]
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> None:
             }
         )
         return
-    rows = [[str(place), number(hit.score), names[hit.index]] for place, hit in enumerate(ranking, start=1)]
+    rows = [[str(place), score_cell(hit.score), names[hit.index]] for place, hit in enumerate(ranking, start=1)]
     show(["rank", "score", "document"], rows, texts={"document"})
 
 

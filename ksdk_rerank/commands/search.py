@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ksdk_rerank.commands.terminal import number, show, write, write_json
+    from ksdk_rerank.commands.terminal import score_cell, show, write, write_json
     from ksdk_rerank.commands.two_stages import search_and_rerank
 
     found = search_and_rerank(
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
             [
                 str(one.rank),
                 str(one.was),
-                number(one.score),
+                score_cell(one.score),
                 one.hit.title or shortened(one.hit.text, 70),
                 one.hit.source or "",
             ]

@@ -15,7 +15,7 @@ from ksdk_rerank._text.columns import harmless, one_line, table
 if TYPE_CHECKING:
     from ksdk_rerank.evaluation import Progress
 
-__all__ = ["number", "progress", "show", "terminal_width", "write", "write_highlighted", "write_json"]
+__all__ = ["progress", "score_cell", "show", "terminal_width", "write", "write_highlighted", "write_json"]
 
 
 def write(line: str = "") -> None:
@@ -41,7 +41,7 @@ def write_json(value: object) -> None:
     write(json.dumps(value, indent=1))
 
 
-def number(score: float | None) -> str:
+def score_cell(score: float | None) -> str:
     """Format a score for a table; an unscored document gets "-"."""
     return "-" if score is None else f"{score:.3f}"
 

@@ -10,7 +10,7 @@ from ksdk_rerank._arguments import ordered
 from ksdk_rerank.base import Reranker
 from ksdk_rerank.compose._fail_open import Store
 from ksdk_rerank.errors import RerankError
-from ksdk_rerank.evaluation.run import Outcome, Question, run
+from ksdk_rerank.evaluation.run import Call, Outcome, run
 from ksdk_rerank.loading import load_reranker
 from ksdk_rerank.results import Failure
 
@@ -32,17 +32,17 @@ class Contender:
     closing: ExitStack
     """Closes the reranker if it was loaded here."""
 
-    def run(self, questions: Sequence[Question], store: Store | None, progress: Progress | None) -> list[Outcome]:
-        """Run the reranker on all `questions`, then close it if it was loaded here."""
+    def run(self, calls: Sequence[Call], store: Store | None, progress: Progress | None) -> list[Outcome]:
+        """Make all `calls`, then close the reranker if it was loaded here."""
         if isinstance(self.reranker, RerankError):
             failure = Failure(self.label, type(self.reranker).__name__, str(self.reranker))
-            return [failure, *[None] * (len(questions) - 1)]
+            return [failure, *[None] * (len(calls) - 1)]
         outcomes = []
         with self.closing:
-            for outcome in run(self.reranker, questions, store):
+            for outcome in run(self.reranker, calls, store):
                 outcomes.append(outcome)
                 if progress is not None:
-                    progress(self.label, len(outcomes), len(questions))
+                    progress(self.label, len(outcomes), len(calls))
         return outcomes
 
 

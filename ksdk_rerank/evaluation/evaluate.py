@@ -116,9 +116,9 @@ def evaluate(
         intervals=partial(intervals, confidence=confidence, resamples=resamples, seed=seed),
     )
     first_stage = builder.first_stage(hits)
-    questions = [(queries[query], texts) for query, texts in documents.items()]
+    calls = [(queries[query], texts) for query, texts in documents.items()]
     with loaded(by_label) as contenders:
-        rows = [builder.reranker(each.label, each.run(questions, store, progress), first_stage) for each in contenders]
+        rows = [builder.reranker(each.label, each.run(calls, store, progress), first_stage) for each in contenders]
     return Evaluation(
         metrics=tuple(metrics),
         queries=tuple(

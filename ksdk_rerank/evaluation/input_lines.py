@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypeGuard
 
-from ksdk_rerank._text.text_files import MARKS
+from ksdk_rerank._text.text_files import BYTE_ORDER_MARKS
 from ksdk_rerank.evaluation.ids import id_of
 
 __all__ = ["Line", "is_text", "lines_of", "quoted"]
@@ -119,7 +119,7 @@ def _wrong(path: str | os.PathLike[str], number: int, what: str) -> ValueError:
 def _raw_lines(source: IO[bytes]) -> Iterator[bytes]:
     """Yield the raw lines as UTF-8, without the byte order mark."""
     first = source.readline(_LONGEST + 1)
-    mark, encoding = next(((mark, name) for mark, name in MARKS if first.startswith(mark)), (b"", "utf-8"))
+    mark, encoding = next(((mark, name) for mark, name in BYTE_ORDER_MARKS if first.startswith(mark)), (b"", "utf-8"))
     if encoding == "utf-8":
         yield first[len(mark) :]
         yield from iter(lambda: source.readline(_LONGEST + 1), b"")

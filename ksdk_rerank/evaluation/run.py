@@ -24,27 +24,27 @@ from ksdk_rerank.errors import (
 from ksdk_rerank.models import folder_of
 from ksdk_rerank.results import Failure, Ranking
 
-__all__ = ["Outcome", "Question", "run"]
+__all__ = ["Call", "Outcome", "run"]
 
-Question = tuple[str, Sequence[str]]
-"""A query and the documents to rank."""
+Call = tuple[str, Sequence[str]]
+"""What `rank` is called with: a query and documents."""
 
 Outcome = Entry | Failure | None
-"""A question's ranking and its time, or why it failed, or None if it was not asked."""
+"""The ranking of a call and its time, or why it failed, or None if it was not made."""
 
 _HOPELESS = (MissingExtra, MissingKey, NotFound, Redirected, Unauthorized, InvalidEnvironment, QuotaExceeded)
 _FAILURES_IN_A_ROW = 3  # then the service is probably down, and more calls would only wait for their deadlines
 
 
-def run(reranker: Reranker, questions: Sequence[Question], store: Store | None) -> Iterator[Outcome]:
-    """Ask `reranker` each of `questions`, one after the other: `rank_many` would give no time for each call.
+def run(reranker: Reranker, calls: Sequence[Call], store: Store | None) -> Iterator[Outcome]:
+    """Call `reranker` with each of `calls`, one after the other: `rank_many` would not time each call.
 
     Rankings in `store` are not computed again; a store that fails costs only a warning. Three errors in a row, or one
     that would affect every query, stop all further calls. Rankings from `store` still count after that.
     """
     cache = _Cache(reranker, store)
     first, failed_in_a_row, given_up = True, 0, False
-    for query, documents in questions:
+    for query, documents in calls:
         outcome: Outcome = cache.get(query, documents) if documents else Entry(Ranking((), reranker.name))
         if outcome is None and not given_up:
             started = time.perf_counter()
