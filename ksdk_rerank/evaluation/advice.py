@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ksdk_rerank.evaluation.measurements import Cut, EvaluatedReranker, Measurements, PromptSizes
+from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements, PromptSize, PromptSizes
 
 __all__ = ["advice", "arguments", "heading", "percent", "saved", "saved_cost"]
 
@@ -44,12 +44,12 @@ def saved_cost(evaluation: Measurements, prompts: PromptSizes) -> float | None:
     return _QUESTIONS * prompts.saved_tokens / 1e6 * evaluation.price
 
 
-def arguments(cut: Cut) -> str:
-    """The arguments that make this cut in `rank`, `RerankCompressor` and `RerankPostprocessor`.
+def arguments(size: PromptSize) -> str:
+    """The arguments that give a prompt this size in `rank`, `RerankCompressor` and `RerankPostprocessor`.
 
     Always both: if `top_n` is left out, the adapters return five documents.
     """
-    return f"min_score={cut.min_score!r}, top_n={cut.top_n!r}"
+    return f"min_score={size.min_score!r}, top_n={size.top_n!r}"
 
 
 def percent(share: float) -> str:

@@ -60,7 +60,7 @@ def evaluate(
         judgements: what is relevant, in one of two forms. `{query id: {document id: grade}}` are TREC qrels.
             `{query id: [answer, ...]}` lists ids, pages or parts of addresses (see `answers_to`); each answer counts
             once, at the first section that matches it. Queries with nothing relevant are skipped and listed in the
-            result's `left_out`. Ids are compared as text, so 7 equals "7". Grades are whole numbers of any type.
+            result's `skipped_queries`. Ids are compared as text, so 7 equals "7". Grades are whole numbers of any type.
         metrics: `ir-measures` names; tables and charts lead with the first one.
         titles: whether rerankers read a candidate's title, on a line above its text.
         store: a cache of rankings, such as a `DiskStore`. A cached ranking saves the call, and reports the original
@@ -102,8 +102,8 @@ def evaluate(
     queries, candidates = by_id(queries, "queries"), by_id(candidates, "candidates")
     known = judgements_by_id(judgements)
     _check(queries, candidates, known)
-    left_out = _left_out(queries, known)
-    hits = {query: tuple(candidates.get(query, ())) for query in queries if query not in left_out}
+    skipped_queries = _skipped(queries, known)
+    hits = {query: tuple(candidates.get(query, ())) for query in queries if query not in skipped_queries}
     judged = {query: QueryJudgements(found, known[query]) for query, found in hits.items()}
     _check_measurable(judged)
     documents = {query: [titled_text(hit) if titles else hit.text for hit in found] for query, found in hits.items()}
@@ -127,7 +127,7 @@ def evaluate(
         ),
         first_stage=first_stage,
         rerankers=tuple(rows),
-        left_out=left_out,
+        skipped_queries=skipped_queries,
         confidence=confidence,
         keep_answers=keep_answers,
         price=price,
@@ -144,7 +144,7 @@ class Evaluation(Measurements):
         queries: the queries that were measured, in the order given.
         first_stage: the row for the candidates in their original order.
         rerankers: one row per reranker, in the order given.
-        left_out: the queries that were skipped because no document is known to be relevant to them, with the reason.
+        skipped_queries: the queries that were skipped because no document is known to be relevant to them, and why.
         confidence: the level of the confidence intervals, such as 0.95.
         keep_answers: the share of the answers that the smallest prompts keep.
         price: what a million tokens cost, or None.
@@ -194,7 +194,7 @@ def _check(
             raise ValueError(f"the query {query!r} has the candidate {repeated[0]!r} twice; remove one")
 
 
-def _left_out(queries: Mapping[str, str], judgements: Mapping[str, Judged]) -> dict[str, str]:
+def _skipped(queries: Mapping[str, str], judgements: Mapping[str, Judged]) -> dict[str, str]:
     reasons = {}
     for query in queries:
         judged = judgements.get(query)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ksdk_rerank._fingerprint import LIBRARY
 from ksdk_rerank.evaluation.advice import arguments, heading
-from ksdk_rerank.evaluation.measurements import Cut, EvaluatedReranker, Measurements, PromptSizes, ScoreBin
+from ksdk_rerank.evaluation.measurements import EvaluatedReranker, Measurements, PromptSize, PromptSizes, ScoreBin
 from ksdk_rerank.evaluation.tables import as_table, summary
 from ksdk_rerank.knowledgesdk.search_results import SearchHit
 
@@ -95,7 +95,7 @@ def _data(evaluation: Measurements) -> dict[str, Any]:
         "documents": [
             {"id": id, "title": title, "source": source, "text": text} for id, title, source, text in documents
         ],
-        "leftOut": [[reason, count] for reason, count in Counter(evaluation.left_out.values()).items()],
+        "skippedQueries": [[reason, count] for reason, count in Counter(evaluation.skipped_queries.values()).items()],
     }
 
 
@@ -124,7 +124,7 @@ def _row(row: EvaluatedReranker) -> dict[str, Any]:
         "answered": len(row.queries),
         "failure": row.failure,
         "failed": len(row.failures),
-        "notAsked": row.not_asked,
+        "skipped": row.skipped,
         "fallbacks": row.fallbacks,
         "truncated": row.truncated,
         "usage": list(row.usage.items()),
@@ -141,22 +141,22 @@ def _row(row: EvaluatedReranker) -> dict[str, Any]:
 
 def _prompts(prompts: PromptSizes) -> dict[str, Any]:
     return {
-        "uncut": _cut(prompts.uncut),
-        "smallest": _cut(prompts.smallest),
-        "byScore": [_cut(cut) for cut in prompts.by_min_score],
-        "byCount": [_cut(cut) for cut in prompts.by_top_n],
+        "uncut": _size(prompts.uncut),
+        "smallest": _size(prompts.smallest),
+        "byScore": [_size(size) for size in prompts.by_min_score],
+        "byCount": [_size(size) for size in prompts.by_top_n],
     }
 
 
-def _cut(cut: Cut) -> dict[str, Any]:
+def _size(size: PromptSize) -> dict[str, Any]:
     return {
-        "arguments": arguments(cut),
-        "minScore": cut.min_score,
-        "topN": cut.top_n,
-        "kept": _short(cut.kept),
-        "interval": cut.kept_interval and [_short(end) for end in cut.kept_interval],
-        "tokens": _short(cut.tokens),
-        "documents": _short(cut.documents),
+        "arguments": arguments(size),
+        "minScore": size.min_score,
+        "topN": size.top_n,
+        "kept": _short(size.kept),
+        "interval": size.kept_interval and [_short(end) for end in size.kept_interval],
+        "tokens": _short(size.tokens),
+        "documents": _short(size.documents),
     }
 
 

@@ -34,7 +34,7 @@ def as_json(evaluation: Measurements) -> str:
                 }
                 for query in evaluation.queries
             ],
-            "left_out": evaluation.left_out,
+            "skipped_queries": evaluation.skipped_queries,
         },
         indent=1,
         default=dict,

@@ -12,11 +12,11 @@ from ksdk_rerank.results import Failure
 __all__ = [
     "Calibration",
     "Comparison",
-    "Cut",
     "EvaluatedQuery",
     "EvaluatedReranker",
     "Latency",
     "Measurements",
+    "PromptSize",
     "PromptSizes",
     "RankedQuery",
     "ScoreBin",
@@ -112,12 +112,12 @@ class RankedQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """What is left of a reranker's lists with `min_score` and `top_n`: means over the queries it answered.
+class PromptSize:
+    """What a prompt contains if `min_score` and `top_n` shorten a reranker's lists: means over the answered queries.
 
     Attributes:
-        min_score: as in `Reranker.rank`; None cuts nothing.
-        top_n: as in `Reranker.rank`; None cuts nothing.
+        min_score: as in `Reranker.rank`; None sets no threshold.
+        top_n: as in `Reranker.rank`; None sets no limit.
         kept: how many of the relevant documents (or answers) in the whole list the shortened list still has, as a
             share: the mean over the queries whose list has any.
         kept_interval: a bootstrap interval for that mean; None for fewer than two queries.
@@ -143,14 +143,14 @@ class PromptSizes:
         uncut: the whole lists.
         smallest: the smallest prompt that keeps the share `keep_answers` of what the whole lists have, by `min_score`,
             `top_n` or both. It was chosen on these very queries, so expect it to keep a little less on others.
-        by_min_score: cuts by a rising `min_score` alone; empty if nothing has a score, and for the first stage.
-        by_top_n: cuts by a rising `top_n` alone.
+        by_min_score: sizes by a rising `min_score` alone; empty if nothing has a score, and for the first stage.
+        by_top_n: sizes by a rising `top_n` alone.
     """
 
-    uncut: Cut
-    smallest: Cut
-    by_min_score: tuple[Cut, ...]
-    by_top_n: tuple[Cut, ...]
+    uncut: PromptSize
+    smallest: PromptSize
+    by_min_score: tuple[PromptSize, ...]
+    by_top_n: tuple[PromptSize, ...]
 
     @property
     def saved_tokens(self) -> float:
@@ -205,7 +205,7 @@ class EvaluatedReranker:
         truncated: number of documents cut to fit the model's window, over all queries.
         fallbacks: number of queries that another reranker answered, because a `Fallback` inside had to move on.
         failures: errors by query id, in the order they occurred.
-        not_asked: number of queries that were skipped once the reranker was dropped.
+        skipped: number of queries that were skipped once the reranker was dropped.
         prompts: how short the prompt can be; None if no answered query has a relevant candidate.
         bins: scores against the share of relevant candidates; empty if nothing has a score, and for the first stage.
         calibration: the arguments of `Calibrated` that turn scores into such shares; None if they cannot be fitted.
@@ -219,7 +219,7 @@ class EvaluatedReranker:
     truncated: int = 0
     fallbacks: int = 0
     failures: Mapping[str, Failure] = field(default_factory=dict)
-    not_asked: int = 0
+    skipped: int = 0
     prompts: PromptSizes | None = None
     bins: tuple[ScoreBin, ...] = ()
     calibration: Calibration | None = None
@@ -239,7 +239,7 @@ class Measurements:
     queries: tuple[EvaluatedQuery, ...]
     first_stage: EvaluatedReranker
     rerankers: tuple[EvaluatedReranker, ...]
-    left_out: Mapping[str, str]
+    skipped_queries: Mapping[str, str]
     confidence: float
     keep_answers: float
     price: float | None

@@ -17,7 +17,7 @@ from statistics import fmean
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank.evaluation.bootstrap import Intervals
-from ksdk_rerank.evaluation.measurements import Cut, PromptSizes
+from ksdk_rerank.evaluation.measurements import PromptSize, PromptSizes
 
 __all__ = ["Prompt", "checked_keep_answers", "checked_price", "prompt_sizes"]
 
@@ -139,11 +139,11 @@ def _smallest(prompts: Sequence[Prompt], counts: Sequence[int], keep: float) -> 
     return next((limits for limits in simpler if tokens(limits) == fewest), best)
 
 
-def _measured(prompts: Sequence[Prompt], limits: Sequence[Limits], intervals: Intervals) -> list[Cut]:
+def _measured(prompts: Sequence[Prompt], limits: Sequence[Limits], intervals: Intervals) -> list[PromptSize]:
     kept = [[prompt.kept(limit) for prompt in prompts if prompt.total] for limit in limits]
     tokens = [[float(prompt.tokens(limit)) for prompt in prompts] for limit in limits]
     return [
-        Cut(
+        PromptSize(
             *limit,
             kept=fmean(shares),
             kept_interval=kept_interval,

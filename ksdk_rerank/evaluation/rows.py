@@ -81,7 +81,7 @@ class RowBuilder:
             truncated=sum(ranking.truncated for ranking in rankings.values()),
             fallbacks=sum(bool(ranking.failures) for ranking in rankings.values()),
             failures={query: outcome for query, outcome in by_query.items() if isinstance(outcome, Failure)},
-            not_asked=outcomes.count(None),
+            skipped=outcomes.count(None),
             prompts=self._prompts(ranked),
             bins=score_bins(scored),
             calibration=calibration_of(scored),

@@ -73,7 +73,7 @@ def _notes(evaluation: Measurements) -> list[str]:
     for row in evaluation.rerankers:
         if row.failure is not None:
             failed = len(row.failures)
-            rest = f", {row.not_asked} skipped after that" if row.not_asked else ""
+            rest = f", {row.skipped} skipped after that" if row.skipped else ""
             reason = shortened(row.failure, _LONGEST_REASON)
             notes.append(f"{row.name}: {failed} failed{rest}: {reason}")
         if row.fallbacks:
@@ -82,8 +82,8 @@ def _notes(evaluation: Measurements) -> list[str]:
             notes.append(f"{row.name}: used {', '.join(f'{count:,.15g} {unit}' for unit, count in row.usage.items())}")
         if row.truncated:
             notes.append(f"{row.name}: read only the start of {row.truncated} documents")
-    for reason in dict.fromkeys(evaluation.left_out.values()):
-        ids = [query for query, why in evaluation.left_out.items() if why == reason]
+    for reason in dict.fromkeys(evaluation.skipped_queries.values()):
+        ids = [query for query, why in evaluation.skipped_queries.items() if why == reason]
         notes.append(f"left out, {reason}: {shortened(', '.join(ids), 80)} ({len(ids)})")
     return [one_line(line) for line in notes]
 

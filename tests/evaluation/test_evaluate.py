@@ -158,7 +158,7 @@ def test_a_query_with_nothing_relevant_is_left_out_and_not_asked(scripted: Facto
     queries = {**QUERIES, "q3": "third", "q4": "fourth", "q5": "fifth"}
     grades = {**GRADES, "q3": {"a": 0}, "q4": {}}
     result = evaluate([reranker], queries, {**CANDIDATES, "q3": CANDIDATES["q1"]}, grades)
-    assert result.left_out == {"q3": "nothing is relevant", "q4": "not judged", "q5": "not judged"}
+    assert result.skipped_queries == {"q3": "nothing is relevant", "q4": "not judged", "q5": "not judged"}
     assert reranker.asked == ["first", "second"]
     assert "left out, not judged: q4, q5 (2)" in result.table()
 
@@ -227,7 +227,7 @@ def test_a_reranker_that_fails_is_a_row_that_says_why(scripted: Factory) -> None
     result = evaluate([refused, "cohere:rerank-v3.5", broken, "lexical"], QUERIES, CANDIDATES, GRADES)
     row = {row.name: row for row in result.rerankers}
     assert row["refused"].failure == "Unauthorized: the key is wrong; copy it again"
-    assert (row["refused"].metrics, row["refused"].latency, row["refused"].not_asked) == ({}, None, 1)
+    assert (row["refused"].metrics, row["refused"].latency, row["refused"].skipped) == ({}, None, 1)
     assert row["broken"].failure == "RuntimeError: boom"
     assert len(row["broken"].failures) == 2
     assert "no Cohere API key" in str(row["cohere:rerank-v3.5"].failure)
@@ -243,7 +243,7 @@ def test_a_failure_of_one_query_compares_the_others_with_the_first_stage_on_the_
     row = evaluate([reranker], QUERIES, CANDIDATES, GRADES).rerankers[0]
     assert list(row.failures) == ["q1"]
     assert (row.metrics["MRR@10"].value, row.metrics["MRR@10"].first_stage) == (0.5, 1.0)
-    assert row.not_asked == 0
+    assert row.skipped == 0
 
 
 def test_a_service_that_is_down_is_not_asked_on_and_on(scripted: Factory) -> None:
@@ -251,7 +251,7 @@ def test_a_service_that_is_down_is_not_asked_on_and_on(scripted: Factory) -> Non
     candidates = {id: [SearchHit(id, f"text {id}")] for id in queries}
     reranker = scripted("r", fail(RateLimited("wait")))
     row = evaluate([reranker], queries, candidates, {id: [id] for id in queries}).rerankers[0]
-    assert (len(reranker.asked), len(row.failures), row.not_asked) == (3, 3, 7)
+    assert (len(reranker.asked), len(row.failures), row.skipped) == (3, 3, 7)
 
 
 @pytest.mark.parametrize(
@@ -422,5 +422,5 @@ def test_a_configuration_has_a_label_and_an_instruction_without_a_place_is_the_r
     pytest.importorskip("onnxruntime")
     config = {"class": "CrossEncoderReranker", "parameters": {"model": "embedded", "instruction": "Prefer news"}}
     [row] = evaluate({"strict": config}, QUERIES, CANDIDATES, GRADES).rerankers
-    assert (row.name, row.metrics, row.not_asked) == ("strict", {}, 1)
+    assert (row.name, row.metrics, row.skipped) == ("strict", {}, 1)
     assert "embedded has no place for one" in row.failures["q1"].message

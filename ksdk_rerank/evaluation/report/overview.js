@@ -166,13 +166,13 @@ function drawRows() {
   fillTable("rows", `Difference, interval and counts compare ${data.metrics[0]} with the first stage's.`, heads, rows);
   const notes = [];
   for (const row of rerankers) {
-    if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.notAsked ? `, ${row.notAsked} skipped after that` : ""}: ${shortened(row.failure, 300)}`);
+    if (row.failure && row.metrics.length) notes.push(`${row.name}: ${row.failed} failed${row.skipped ? `, ${row.skipped} skipped after that` : ""}: ${shortened(row.failure, 300)}`);
     if (row.fallbacks) notes.push(`${row.name}: ${plural(row.fallbacks, "question", "questions")} answered by a fallback.`);
     if (row.truncated) notes.push(`${row.name}: read only the start of ${plural(row.truncated, "document", "documents")}.`);
     if (row.usage.length) notes.push(`${row.name}: used ${row.usage.map(([unit, count]) => `${count.toLocaleString("en")} ${unit}`).join(", ")}.`);
     if (row.first !== null && row.p95 !== null && row.first > 0.1 && row.first > 2 * row.p95) notes.push(`${row.name}: the first call took ${duration(row.first)}, which the other times leave out.`);
   }
-  for (const [reason, count] of data.leftOut) notes.push(`${plural(count, "question", "questions")} left out: ${reason}.`);
+  for (const [reason, count] of data.skippedQueries) notes.push(`${plural(count, "question", "questions")} left out: ${reason}.`);
   byId("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));
 }
 
