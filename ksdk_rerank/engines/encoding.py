@@ -96,8 +96,8 @@ class Encoder(ABC):
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._first_tokens = FirstTokens(tokenizer)
-        self._max_length = max_length
-        self._model = model
+        self.max_length = max_length
+        self.model = model
         self._not_warned = threading.Lock()  # the thread that gets it logs the warning, and never releases it
 
     @abstractmethod
@@ -127,9 +127,9 @@ class Encoder(ABC):
             _log.warning(
                 "%s: a query was truncated to %d tokens, because a query may take only half of the model's %d;"
                 " Ranking.query_truncated reports this (logged once per model)",
-                self._model,
+                self.model,
                 longest,
-                self._max_length,
+                self.max_length,
             )
         return encoding, longer
 
@@ -161,7 +161,7 @@ class PairEncoder(Encoder):
 
     def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
         before, after, document_type, query_truncated = self._around_documents(query, instruction)
-        room = self._max_length - before.shape[1] - after.shape[1]
+        room = self.max_length - before.shape[1] - after.shape[1]
         encoded = Encoded([], [], query_truncated)
         for encoding, longer in self._first_tokens.of(documents, room):
             ids = encoding.ids[:room]
@@ -172,7 +172,7 @@ class PairEncoder(Encoder):
 
     def document_room(self, query: str, instruction: str | None = None) -> int:
         before, after, _, _ = self._around_documents(query, instruction)
-        room: int = self._max_length - before.shape[1] - after.shape[1]
+        room: int = self.max_length - before.shape[1] - after.shape[1]
         return room
 
     def _around_documents(
@@ -180,7 +180,7 @@ class PairEncoder(Encoder):
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], int, bool]:
         """As `_around_document`, and whether the query was truncated."""
         if instruction is not None:
-            raise NoInstruction(self._model)
+            raise NoInstruction(self.model)
         encoding, longer = self._query(query, self._longest_query)
         encoding.truncate(self._longest_query)
         return *self._around_document(encoding), longer

@@ -110,8 +110,8 @@ class PromptEncoder(Encoder):
         encoded = Encoded([], [], query_truncated)
         for begin in range(0, len(documents), _AT_ONCE):
             prompts = [layout.prompt(document) for document in documents[begin : begin + _AT_ONCE]]
-            for encoding, longer in self._first_tokens.of(prompts, self._max_length):
-                ids = encoding.ids[: self._max_length - len(end)] + end if longer else encoding.ids
+            for encoding, longer in self._first_tokens.of(prompts, self.max_length):
+                ids = encoding.ids[: self.max_length - len(end)] + end if longer else encoding.ids
                 encoded.pairs.append(np.stack([self._ids[ids], np.zeros(len(ids), np.int32)]))
                 encoded.truncated.append(longer)
         return encoded
@@ -124,17 +124,17 @@ class PromptEncoder(Encoder):
         """The prompt without its document, the room for that, the ids after it, and whether the query was truncated."""
         layout = self._default if instruction is None else self._instructed
         if layout is None:
-            raise NoInstruction(self._model)
+            raise NoInstruction(self.model)
         layout = layout.having(_INSTRUCTION, instruction or "")
         room, _ = self._room(layout.having(_QUERY, ""))
         if room < 2 * _SPARE:
-            own = self._max_length - room
+            own = self.max_length - room
             raise WindowTooSmall(
-                f"max_length: {self._model} would read {self._max_length} tokens per pair, of which the prompt itself"
+                f"max_length: {self.model} would read {self.max_length} tokens per pair, of which the prompt itself"
                 f" takes {own}, which leaves no room for a query and a document; pass at least {own + 2 * _SPARE}, or"
                 f" better {own + 512}"
             )
-        longest = min(self._max_length // 2, room - _SPARE)
+        longest = min(self.max_length // 2, room - _SPARE)
         encoding, longer = self._query(query, longest)
         if longer:
             end = encoding.offsets[longest][0]  # 0 if the whole query was tokenized, because that leaves offsets out
@@ -147,7 +147,7 @@ class PromptEncoder(Encoder):
         encoding = self._tokenizer.encode(layout.prompt("0"), add_special_tokens=False)
         starts = [start for start, _ in encoding.offsets]
         end: list[int] = encoding.ids[bisect_right(starts, len(layout.before)) :]
-        return self._max_length - bisect_left(starts, len(layout.before)) - len(end), end
+        return self.max_length - bisect_left(starts, len(layout.before)) - len(end), end
 
 
 def _layout(prompt: Prompt, instruction: str | None, names: Mapping[str, str], model: str) -> _Layout:

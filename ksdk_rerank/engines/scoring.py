@@ -46,11 +46,9 @@ calls. At 0.27 it saves a quarter of the time (`python benchmarks/prompt_models.
 class Model:
     """A loaded cross-encoder. As many threads may use it at once as its engine has streams."""
 
-    def __init__(self, engine: Engine, encoder: Encoder, *, name: str, max_length: int, pad_id: int) -> None:
+    def __init__(self, engine: Engine, encoder: Encoder, pad_id: int) -> None:
         self.engine = engine
         self.encoder = encoder
-        self._name = name
-        self._max_length = max_length
         self._pad_id = pad_id
 
     def score(self, query: str, documents: Sequence[str]) -> Scores:
@@ -87,11 +85,11 @@ class Model:
         except RerankError:
             raise
         except Exception as error:  # each engine has its own errors, and any can run out of memory
-            raise inference_failed(self.engine.backend, self._name, error) from error
+            raise inference_failed(self.engine.backend, self.encoder.model, error) from error
 
     def length(self, pair: NDArray[np.int32]) -> int:
         """How many tokens a pair takes in a batch, padding included, if no other pair is longer."""
-        return rounded(pair.shape[1], self.engine.multiple, self._max_length)
+        return rounded(pair.shape[1], self.engine.multiple, self.encoder.max_length)
 
 
 class Job:

@@ -10,13 +10,14 @@ from ksdk_rerank.engines.engine import Backend, ModelSettings, out_of_memory
 from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json
 from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu
 from ksdk_rerank.engines.hub import Hub
+from ksdk_rerank.engines.model_config import ModelKind, model_kind, pad_id, window
+from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
 from ksdk_rerank.models import EMBEDDED, folder_of
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.engine import Engine
     from ksdk_rerank.engines.files import Files
-    from ksdk_rerank.engines.scoring import Model
 
 __all__ = ["load", "locate", "model_of"]
 
@@ -93,11 +94,8 @@ def _load(settings: ModelSettings) -> Model:
     if not installed:
         raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
 
-    from ksdk_rerank.engines.model_config import ModelKind, model_kind, window
-
     files = locate(settings)
-    kind = model_kind(files, settings.model, settings.label)
-    if kind is ModelKind.PROMPT:
+    if model_kind(files, settings.model, settings.label) is ModelKind.PROMPT:
         if "torch" not in wanted:
             raise UnsupportedModel(
                 f'{settings.model} is a language model and needs the "torch" engine, but the other settings exclude it;'
@@ -119,8 +117,6 @@ def _load(settings: ModelSettings) -> Model:
 def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
     """Combine an engine with an encoder, and with the window and padding token from the model's files."""
     from ksdk_rerank.engines.encoding import Encoder, PairEncoder, check_pair
-    from ksdk_rerank.engines.model_config import pad_id, window
-    from ksdk_rerank.engines.scoring import Model
 
     config = read_json(files.find("config.json"))
     tokenizer_config = read_json(files.find("tokenizer_config.json"))
@@ -133,13 +129,7 @@ def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
         from ksdk_rerank.engines.prompts import PromptEncoder
 
         encoder = PromptEncoder(engine.tokenizer, engine.prompt, max_length, settings.model)
-    return Model(
-        engine,
-        encoder,
-        name=settings.model,
-        max_length=max_length,
-        pad_id=pad_id(config, tokenizer_config, engine.tokenizer, settings.model),
-    )
+    return Model(engine, encoder, pad_id(config, tokenizer_config, engine.tokenizer, settings.model))
 
 
 def _wanted(settings: ModelSettings) -> tuple[Backend, ...]:

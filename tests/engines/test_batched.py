@@ -49,7 +49,7 @@ class Counting(Engine):
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Counting:
     engine = Counting()
-    model = Model(engine, PairEncoder(engine.tokenizer, 64, "tiny"), name="tiny", max_length=64, pad_id=0)
+    model = Model(engine, PairEncoder(engine.tokenizer, 64, "tiny"), pad_id=0)
     monkeypatch.setattr(ModelRunner, "_loaded", lambda _: model)
     return engine
 

@@ -53,8 +53,7 @@ class Held(Engine):
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """The engine of whatever model is loaded now."""
     engine = Held()
-    encoder = PairEncoder(engine.tokenizer, 64, "held")
-    model = Model(engine, encoder, name="held", max_length=64, pad_id=0)
+    model = Model(engine, PairEncoder(engine.tokenizer, 64, "held"), pad_id=0)
     monkeypatch.setattr(select, "load", lambda settings: model)
     monkeypatch.setattr(pool, "streams_and_threads", lambda: (1, 1))
     yield engine

@@ -49,7 +49,7 @@ class Slow(Engine):
 
 
 def model_of(engine: Slow) -> Model:
-    return Model(engine, PairEncoder(engine.tokenizer, 64, "slow"), name="slow", max_length=64, pad_id=0)
+    return Model(engine, PairEncoder(engine.tokenizer, 64, "slow"), pad_id=0)
 
 
 class Bench(SimpleNamespace):
