@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "locate", "model_of"]
 
-_ONNX_FILES = ("tokenizers", "huggingface_hub", "numpy")
-_NEEDS = {
-    "openvino": ("openvino", *_ONNX_FILES),
-    "onnx": ("onnxruntime", *_ONNX_FILES),
+_WITHOUT_TORCH = ("tokenizers", "huggingface_hub", "numpy")
+_PACKAGES: dict[Backend, tuple[str, ...]] = {
+    "openvino": ("openvino", *_WITHOUT_TORCH),
+    "onnx": ("onnxruntime", *_WITHOUT_TORCH),
     "torch": ("sentence_transformers",),
 }
-_EXTRAS = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
+_EXTRAS: dict[Backend, str] = {"openvino": "openvino", "onnx": "local", "torch": "torch"}
 
 
 def locate(settings: ModelSettings) -> Files:
@@ -81,28 +81,19 @@ def load(settings: ModelSettings) -> Model:
 
 
 def _load(settings: ModelSettings) -> Model:
-    wanted = _wanted(settings)
-    if settings.model == EMBEDDED or settings.onnx_file is not None:
-        wanted = tuple(backend for backend in wanted if backend != "torch")
-        if not wanted:
-            what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
-            raise UnsupportedModel(
-                f'{what} needs the "onnx" or "openvino" engine, but on this machine the other settings require torch;'
-                " leave backend, dtype and device at their defaults"
-            )
-    installed = [backend for backend in wanted if all(find_spec(package) for package in _NEEDS[backend])]
-    if not installed:
-        raise MissingExtra.of(_EXTRAS[_install_first(wanted)], f"CrossEncoderReranker({settings.model!r})")
-
+    allowed = _allowed(settings)
+    installed = [backend for backend in allowed if all(find_spec(package) for package in _PACKAGES[backend])]
+    if not installed:  # recommend the engine that suits most models and machines
+        raise _missing_extra("onnx" if "onnx" in allowed else allowed[-1], settings)
     files = locate(settings)
     if model_kind(files, settings.model, settings.label) is ModelKind.PROMPT:
-        if "torch" not in wanted:
+        if "torch" not in allowed:
             raise UnsupportedModel(
                 f'{settings.model} is a language model and needs the "torch" engine, but the other settings exclude it;'
                 " leave backend, dtype and onnx_file at their defaults"
             )
         if "torch" not in installed:
-            raise MissingExtra.of(_EXTRAS["torch"], f"CrossEncoderReranker({settings.model!r})")
+            raise _missing_extra("torch", settings)
         installed = ["torch"]
     config = read_json(files.find("config.json"))
     # Called only for its checks: an engine's own error does not always name the damaged field.
@@ -110,7 +101,7 @@ def _load(settings: ModelSettings) -> Model:
     if settings.backend is None:
         installed = _fastest_first(installed, files, settings)
         if not installed:
-            raise MissingExtra.of(_EXTRAS["onnx"], f"CrossEncoderReranker({settings.model!r})")
+            raise _missing_extra("onnx", settings)
     return model_of(_engine(installed, files, settings), files, settings)
 
 
@@ -132,8 +123,27 @@ def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
     return Model(engine, encoder, pad_id(config, tokenizer_config, engine.tokenizer, settings.model))
 
 
+def _allowed(settings: ModelSettings) -> tuple[Backend, ...]:
+    """The engines that may run this model with these settings, preferred first.
+
+    Raises:
+        UnsupportedModel: the model is an ONNX file, which torch cannot run, and the other settings require torch.
+    """
+    wanted = _wanted(settings)
+    if settings.model != EMBEDDED and settings.onnx_file is None:
+        return wanted
+    others = tuple(backend for backend in wanted if backend != "torch")
+    if not others:
+        what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
+        raise UnsupportedModel(
+            f'{what} needs the "onnx" or "openvino" engine, but on this machine the other settings require torch;'
+            " leave backend, dtype and device at their defaults"
+        )
+    return others
+
+
 def _wanted(settings: ModelSettings) -> tuple[Backend, ...]:
-    """The engines that these settings allow, preferred first."""
+    """The engines for this backend, device and dtype, preferred first."""
     if settings.backend is not None:
         return (settings.backend,)
     if settings.trust_remote_code or settings.dtype == "float16":
@@ -171,11 +181,6 @@ def _fastest_first(installed: list[Backend], files: Files, settings: ModelSettin
     return without if offers_int8(files, settings) else ["openvino", *without]
 
 
-def _install_first(wanted: tuple[Backend, ...]) -> Backend:
-    """The engine to recommend in `MissingExtra`: the one that suits most models and machines."""
-    return "onnx" if "onnx" in wanted else wanted[-1]
-
-
 def _engine(installed: list[Backend], files: Files, settings: ModelSettings) -> Engine:
     for backend in installed:
         if backend == "torch":
@@ -197,6 +202,10 @@ def _engine(installed: list[Backend], files: Files, settings: ModelSettings) -> 
     if files.failure is not None:  # the hub may have the missing file
         raise files.failure
     raise _unsupported(files, settings)
+
+
+def _missing_extra(backend: Backend, settings: ModelSettings) -> MissingExtra:
+    return MissingExtra.of(_EXTRAS[backend], f"CrossEncoderReranker({settings.model!r})")
 
 
 def _unsupported(files: Files, settings: ModelSettings) -> ModelError:
