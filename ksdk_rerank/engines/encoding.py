@@ -134,6 +134,30 @@ class Encoder(ABC):
         return encoding, longer
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What surrounds a document in a pair.
+
+    Attributes:
+        before: token ids and types before the document, of shape (2, tokens).
+        after: the same after it.
+        document_type: the token type of the document itself.
+    """
+
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
+    document_type: int
+
+    @property
+    def size(self) -> int:
+        return int(self.before.shape[1] + self.after.shape[1])
+
+    def around(self, document: Sequence[int]) -> NDArray[np.int32]:
+        """The pair with the token ids of a document."""
+        tokens = np.array([document, [self.document_type] * len(document)], np.int32)
+        return np.concatenate([self.before, tokens, self.after], axis=1)
+
+
 class PairEncoder(Encoder):
     """Encodes a query with its documents as the tokenizer's own post-processor lays out a pair.
 
@@ -144,14 +168,14 @@ class PairEncoder(Encoder):
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
         super().__init__(tokenizer, max_length, model)
-        self._stand_in = tokenizer.encode("a", add_special_tokens=False)
-        before, after, _ = self._around_document(self._stand_in)
-        if int(before[0, -1]) == self._stand_in.ids[-1]:  # the query's last token is next to the document
+        self._placeholder = tokenizer.encode("a", add_special_tokens=False)
+        frame = self._frame(self._placeholder)
+        if int(frame.before[0, -1]) == self._placeholder.ids[-1]:  # the query's last token is next to the document
             raise UnsupportedModel(
                 f"the tokenizer of {model} puts no special token between query and document, so the model is probably"
                 f" an LLM-style reranker, which needs a prompt; {_ADVICE}"
             )
-        special = before.shape[1] + after.shape[1] - len(self._stand_in)
+        special = frame.size - len(self._placeholder)
         if max_length < special + 2:
             raise WindowTooSmall(
                 f"max_length: {model} would read {max_length} tokens per pair, of which {special} are special tokens,"
@@ -160,37 +184,31 @@ class PairEncoder(Encoder):
         self._longest_query = min(max_length // 2, max_length - special - 1)
 
     def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
-        before, after, document_type, query_truncated = self._around_documents(query, instruction)
-        room = self.max_length - before.shape[1] - after.shape[1]
+        frame, query_truncated = self._for_query(query, instruction)
+        room = self.max_length - frame.size
         encoded = Encoded([], [], query_truncated)
         for encoding, longer in self._first_tokens.of(documents, room):
-            ids = encoding.ids[:room]
-            document = [ids, [document_type] * len(ids)]
-            encoded.pairs.append(np.concatenate([before, np.array(document, np.int32), after], axis=1))
+            encoded.pairs.append(frame.around(encoding.ids[:room]))
             encoded.truncated.append(longer)
         return encoded
 
     def document_room(self, query: str, instruction: str | None = None) -> int:
-        before, after, _, _ = self._around_documents(query, instruction)
-        room: int = self.max_length - before.shape[1] - after.shape[1]
-        return room
+        frame, _ = self._for_query(query, instruction)
+        return self.max_length - frame.size
 
-    def _around_documents(
-        self, query: str, instruction: str | None
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], int, bool]:
-        """As `_around_document`, and whether the query was truncated."""
+    def _for_query(self, query: str, instruction: str | None) -> tuple[_Frame, bool]:
+        """What surrounds each document, and whether the query was truncated."""
         if instruction is not None:
             raise NoInstruction(self.model)
         encoding, longer = self._query(query, self._longest_query)
         encoding.truncate(self._longest_query)
-        return *self._around_document(encoding), longer
+        return self._frame(encoding), longer
 
-    def _around_document(self, query: Encoding) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-        """Token ids and types before a document, the same after it, and the document's own token type."""
-        pair = self._tokenizer.post_process(query, self._stand_in)
+    def _frame(self, query: Encoding) -> _Frame:
+        pair = self._tokenizer.post_process(query, self._placeholder)
         tokens = np.array([pair.ids, pair.type_ids], np.int32)
         document = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 1]
-        return tokens[:, : document[0]], tokens[:, document[-1] + 1 :], pair.type_ids[document[0]]
+        return _Frame(tokens[:, : document[0]], tokens[:, document[-1] + 1 :], pair.type_ids[document[0]])
 
 
 def check_pair(

@@ -103,10 +103,11 @@ class PromptEncoder(Encoder):
         self._default = _layout(prompt, None, names, model)
         instructed = _layout(prompt, _INSTRUCTION, names, model)
         self._instructed = instructed if _INSTRUCTION in instructed.before + instructed.after else None
-        self._around_documents("", None)  # raises if the window is too small
+        self._for_query("", None)  # raises if the window is too small
 
     def encode(self, query: str, documents: Sequence[str], instruction: str | None = None) -> Encoded:
-        layout, _, end, query_truncated = self._around_documents(query, instruction)
+        layout, query_truncated = self._for_query(query, instruction)
+        _, end = self._room(layout)
         encoded = Encoded([], [], query_truncated)
         for begin in range(0, len(documents), _AT_ONCE):
             prompts = [layout.prompt(document) for document in documents[begin : begin + _AT_ONCE]]
@@ -117,11 +118,12 @@ class PromptEncoder(Encoder):
         return encoded
 
     def document_room(self, query: str, instruction: str | None = None) -> int:
-        _, room, _, _ = self._around_documents(query, instruction)
+        layout, _ = self._for_query(query, instruction)
+        room, _ = self._room(layout)
         return room - _SPARE
 
-    def _around_documents(self, query: str, instruction: str | None) -> tuple[_Layout, int, list[int], bool]:
-        """The prompt without its document, the room for that, the ids after it, and whether the query was truncated."""
+    def _for_query(self, query: str, instruction: str | None) -> tuple[_Layout, bool]:
+        """The prompt before and after each document, and whether the query was truncated."""
         layout = self._default if instruction is None else self._instructed
         if layout is None:
             raise NoInstruction(self.model)
@@ -139,8 +141,7 @@ class PromptEncoder(Encoder):
         if longer:
             end = encoding.offsets[longest][0]  # 0 if the whole query was tokenized, because that leaves offsets out
             query = query[: end or self._tokenizer.encode(query, add_special_tokens=False).offsets[longest][0]]
-        layout = layout.having(_QUERY, query)
-        return layout, *self._room(layout), longer
+        return layout.having(_QUERY, query), longer
 
     def _room(self, layout: _Layout) -> tuple[int, list[int]]:
         """How many tokens a document may have, and the tokens that come after it."""
