@@ -20,7 +20,8 @@ From texts to logits, the same for every engine:
     prompts.py       the same for language models, which read a pair in a prompt
     batching.py      token ids to padded batches under a token budget
     engine.py        the engine interface; onnx.py, openvino.py and torch.py implement it
-    telemetry.py     switches off the telemetry of those libraries
+    onnx_head.py     runs the head of a model whose graph lacks it; torch_prompts.py runs language models
+    telemetry.py     switches off the telemetry of those libraries; foreign_errors.py maps what they raise
 
     export.py        exports any cross-encoder to ONNX files, float32 and int8
 

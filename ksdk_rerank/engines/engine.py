@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ksdk_rerank._arguments import WrongType, flag, text_or_none
-from ksdk_rerank.errors import InferenceFailed
 from ksdk_rerank.models import EMBEDDED
 
 if TYPE_CHECKING:
@@ -18,14 +17,10 @@ if TYPE_CHECKING:
     from ksdk_rerank.engines.batching import Batch
     from ksdk_rerank.engines.prompts import Prompt
 
-__all__ = ["Backend", "Dtype", "Engine", "ModelSettings", "inference_failed", "out_of_memory"]
+__all__ = ["Backend", "Dtype", "Engine", "ModelSettings"]
 
 Backend = Literal["openvino", "onnx", "torch"]
 Dtype = Literal["auto", "float32", "float16", "bfloat16", "int8"]
-
-
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "bad allocation", "allocate memory", "alloc_failed")
-"""Phrases in the out-of-memory errors of torch, onnxruntime, OpenVINO and CUDA's libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +93,3 @@ class Engine(ABC):
     def read_prefix(self, ids: NDArray[np.int64]) -> object:
         """Run token ids of shape (tokens,). Returns what this engine needs as `Batch.prefix` to go on after them."""
         raise NotImplementedError(self.backend)
-
-
-def inference_failed(backend: str, model: str, error: Exception) -> InferenceFailed:
-    """The error to raise when an engine fails while running a model. It quotes the engine's own message."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return InferenceFailed(
-        f"the {backend} engine failed while running {model} ({said}); if it is out of memory, lower max_length or free"
-        " some memory; otherwise try another backend"
-    )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an engine ran out of memory. Each engine words that differently."""
-    said = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)

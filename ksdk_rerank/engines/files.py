@@ -8,8 +8,9 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from ksdk_rerank.engines.foreign_errors import in_one_line, is_failure
 from ksdk_rerank.errors import ModelError, ModelNotFound
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WAYS_OUT", "WEIGHTS", "Files", "Folder", "check_start", "damaged", "decoded", "graphs_in", "read_json"]
 __all__ += ["read_list", "read_tokenizer"]
+
+T = TypeVar("T")
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Weights that torch can load. A folder written by `export` has none of these files."""
@@ -113,12 +116,7 @@ def _is_file(path: Path) -> bool:
 
 def check_start(path: Path) -> None:
     """Raise `ModelError` if a file is unreadable, empty, a git-lfs pointer or a web page."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1024)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    _check_start(start, path)
+    _read(path, 1024)
 
 
 def decoded(path: Path) -> str:
@@ -127,11 +125,7 @@ def decoded(path: Path) -> str:
     Raises:
         ModelError: the file cannot be read or decoded, is blank, or fails `check_start`.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    _check_start(content, path)
+    content = _read(path)
     encoding = json.detect_encoding(content)
     try:
         text = content.decode(encoding)
@@ -145,22 +139,12 @@ def decoded(path: Path) -> str:
 
 def read_json(path: Path | None) -> Mapping[str, object]:
     """The object in a JSON file; empty if `path` is None. Raises `ModelError` if it contains anything else."""
-    if path is None:
-        return {}
-    content = _parsed(path)
-    if not isinstance(content, dict):
-        raise damaged(path, f"contains {_kind(content)}, not a JSON object")
-    return content
+    return {} if path is None else _parsed(path, dict, "object")
 
 
 def read_list(path: Path | None) -> list[object]:
     """The list in a JSON file; empty if `path` is None. Raises `ModelError` if it contains anything else."""
-    if path is None:
-        return []
-    content = _parsed(path)
-    if not isinstance(content, list):
-        raise damaged(path, f"contains {_kind(content)}, not a JSON list")
-    return content
+    return [] if path is None else _parsed(path, list, "list")
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -179,29 +163,40 @@ def read_tokenizer(path: Path) -> Tokenizer:
         # No vocabulary has this private-use character. A tokenizer without an unknown token fails here, not in a call.
         tokenizer.encode("a \U000f0000")
     except BaseException as error:  # it raises bare `Exception`; a Rust panic is not even that
-        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+        if not is_failure(error):
             raise
-        raise damaged(path, f"is not a usable tokenizer ({_brief(error)})") from error
+        raise damaged(path, f"is not a usable tokenizer ({in_one_line(error)[:300]})") from error
     return tokenizer
 
 
-def _parsed(path: Path) -> object:
+def _parsed(path: Path, kind: type[T], name: str) -> T:
+    """The content of a JSON file, which must be of that `kind`."""
     text = decoded(path)
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except RecursionError as error:
         raise damaged(path, "is nested too deeply") from error
     except ValueError as error:
         raise damaged(path, f"is not valid JSON ({error})", f"correct it, or {_FETCH}") from error
+    if not isinstance(content, kind):
+        raise damaged(path, f"contains {_kind(content)}, not a JSON {name}")
+    return content
 
 
-def _check_start(content: bytes, path: Path) -> None:
+def _read(path: Path, size: int = -1) -> bytes:
+    """The first `size` bytes of a file, or all; `check_start` says what is refused."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(size)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if not content:
         raise damaged(path, "is empty")
     if content.startswith(_LFS_POINTER):
         raise damaged(path, "is a git-lfs pointer, not the file itself", "run `git lfs pull` in its repository")
     if content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
         raise damaged(path, "is a web page, not the file itself", "download the file itself")
+    return content
 
 
 def _unreadable(path: Path, error: OSError) -> ModelError:
@@ -211,7 +206,3 @@ def _unreadable(path: Path, error: OSError) -> ModelError:
 def _kind(content: object) -> str:
     names = {list: "a list", dict: "an object", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(content), "a number")
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

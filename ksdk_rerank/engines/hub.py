@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.files import WAYS_OUT, Files, graphs_in
+from ksdk_rerank.engines.foreign_errors import in_one_line
 from ksdk_rerank.errors import HubUnreachable, ModelError, ModelNotFound, without_credentials
 
 __all__ = ["Hub"]
@@ -223,7 +224,7 @@ class Hub(Files):
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         said = next((each for each in chain if not isinstance(each, LocalEntryNotFoundError)), chain[0])
-        return self._masked(f"{type(said).__name__}: {' '.join(str(said).split())}")
+        return self._masked(f"{type(said).__name__}: {in_one_line(said)}")
 
     def _masked(self, text: str) -> str:
         """Redact secrets in `text`: the token, and credentials before the `@` of an address in the environment.

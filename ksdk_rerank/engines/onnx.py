@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
-from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
+from ksdk_rerank.engines.engine import Engine, ModelSettings
 from ksdk_rerank.engines.files import Files, read_json
+from ksdk_rerank.engines.foreign_errors import out_of_memory
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.model_config import label_index
 from ksdk_rerank.engines.onnx_files import opened

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.engines.batching import TOKEN_BUDGET, Batch
-from ksdk_rerank.engines.engine import Engine, ModelSettings, inference_failed, out_of_memory
+from ksdk_rerank.engines.engine import Engine, ModelSettings
 from ksdk_rerank.engines.files import Files, read_json
+from ksdk_rerank.engines.foreign_errors import in_one_line, inference_errors, out_of_memory
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.model_config import label_index
 from ksdk_rerank.engines.onnx_files import opened
@@ -104,20 +105,15 @@ class OpenVinoEngine(Engine):
             if isinstance(error, RerankError) or out_of_memory(error):
                 raise
             raise UnsupportedModel(
-                f"openvino {openvino.__version__} cannot load {path} ({' '.join(str(error).split())}); fetch or export"
-                ' the model again, or pass backend="onnx"'
+                f"openvino {openvino.__version__} cannot load {path} ({in_one_line(error)}); fetch or export the model"
+                ' again, or pass backend="onnx"'
             ) from error
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(self.streams):
             self._requests.put(compiled.create_infer_request())
         one = np.ones((1, 1), np.int64)
-        try:
-            with _first_use:
-                self.forward(Batch(one, one, one))
-        except RerankError:
-            raise
-        except Exception as error:
-            raise inference_failed(self.backend, settings.model, error) from error
+        with _first_use, inference_errors(self.backend, settings.model):
+            self.forward(Batch(one, one, one))
 
     def forward(self, batch: Batch) -> NDArray[np.floating]:
         request = self._requests.get()

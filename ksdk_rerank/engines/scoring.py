@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ksdk_rerank._text.words import estimated_tokens
 from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.batching import OVERHEAD, pad, rounded, split
-from ksdk_rerank.engines.engine import Engine, inference_failed
-from ksdk_rerank.errors import RerankError
+from ksdk_rerank.engines.engine import Engine
+from ksdk_rerank.engines.foreign_errors import inference_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ksdk_rerank.engines.encoding import Encoder
 
 __all__ = ["ForwardPass", "Job", "Model", "Question", "estimated_work"]
-
-T = TypeVar("T")
 
 Question = tuple[str, Sequence[str]]
 """A query with its documents."""
@@ -73,19 +71,13 @@ class Model:
         """
         length = max(map(self.length, pairs))
         side = self.encoder.padding_side
-        return self._run(lambda: self.engine.forward(pad(pairs, self._pad_id, length, side, prefix)))
+        with inference_errors(self.engine.backend, self.encoder.model):
+            return self.engine.forward(pad(pairs, self._pad_id, length, side, prefix))
 
     def read_prefix(self, pair: NDArray[np.int32]) -> object:
         """Run tokens that several pairs begin with. Raises `InferenceFailed` if the engine fails."""
-        return self._run(lambda: self.engine.read_prefix(pair[0].astype("int64")))
-
-    def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except RerankError:
-            raise
-        except Exception as error:  # each engine has its own errors, and any can run out of memory
-            raise inference_failed(self.engine.backend, self.encoder.model, error) from error
+        with inference_errors(self.engine.backend, self.encoder.model):
+            return self.engine.read_prefix(pair[0].astype("int64"))
 
     def length(self, pair: NDArray[np.int32]) -> int:
         """How many tokens a pair takes in a batch, padding included, if no other pair is longer."""

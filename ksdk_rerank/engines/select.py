@@ -6,8 +6,9 @@ import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ksdk_rerank.engines.engine import Backend, ModelSettings, out_of_memory
+from ksdk_rerank.engines.engine import Backend, ModelSettings
 from ksdk_rerank.engines.files import WAYS_OUT, WEIGHTS, Folder, read_json
+from ksdk_rerank.engines.foreign_errors import in_one_line, is_failure, out_of_memory
 from ksdk_rerank.engines.hardware import has_bfloat16, has_gpu
 from ksdk_rerank.engines.hub import Hub
 from ksdk_rerank.engines.model_config import ModelKind, model_kind, pad_id, window
@@ -72,9 +73,9 @@ def load(settings: ModelSettings) -> Model:
     except RerankError:
         raise
     except BaseException as error:  # last resort: code that can name the file or setting at fault raises earlier
-        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):  # from libraries in Rust
+        if not is_failure(error):
             raise
-        said = f"{settings.model} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())})"
+        said = f"{settings.model} cannot be loaded ({type(error).__name__}: {in_one_line(error)})"
         if out_of_memory(error):
             raise InferenceFailed(f"{said}; free memory, or use a smaller model or dtype") from error
         raise ModelError(f"{said}; fetch or export the model again, or try another backend") from error

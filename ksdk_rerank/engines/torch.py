@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
-from ksdk_rerank.engines.engine import Engine, ModelSettings, out_of_memory
+from ksdk_rerank.engines.engine import Engine, ModelSettings
 from ksdk_rerank.engines.files import Files, read_json
+from ksdk_rerank.engines.foreign_errors import out_of_memory
 from ksdk_rerank.engines.model_config import ModelKind, label_index, labels_are_named, model_kind, modules_of
 from ksdk_rerank.engines.prompts import Prompt
 from ksdk_rerank.engines.telemetry import without_telemetry
