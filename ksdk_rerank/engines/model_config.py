@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ksdk_rerank.engines.files import Files
 
-__all__ = ["ModelKind", "Module", "label_index", "labels_are_named", "model_kind", "modules_of", "pad_id", "window"]
+__all__ = ["ModelKind", "Module", "label_index", "label_names", "model_kind", "modules_of", "pad_id", "window"]
 
 # Models whose positions start at pad_token_id + 1, so the positions below that are never used. These are the models in
 # transformers 5.23.0 that have a `create_position_ids_from_input_ids`.
@@ -139,7 +139,7 @@ def _check_labels(config: Mapping[str, object], architecture: str, model: str, l
             f"the config.json of {model} names neither an architecture nor labels, so it may not be a"
             f' cross-encoder; if it is one with one logit, add "num_labels": 1 to the file; otherwise {_ADVICE}'
         )
-    names = _label_names(config, model)
+    names = label_names(config, model)
     if label is None and len(names) != 1:
         raise UnsupportedModel(
             f"{model} is a classifier with {len(names)} labels ({', '.join(names)}), not a cross-encoder with one"
@@ -156,7 +156,7 @@ def label_index(config: Mapping[str, object], label: int | str | None, model: st
     """
     if label is None:
         return None
-    names = _label_names(config, model)
+    names = label_names(config, model)
     if len(names) == 1:
         raise UnsupportedModel(
             f"label={label!r} picks one of a classifier's labels, but {model} has one logit; remove label=..."
@@ -170,7 +170,7 @@ def label_index(config: Mapping[str, object], label: int | str | None, model: st
     )
 
 
-def _label_names(config: Mapping[str, object], model: str) -> list[str]:
+def label_names(config: Mapping[str, object], model: str) -> list[str]:
     """Names of a classifier's labels, by index."""
     named, count = config.get("id2label"), _labels(config, model)
     names = named if isinstance(named, dict) else {}
@@ -178,11 +178,6 @@ def _label_names(config: Mapping[str, object], model: str) -> list[str]:
     if count > _MOST_LABELS:
         raise UnsupportedModel(f"{model} is a classifier with {count} labels, which is not a reranker; {_ADVICE}")
     return [str(names.get(str(index), f"LABEL_{index}")) for index in range(count)]
-
-
-def labels_are_named(config: Mapping[str, object]) -> bool:
-    """Whether the config states the number of labels in a field that transformers reads."""
-    return config.get("id2label") is not None or config.get("num_labels") is not None
 
 
 def _architecture(config: Mapping[str, object], model: str) -> str:

@@ -14,7 +14,7 @@ from ksdk_rerank.engines.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, Batch
 from ksdk_rerank.engines.engine import Engine, ModelSettings
 from ksdk_rerank.engines.files import Files, read_json
 from ksdk_rerank.engines.foreign_errors import out_of_memory
-from ksdk_rerank.engines.model_config import ModelKind, label_index, labels_are_named, model_kind, modules_of
+from ksdk_rerank.engines.model_config import ModelKind, label_index, label_names, model_kind, modules_of
 from ksdk_rerank.engines.prompts import Prompt
 from ksdk_rerank.engines.telemetry import without_telemetry
 from ksdk_rerank.engines.torch_files import check_files, check_weights_of_head, readable
@@ -67,6 +67,8 @@ class TorchEngine(Engine):
             _require_chains(kind, settings.model)
         elif not config.get("architectures"):
             check_weights_of_head(files, settings.model)
+        # sentence-transformers reads fewer fields for the number of labels, and may ignore those that it reads.
+        labels = len(label_names(config, settings.model)) if kind is ModelKind.CLASSIFIER else None
         # These arguments have the same names in sentence-transformers 5.0 to 6.2.
         try:
             with _no_progress_bars(), without_telemetry(), readable(files) as location:
@@ -80,10 +82,7 @@ class TorchEngine(Engine):
                     token=settings.token,
                     model_kwargs={"attn_implementation": attention} if attention else None,
                     config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
-                    # `model_kind` made sure of one label, or of two if `settings.label` picks one.
-                    num_labels=(1 if settings.label is None else 2)
-                    if kind is ModelKind.CLASSIFIER and not labels_are_named(config)
-                    else None,
+                    num_labels=labels,
                 )
         except Exception as error:  # from transformers, safetensors, the hub or torch
             if out_of_memory(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def test_the_score_is_the_softmax_of_the_label(make_model: MakeModel, backend: A
         with CrossEncoderReranker(folder, backend=backend, dtype="float32", device="cpu", label=label) as reranker:
             index = label if isinstance(label, int) else 1
             np.testing.assert_allclose(scores(reranker), expected[:, index], atol=1e-5)
+
+
+@pytest.mark.parametrize("missing", ["architectures", "id2label"])
+def test_torch_loads_as_many_labels_as_any_field_states(make_model: MakeModel, missing: str) -> None:
+    expected = softmax(str(make_model("whole", labels=3)))
+    folder = make_model(labels=3)
+    config = json.loads((folder / "config.json").read_text())
+    del config[missing]
+    (folder / "config.json").write_text(json.dumps(config))
+    with CrossEncoderReranker(folder, backend="torch", device="cpu", label=2) as reranker:
+        np.testing.assert_allclose(scores(reranker), expected[:, 2], atol=1e-5)
 
 
 def test_an_export_has_the_score_of_the_label_as_its_one_logit(make_model: MakeModel, tmp_path: Path) -> None:
