@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -34,6 +34,10 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _CHAINS = (5, 4)
 """First version of sentence-transformers whose `CrossEncoder` runs a chain of modules; older ones only run classifiers
 (sentence_transformers/cross_encoder/CrossEncoder.py in 5.3.0, cross_encoder/model.py in 5.4.0)."""
+
+_NOT_FOR_TEMPLATES = ("padding", "truncation", "max_length", "return_tensors", "restore_suffix")
+"""Settings beside those of the chat template that do not reach it (sentence_transformers/base/modules/transformer.py in
+6.2.0)."""
 
 
 class TorchEngine(Engine):
@@ -69,31 +73,7 @@ class TorchEngine(Engine):
             check_weights_of_head(files, settings.model)
         # sentence-transformers reads fewer fields for the number of labels, and may ignore those that it reads.
         labels = len(label_names(config, settings.model)) if kind is ModelKind.CLASSIFIER else None
-        # These arguments have the same names in sentence-transformers 5.0 to 6.2.
-        try:
-            with _no_progress_bars(), without_telemetry(), readable(files) as location:
-                encoder = CrossEncoder(
-                    location,
-                    device=settings.device,
-                    cache_folder=settings.cache_folder,
-                    trust_remote_code=settings.trust_remote_code,
-                    revision=files.revision,
-                    local_files_only=files.offline,
-                    token=settings.token,
-                    model_kwargs={"attn_implementation": attention} if attention else None,
-                    config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
-                    num_labels=labels,
-                )
-        except Exception as error:  # from transformers, safetensors, the hub or torch
-            if out_of_memory(error):
-                raise
-            explained = files.explained(error)
-            if explained is not None:
-                raise explained from error
-            raise ModelError(
-                f"sentence-transformers cannot load {settings.model} ({error}); check its files, and pass"
-                " trust_remote_code=True only if it needs its own code, which you have read and trust"
-            ) from error
+        encoder = _loaded(files, settings, config, labels, attention)
         tokenizer = encoder.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
@@ -134,6 +114,36 @@ class TorchEngine(Engine):
         return self._inputs, self._scorer
 
 
+def _loaded(
+    files: Files, settings: ModelSettings, config: Mapping[str, object], labels: int | None, attention: str | None
+) -> CrossEncoder:
+    # These arguments have the same names in sentence-transformers 5.0 to 6.2.
+    try:
+        with _no_progress_bars(), without_telemetry(), readable(files) as location:
+            return CrossEncoder(
+                location,
+                device=settings.device,
+                cache_folder=settings.cache_folder,
+                trust_remote_code=settings.trust_remote_code,
+                revision=files.revision,
+                local_files_only=files.offline,
+                token=settings.token,
+                model_kwargs={"attn_implementation": attention} if attention else None,
+                config_kwargs={"architectures": None} if config.get("architectures") == [] else None,
+                num_labels=labels,
+            )
+    except Exception as error:  # from transformers, safetensors, the hub or torch
+        if out_of_memory(error):
+            raise
+        explained = files.explained(error)
+        if explained is not None:
+            raise explained from error
+        raise ModelError(
+            f"sentence-transformers cannot load {settings.model} ({error}); check its files, and pass"
+            " trust_remote_code=True only if it needs its own code, which you have read and trust"
+        ) from error
+
+
 class _Classifier(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
     """A `*ForSequenceClassification`, from token ids to logits; with a label, to its log-odds as `checked_logits`."""
 
@@ -161,11 +171,6 @@ class _Chain(torch.nn.Module):  # type: ignore[misc]
     def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any = None) -> Any:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return self.chain({"input_ids": input_ids, "attention_mask": attention_mask, **types})["scores"]
-
-
-_NOT_FOR_TEMPLATES = ("padding", "truncation", "max_length", "return_tensors", "restore_suffix")
-"""Settings beside those of the chat template that do not reach it (sentence_transformers/base/modules/transformer.py in
-6.2.0)."""
 
 
 def _prompt(encoder: Any, kind: ModelKind, model: str) -> Prompt | None:
