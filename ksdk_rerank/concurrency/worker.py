@@ -38,7 +38,7 @@ class Worker:
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self.threads = threads
-        self._name = name
+        self.name = name
         self._lock = Lock()
         self._crew: _Crew | None = None
 
@@ -47,11 +47,8 @@ class Worker:
         future: Future[T] = Future()
         with self._lock:
             if self._crew is None or not self._crew.usable:
-                self._crew = _Crew(self._name, self.threads)
-                self._crew.finalizer = weakref.finalize(self, self._crew.end)
-                self._crew.finalizer.atexit = False
-            crew = self._crew
-            queued = crew.put(future, work)
+                self._crew = _Crew(self)
+            queued = self._crew.put(future, work)
         if not queued:
             _do(future, work)
         return future
@@ -92,14 +89,13 @@ class _Crew:
     They are daemon threads, because Python waits at exit for all others.
     """
 
-    finalizer: weakref.finalize[..., Worker]
-    """Ends the threads when their worker is garbage-collected."""
-
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, worker: Worker) -> None:
         self.threads: list[threading.Thread] = []
         self.pid = os.getpid()
-        self._name = name
-        self._limit = limit
+        self.finalizer = weakref.finalize(worker, self.end)  # if the worker is garbage-collected
+        self.finalizer.atexit = False
+        self._name = worker.name
+        self._limit = worker.threads
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._idle = 0
@@ -113,13 +109,13 @@ class _Crew:
     def put(self, future: Future[Any], work: Callable[[], Any]) -> bool:
         """Queue `work` for a thread. False if the threads have ended, or there are none and none can start."""
         with self._changed:
-            if self._ended or (self._idle <= len(self._waiting) and not self._started() and not self.threads):
+            if self._ended or (self._idle <= len(self._waiting) and not self._start_one() and not self.threads):
                 return False
             self._waiting.append((future, work))
             self._changed.notify()
             return True
 
-    def _started(self) -> bool:
+    def _start_one(self) -> bool:
         """Start one more thread. False if the limit is reached or Python starts no more."""
         if len(self.threads) == self._limit:
             return False
