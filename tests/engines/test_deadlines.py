@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tiny_models import bert_tokenizer
 
-from ksdk_rerank import CrossEncoderReranker, Fallback, LongDocuments, from_config, to_config
+from ksdk_rerank import CrossEncoderReranker, Fallback, LongDocuments
 from ksdk_rerank._fingerprint import identity
 from ksdk_rerank.engines import pool, select
 from ksdk_rerank.engines.batching import Batch
@@ -214,32 +212,3 @@ def test_rerankers_that_wait_for_different_times_share_their_weights_and_what_is
         reranker.rank(QUERY, ["key"])
     assert len(pool._runners) == 1
     assert identity(plain, "u") == identity(hasty, "u")
-
-
-@pytest.mark.parametrize(
-    "carry", [lambda one: pickle.loads(pickle.dumps(one)), lambda one: from_config(to_config(one))]
-)
-def test_both_are_kept(tmp_path: Path, carry: Callable[[CrossEncoderReranker], CrossEncoderReranker]) -> None:
-    reranker = CrossEncoderReranker(tmp_path, timeout=1.5, max_waiting=3)
-    again = carry(reranker)
-    assert (again.timeout, again.max_waiting) == (1.5, 3)
-    assert repr(again) == repr(reranker) == f"CrossEncoderReranker(model={str(tmp_path)!r}, timeout=1.5, max_waiting=3)"
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        *(({"timeout": wrong}, ValueError) for wrong in (0, -1, float("nan"), float("inf"), "1", True)),
-        *(({"max_waiting": wrong}, TypeError) for wrong in ("1", 1.5, True)),
-        ({"max_waiting": -1}, ValueError),
-    ],
-)
-def test_what_is_no_time_and_no_number_of_calls_is_refused_at_once(
-    options: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error, match=next(iter(options))):
-        CrossEncoderReranker("a/b", **options)
-
-
-def test_a_number_of_calls_may_be_of_any_integer_type() -> None:
-    assert CrossEncoderReranker("a/b", max_waiting=np.int64(3)).max_waiting == 3  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Engines that fail while they run, and graphs whose shape is fixed."""
+"""Engines that fail while they run, and graphs whose inputs or outputs do not fit."""
 
 from __future__ import annotations
 
@@ -109,7 +109,20 @@ def test_an_interruption_is_not_an_engines_failure(tiny_bert: str, monkeypatch: 
         Fallback([reranker, "lexical"]).rank("the key", TEXTS)
 
 
-def test_a_graph_of_another_kind_is_refused_and_not_tried_again(make_model: MakeModel) -> None:
+@pytest.mark.parametrize("backend", ENGINES)
+def test_a_graph_with_more_logits_than_its_config_says_is_refused_and_not_tried_again(
+    make_model: MakeModel, backend: Any
+) -> None:
     folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
-    with pytest.raises(UnsupportedModel, match="not one logit per pair"):
-        Fallback([CrossEncoderReranker(str(folder), backend="onnx"), "lexical"]).rank("the key", TEXTS)
+    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit per pair"):
+        Fallback([CrossEncoderReranker(str(folder), backend=backend), "lexical"]).rank("the key", ["key"])
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel, backend: Any) -> None:
+    folder = make_model()
+    graph = onnx.load(folder / "onnx/model.onnx")
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
+    onnx.save(graph, folder / "onnx/model.onnx")
+    with pytest.raises(UnsupportedModel, match=r"needs the inputs pixel_values.*backend=\"torch\""):
+        CrossEncoderReranker(str(folder), backend=backend).rank("the key", ["key"])

@@ -95,11 +95,6 @@ def test_a_model_comes_from_the_hub_and_then_from_the_cache(hub: Hub, at: At, ti
     assert scores(at("http://127.0.0.1:9")) == expected  # forced by the silent hub
 
 
-def test_what_is_not_in_the_cache_is_missing_if_only_the_cache_may_be_used(at: At) -> None:
-    with pytest.raises(ModelNotFound, match="not in the cache, and local_files_only is set"):
-        locate(at("http://127.0.0.1:9", local_files_only=True))
-
-
 def test_a_revision_is_fetched_by_name_and_a_commit_is_asked_for_once(hub: Hub, at: At) -> None:
     assert scores(at(hub.url, revision="v1"))
     assert f"{TAGGED}/onnx/model.onnx" in hub.asked("GET")
@@ -143,24 +138,6 @@ def test_weights_that_are_not_safetensors_are_loaded_and_nobody_is_asked_to_conv
         assert load(hub.url, backend="torch").get("scores") == pytest.approx(expected, abs=1e-4)
         # With it transformers begins what ends with a request to a converting service.
         assert "/api/models/tiny/reranker" not in [request.path for request in hub.requests]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"model": "tiny/missing"}, "the hub has no model tiny/missing"),
-        ({"model": "tiny/gated"}, "tiny/gated is gated: accept its terms"),
-        ({"revision": "v2"}, "the hub has no tiny/reranker at revision 'v2'"),
-    ],
-    ids=["missing", "gated", "revision"],
-)
-def test_what_the_hub_refuses_is_said_with_ways_out(
-    hub: Hub, at: At, arguments: dict[str, object], message: str
-) -> None:
-    with pytest.raises(ModelNotFound, match=message) as caught:
-        locate(at(hub.url, **arguments))
-    assert type(caught.value) is ModelNotFound
-    assert all(way in str(caught.value) for way in WAYS_OUT)
 
 
 def test_without_a_network_the_error_comes_within_seconds_and_says_what_to_do(load: Load) -> None:

@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from ksdk_rerank import CrossEncoderReranker, Fallback
 from ksdk_rerank.engines import hub as engines_hub
 from ksdk_rerank.engines.engine import ModelSettings
+from ksdk_rerank.engines.files import WAYS_OUT
 from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import HubUnreachable, ModelNotFound, UnsupportedModel
 from ksdk_rerank.testing.local_server import Fault, LocalServer, Reply, Request
@@ -77,6 +78,7 @@ def test_what_a_hub_says_of_a_model_is_final(
     with pytest.raises(ModelNotFound, match=message) as caught:
         locate(at(hub.url, model, **settings))
     assert type(caught.value) is ModelNotFound
+    assert str(caught.value).endswith(WAYS_OUT)
 
 
 @pytest.mark.parametrize("status", [401, 403, 410, 451])
@@ -142,14 +144,13 @@ def test_what_is_missing_because_only_the_cache_may_be_used_is_final(
         reranker.rank("the key", ["key"])
 
 
-def test_offline_mode_is_a_setting_and_so_final(
-    at: Callable[..., ModelSettings], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("setting", ["HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE", "local_files_only"])
+def test_offline_use_is_a_setting_and_so_final(
+    at: Callable[..., ModelSettings], monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ModelNotFound, match="not in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
-    ) as caught:
-        locate(at("http://127.0.0.1:9"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", setting != "local_files_only")
+    with pytest.raises(ModelNotFound, match=f"not in the cache, and {setting} is set") as caught:
+        locate(at("http://127.0.0.1:9", local_files_only=setting == "local_files_only"))
     assert type(caught.value) is ModelNotFound
 
 

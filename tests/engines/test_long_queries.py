@@ -78,12 +78,6 @@ def test_a_stored_entry_keeps_it_and_an_entry_of_before_is_asked_for_again(tiny_
     assert all(json.loads(entry)["query_truncated"] is True for entry in store.values())
 
 
-@pytest.mark.parametrize("query", ["", " ", "\n\t"])
-def test_a_blank_query_stays_an_error(call: Call, tiny_bert: str, query: str) -> None:
-    with pytest.raises(ValueError, match="query must not be blank"):
-        call(Fallback([CrossEncoderReranker(tiny_bert), "input-order"]).rank, query, DOCUMENTS)
-
-
 def test_a_window_too_small_for_any_pair_is_an_error_that_says_what_to_pass(call: Call, tiny_bert: str) -> None:
     with pytest.raises(ValueError, match=r"max_length: .* would read 3 tokens.* pass at least 5"):
         call(CrossEncoderReranker(tiny_bert, max_length=3).rank, "key", DOCUMENTS)

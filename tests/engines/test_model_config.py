@@ -42,28 +42,6 @@ def kind_of(tmp_path: Path) -> KindOf:
 
 
 @pytest.mark.parametrize(
-    "config", [ONE_LOGIT, {"architectures": ["NewForSequenceClassification"], "num_labels": 1}], ids=["names", "number"]
-)
-def test_a_cross_encoder_with_one_logit_passes(kind_of: KindOf, config: dict[str, object]) -> None:
-    assert kind_of(config) is ModelKind.CLASSIFIER
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({**ONE_LOGIT, "id2label": {"0": "a", "1": "b", "2": "c"}}, "org/m is a classifier with 3 labels"),
-        ({"architectures": ["BertForSequenceClassification"]}, "with 2 labels"),
-        ({"architectures": ["BertModel"]}, r"org/m .*embedding models \(bi-encoders\).*BertModel"),
-        ({"architectures": ["Qwen3ForCausalLM"]}, r"language model \(Qwen3ForCausalLM\)"),
-    ],
-    ids=["three", "none", "embedding", "llm"],
-)
-def test_other_models_are_refused_by_name_with_advice(kind_of: KindOf, config: dict[str, object], message: str) -> None:
-    with pytest.raises(UnsupportedModel, match=f"{message}.*use a cross-encoder with one logit"):
-        kind_of(config)
-
-
-@pytest.mark.parametrize(
     ("config", "tokenizer_config", "max_length", "expected"),
     [
         ({"max_position_embeddings": 512}, {"model_max_length": 512}, 512, 512),
@@ -93,6 +71,8 @@ def test_the_padding_is_what_the_files_name_or_an_error() -> None:
 @pytest.mark.parametrize(
     "config",
     [
+        ONE_LOGIT,
+        {"architectures": ["NewForSequenceClassification"], "num_labels": 1},
         {"id2label": {"0": "LABEL_0"}},
         {"num_labels": 1},
         {"label2id": {"LABEL_0": 0}},
@@ -105,35 +85,10 @@ def test_the_padding_is_what_the_files_name_or_an_error() -> None:
         },
     ],
 )
-def test_a_config_without_a_classifiers_architecture_passes_if_other_fields_say_one_logit(
+def test_a_classifier_with_one_logit_is_known_by_its_architecture_or_other_fields(
     kind_of: KindOf, config: dict[str, object]
 ) -> None:
     assert kind_of(config) is ModelKind.CLASSIFIER
-
-
-@pytest.mark.parametrize(
-    ("config", "modules", "message"),
-    [
-        ({}, [], r'config\.json of org/m names neither an architecture nor labels, .*add "num_labels": 1'),
-        ({"num_labels": 2}, [], "org/m is a classifier with 2 labels"),
-        (
-            {"architectures": ["BertForMaskedLM"]},
-            [],
-            "without a head that scores pairs.*names the architecture BertForMaskedLM",
-        ),
-        (
-            {"architectures": ["BertModel"]},
-            ["Transformer", "Pooling", "Normalize"],
-            r"is an embedding model \(bi-encoder\) of sentence-transformers \(Transformer, Pooling, Normalize\)",
-        ),
-        ({}, ["Transformer", "Pooling"], r"is an embedding model \(bi-encoder\)"),
-    ],
-)
-def test_a_refusal_says_what_the_files_say_and_no_more(
-    kind_of: KindOf, config: dict[str, object], modules: list[str], message: str
-) -> None:
-    with pytest.raises(UnsupportedModel, match=rf"{message}.*cross-encoder"):
-        kind_of(config, modules)
 
 
 def test_the_modules_say_that_a_model_is_modular_or_needs_a_prompt(kind_of: KindOf) -> None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from langchain_core.documents import Document
-from llama_index.core.schema import NodeWithScore, TextNode
 
-from ksdk_rerank import Cached, CrossEncoderReranker, LongDocuments, Reranker
+from ksdk_rerank import CrossEncoderReranker, Reranker
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.files import Folder
 from ksdk_rerank.engines.select import load
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 from ksdk_rerank.testing.contract import SubclassContract
-from langchain_ksdk_rerank import RerankCompressor
-from llamaindex_ksdk_rerank import RerankPostprocessor
 
 pytest.importorskip("sentence_transformers", "5.4")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -147,23 +143,6 @@ class TestContractOfAnExport(SubclassContract):
     def reranker(self, exported: Path) -> Iterator[Reranker]:
         with CrossEncoderReranker(exported, backend="onnx") as reranker:
             yield reranker
-
-
-def test_wrappers_and_adapters_work(tiny_modular: Path, call: Callable[..., Any]) -> None:
-    model = CrossEncoderReranker(tiny_modular, backend="torch", device="cpu")
-    query, order = QUERIES[0], [ranked.index for ranked in model.rank(QUERIES[0], DOCUMENTS)]
-    ranking = call(LongDocuments(model).rank, query, DOCUMENTS)
-    assert ranking.truncated == 0
-    assert next(ranked.span for ranked in ranking if ranked.index == 2) is not None
-    cached = Cached(model)
-    assert [ranked.index for ranked in call(cached.rank, query, DOCUMENTS)] == order
-    assert [ranked.index for ranked in call(cached.rank, query, DOCUMENTS)] == order
-    documents = [Document(page_content=text, id=str(number)) for number, text in enumerate(DOCUMENTS)]
-    found = RerankCompressor(model, top_n=3).compress_documents(documents, query)
-    assert [document.id for document in found] == [str(index) for index in order[:3]]
-    nodes = [NodeWithScore(node=TextNode(id_=str(number), text=text)) for number, text in enumerate(DOCUMENTS)]
-    best = RerankPostprocessor(reranker=model, top_n=3).postprocess_nodes(nodes, query_str=query)
-    assert [node.node_id for node in best] == [str(index) for index in order[:3]]
 
 
 def test_an_old_sentence_transformers_is_told_with_the_version_that_is_needed(

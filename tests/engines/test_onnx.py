@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from tokenizers import Tokenizer
 from ksdk_rerank.engines import hardware, onnx_files
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.select import locate
-from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from ksdk_rerank.errors import BadReply, MissingExtra, ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 QUERY = "how do i rotate an api key"
@@ -52,11 +51,6 @@ def test_equal_documents_get_equal_scores_and_one_without_tokens_gets_one(
     assert scores[39] is not None
 
 
-def test_results_are_plain_python_numbers_that_json_takes(tiny_bert: str) -> None:
-    ranking = CrossEncoderReranker(tiny_bert).rank(QUERY, ["invoice", "the key"])
-    assert json.loads(json.dumps([(r.index, r.score, r.raw_score) for r in ranking]))
-
-
 def test_cut_documents_are_counted_each_time_they_occur(tiny_bert: str) -> None:
     long = "the weather is nice " * 30
     assert CrossEncoderReranker(tiny_bert).rank(QUERY, [long, "key", long]).truncated == 2
@@ -86,39 +80,6 @@ def test_a_classifier_is_refused_before_its_weights_are_read(make_model: MakeMod
         CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
-def test_an_embedding_model_is_refused(make_model: MakeModel) -> None:
-    folder = make_model(config={"architectures": ["BertModel"]})
-    with pytest.raises(UnsupportedModel, match="embedding models"):
-        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
-
-
-def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model: MakeModel) -> None:
-    folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
-    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit per pair"):
-        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
-
-
-def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel) -> None:
-    folder = make_model()
-    graph = onnx.load(folder / "onnx/model.onnx")
-    graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
-    onnx.save(graph, folder / "onnx/model.onnx")
-    with pytest.raises(UnsupportedModel, match=r"needs the inputs pixel_values.*backend=\"torch\""):
-        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
-
-
-def test_a_damaged_file_is_an_error_that_names_it(make_model: MakeModel) -> None:
-    folder = make_model()
-    (folder / "onnx/model.onnx").write_bytes(b"no graph")
-    with pytest.raises(ModelError, match=r"model\.onnx is not an ONNX graph.*export the model again"):
-        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
-
-
-def test_a_model_file_beside_its_config_is_found(make_model: MakeModel) -> None:
-    folder = make_model(onnx_file="model.onnx")
-    assert CrossEncoderReranker(str(folder), backend="onnx").engine == "onnx"
-
-
 def test_weights_beside_the_graph_are_read(make_model: MakeModel, tiny_bert: str) -> None:
     folder = make_model()
     path = folder / "onnx/model.onnx"
@@ -126,15 +87,6 @@ def test_weights_beside_the_graph_are_read(make_model: MakeModel, tiny_bert: str
     assert (folder / "onnx/model.onnx_data").stat().st_size > path.stat().st_size
     expected = CrossEncoderReranker(tiny_bert).score(QUERY, ["invoice"]).raw
     assert CrossEncoderReranker(str(folder)).score(QUERY, ["invoice"]).raw == pytest.approx(expected, abs=1e-4)
-
-
-def test_weights_beside_the_graph_are_missed_when_they_are_not_there(make_model: MakeModel) -> None:
-    folder = make_model()
-    path = folder / "onnx/model.onnx"
-    onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
-    (folder / "onnx/model.onnx_data").unlink()
-    with pytest.raises(ModelNotFound, match=r"stores its weights in model\.onnx_data, which is missing"):
-        CrossEncoderReranker(str(folder)).rank(QUERY, ["invoice"])
 
 
 def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_and_not_the_cpu(tiny_bert: str) -> None:
@@ -195,10 +147,10 @@ def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_the
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
-def write_graph(path: Path, *, int8: bool = False, float16: bool = False) -> None:
+def write_graph(path: Path, *, int8: bool) -> None:
     """A graph that calculates in what is asked for, and is no model."""
     operator = "DynamicQuantizeLinear" if int8 else "Identity"
-    weights = np.ones(2, np.float16 if float16 else np.float32)
+    weights = np.ones(2, np.float32)
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node(operator, ["x"], ["y"])], "g", [], [], [onnx.numpy_helper.from_array(weights, "x")]
     )

@@ -8,14 +8,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnxruntime.quantization import quantize_dynamic
 from tiny_models import MakeModel
 
 from ksdk_rerank.engines import onnx_files, select
 from ksdk_rerank.engines.hardware import has_bfloat16
-from ksdk_rerank.errors import MissingExtra, ModelError, UnsupportedModel
+from ksdk_rerank.errors import MissingExtra, ModelError
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason='needs pip install "ksdk-rerank[openvino]"')
@@ -144,31 +143,6 @@ def test_the_first_batches_of_a_process_may_run_at_once(tiny_bert: str, attempt:
 def test_another_device_is_refused_with_advice(tiny_bert: str) -> None:
     with pytest.raises(ModelError, match=r"not on 'cuda'; pass backend=\"torch\""):
         CrossEncoderReranker(tiny_bert, backend="openvino", device="cuda").rank(QUERY, ["key"])
-
-
-@needs_openvino
-def test_a_damaged_file_is_an_error_that_names_it(make_model: MakeModel) -> None:
-    folder = make_model()
-    (folder / "onnx/model.onnx").write_bytes(b"no graph")
-    with pytest.raises(ModelError, match=r"model\.onnx is not an ONNX graph.*export the model again"):
-        exact(str(folder)).rank(QUERY, ["invoice"])
-
-
-@needs_openvino
-def test_a_graph_with_unknown_inputs_is_refused(make_model: MakeModel) -> None:
-    folder = make_model()
-    graph = onnx.load(folder / "onnx/model.onnx")
-    graph.graph.input.append(onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, [1]))
-    onnx.save(graph, folder / "onnx/model.onnx")
-    with pytest.raises(UnsupportedModel, match="needs the inputs pixel_values"):
-        exact(str(folder)).rank(QUERY, ["invoice"])
-
-
-@needs_openvino
-def test_a_graph_with_more_logits_than_its_config_says_is_refused(make_model: MakeModel) -> None:
-    folder = make_model(labels=3, config={"id2label": {"0": "LABEL_0"}})
-    with pytest.raises(UnsupportedModel, match=r"shape \(1, 3\) for 1 pairs, not one logit per pair"):
-        exact(str(folder)).rank(QUERY, ["invoice"])
 
 
 def test_where_it_is_missing_and_asked_for_the_install_line_is_named(

@@ -65,9 +65,7 @@ def test_one_reranker_serves_two_event_loops(tiny_bert: str) -> None:
     assert asyncio.run(reranker.arank(QUERY, ["key"])) == asyncio.run(reranker.arank(QUERY, ["key"]))
 
 
-async def test_the_event_loop_runs_on_while_a_model_loads_and_scores(
-    tiny_bert: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_event_loop_runs_on_while_a_model_loads_and_scores(tiny_bert: str) -> None:
     reranker = CrossEncoderReranker(tiny_bert)
     go_on = occupy(reranker)
     task = asyncio.create_task(reranker.arank(QUERY, ["key"]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_prompts import DOCUMENTS, PAIRS, QUERIES
 
-from ksdk_rerank import Cached, CrossEncoderReranker, LongDocuments, Reranker
+from ksdk_rerank import CrossEncoderReranker, LongDocuments, Reranker
 from ksdk_rerank.engines import pool, scoring
 from ksdk_rerank.engines.export import export
 from ksdk_rerank.errors import UnsupportedModel
@@ -159,14 +159,12 @@ def test_ranking_reports_what_was_cut(tiny_qwen: str) -> None:
     assert ours(tiny_qwen).rank(QUERY, ["key"]).truncated == 0
 
 
-def test_long_documents_and_a_cache_go_round_it(folder: str) -> None:
+def test_windows_of_long_documents_fit_beside_the_prompt(folder: str) -> None:
     reranker = ours(folder, max_length=256)
     document = "the weather is nice. " * 100 + "rotate the key. " + "invoices are issued. " * 100
     ranking = LongDocuments(reranker).rank(QUERY, [document, "key"])
     assert ranking.truncated == 0
     assert ranking[0].span is not None or ranking[1].span is not None
-    cached = Cached(reranker)
-    assert cached.rank(QUERY, DOCUMENTS).results == cached.rank(QUERY, DOCUMENTS).results
 
 
 class TestPromptModel(SubclassContract):
@@ -174,22 +172,6 @@ class TestPromptModel(SubclassContract):
     def reranker(self, tiny_qwen: str) -> Iterator[Reranker]:
         with ours(tiny_qwen, instruction="prefer manuals") as reranker:
             yield reranker
-
-
-def test_the_adapters_run_it(tiny_qwen: str) -> None:
-    documents = pytest.importorskip("langchain_core.documents")
-    schema = pytest.importorskip("llama_index.core.schema")
-    from langchain_ksdk_rerank import RerankCompressor
-    from llamaindex_ksdk_rerank import RerankPostprocessor
-
-    reranker = ours(tiny_qwen)
-    expected = reranker.rank(QUERY, ["key", "invoice"])[0]
-    found = [documents.Document(page_content=text) for text in ("key", "invoice")]
-    (best,) = RerankCompressor(reranker=reranker, top_n=1).compress_documents(found, QUERY)
-    assert best.page_content == expected.document
-    nodes = [schema.NodeWithScore(node=schema.TextNode(text=text)) for text in ("key", "invoice")]
-    (node,) = RerankPostprocessor(reranker=reranker, top_n=1).postprocess_nodes(nodes, query_str=QUERY)
-    assert node.text == expected.document
 
 
 def copied(folder: str, target: Path) -> Path:
@@ -220,14 +202,6 @@ def test_a_template_without_a_place_for_an_instruction_says_so(tiny_qwen: str, t
     assert ours(str(folder)).rank(QUERY, ["key"])
     with pytest.raises(ValueError, match=r"instruction: .* has no place for one"):
         ours(str(folder), instruction="prefer manuals").rank(QUERY, ["key"])
-
-
-def test_an_old_sentence_transformers_is_told_with_the_version_that_is_needed(
-    tiny_qwen: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sentence_transformers.__version__", "5.3.0")
-    with pytest.raises(UnsupportedModel, match=r"prompt cross-encoder, .* sentence-transformers 5\.4 .*5\.3\.0"):
-        ours(tiny_qwen).rank(QUERY, ["key"])
 
 
 def test_it_is_not_exported(tiny_qwen: str, tmp_path: Path) -> None:

@@ -86,6 +86,16 @@ REFUSALS: dict[str, tuple[Mapping[str, object], str]] = {
         " jina-reranker-v3 are like this, and read all documents at once; use its maker's API, such as"
         f' load_reranker("jina:jina-reranker-v3"), or {ADVICE}',
     ),
+    "an embedding model whose config.json names no architecture": (
+        {**modular("Transformer", "Pooling"), "config.json": {}},
+        "is an embedding model (bi-encoder) of sentence-transformers (Transformer, Pooling): it turns each text into a"
+        f" vector, and has no module that scores pairs; {ADVICE}",
+    ),
+    "two labels that only their number tells of": (
+        only(num_labels=2),
+        "is a classifier with 2 labels (LABEL_0, LABEL_1), not a cross-encoder with one logit; if one of them means"
+        f" relevant, pass label=..., by name or index; otherwise {ADVICE}",
+    ),
     "a classifier with two labels, such as monoBERT": (
         classifier("other", "relevant"),
         "is a classifier with 2 labels (other, relevant), not a cross-encoder with one logit; if one of them means"

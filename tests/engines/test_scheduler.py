@@ -209,14 +209,6 @@ def test_a_failing_engine_is_the_error_of_that_call_alone_in_the_engines_words(b
     assert bench.engine.batches == [[40], [20, 19]]
 
 
-def test_a_query_that_is_too_long_is_cut_and_the_call_says_so(bench: Bench) -> None:
-    short, long = bench.join("key", SMALL), bench.join(words(80), SMALL)
-    for _ in range(3):
-        bench.engine.permits.release()
-    assert (short.result(10)[0].raw, short.result(10)[0].query_truncated) == ([20.0, 19.0], False)
-    assert (long.result(10)[0].raw, long.result(10)[0].query_truncated) == ([51.0, 50.0], True)  # 32 instead of 1
-
-
 def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
     engine, worker = Slow(streams=2), Worker("test", threads=4)
     model, scheduler = model_of(engine), Scheduler(worker)

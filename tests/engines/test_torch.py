@@ -101,15 +101,6 @@ def test_a_device_that_is_not_there_is_an_error_with_advice(tiny_bert: str) -> N
         CrossEncoderReranker(tiny_bert, device="cuda").rank(QUERY, ["invoice"])
 
 
-def test_weights_that_cannot_be_read_are_an_error_that_names_the_model(make_model: MakeModel) -> None:
-    folder = make_model()
-    (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(
-        ModelError, match=rf"{folder}/model\.safetensors is not a safetensors file.*fetch the model again"
-    ):
-        CrossEncoderReranker(str(folder), backend="torch").rank(QUERY, ["invoice"])
-
-
 def test_code_that_comes_with_a_model_is_not_run_unless_asked(make_model: MakeModel) -> None:
     folder: Path = make_model(config={"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}})
     marker = folder / "was-run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import pickle
 import subprocess
@@ -52,6 +53,7 @@ def test_the_name_is_the_model() -> None:
         ),
         ({"onnx_file": "model.onnx", "dtype": "float16"}, ValueError, "the other arguments require torch"),
         ({"onnx_file": "model.onnx", "trust_remote_code": True}, ValueError, "the other arguments require torch"),
+        *(({"timeout": wrong}, ValueError, "timeout must be a positive, finite number") for wrong in (0, -1, math.inf)),
         ({"instruction": " "}, ValueError, "instruction is blank; pass a text, or None"),
         ({"instruction": ["Prefer news"]}, TypeError, "instruction must be a string or None"),
         ({"label": ""}, ValueError, "label is blank"),
