@@ -5,7 +5,7 @@ From a reranker's settings to a loaded model:
     pool.py          one copy of the weights per process and settings, on threads of its own
     select.py        finds the model's files and picks the engine that runs them here
     files.py         a model's files in a folder: reads them, and explains what is wrong with a damaged one
-    hub.py           the same files on a model hub and in its cache
+    hub.py           the same files on a model hub and in its cache; hub_errors.py explains why one is missing
     model_config.py  reads labels, window and pad token from the model's config
     onnx_files.py    picks the ONNX file that suits this processor; onnx_graph.py reads its contents
     onnx_mapping.py  lets onnxruntime map its weights into memory; protobuf.py is for both
