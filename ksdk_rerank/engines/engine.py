@@ -63,28 +63,27 @@ class ModelSettings:
 
 
 class Engine(ABC):
-    """A loaded model: runs a padded batch and returns its logits."""
+    """A loaded model: runs a padded batch and returns its logits. Every engine sets the first three attributes."""
 
     backend: ClassVar[str]
     tokenizer: Tokenizer
     """The model's tokenizer. It belongs to this engine alone, so nobody else may change its truncation or padding."""
-    prompt: Prompt | None = None
-    """How the model wants to be asked, if it is a language model; None if it reads pairs."""
-    file: str | None = None
-    """The ONNX file that it runs, as a path in the model's folder; None if it reads the model's weights itself."""
-    streams: int = 1
-    """How many threads may run `forward` at once."""
     budget: int
     """Maximum padded tokens per batch; a longer pair gets its own batch.
 
     A pair's logit must not depend on the rest of its batch, except for rounding. If it would, the budget is 1, so that
     every pair gets its own batch."""
 
-    reads_prefixes: bool = False
-    """Whether `read_prefix` works: the tokens that all of a call's pairs begin with are then run once."""
-
+    file: str | None = None
+    """The ONNX file that it runs, as a path in the model's folder; None if it reads the model's weights itself."""
+    prompt: Prompt | None = None
+    """How the model wants to be asked, if it is a language model; None if it reads pairs."""
+    streams: int = 1
+    """How many threads may run `forward` at once."""
     multiple: int = 1
     """Batches are padded to a multiple of this many tokens, for engines that compile for each new shape."""
+    reads_prefixes: bool = False
+    """Whether `read_prefix` works: the tokens that all of a call's pairs begin with are then run once."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> NDArray[np.floating]:
