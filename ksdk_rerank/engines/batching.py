@@ -115,7 +115,7 @@ def _cheapest(lengths: Sequence[int], limit: int, overhead: float) -> list[range
 
 def rounded(length: int, multiple: int, longest: int) -> int:
     """`length` rounded up to a multiple, but never past `longest`, the most tokens that the model reads."""
-    return min(-(-length // multiple) * multiple, max(length, longest))
+    return min(-(-length // multiple) * multiple, longest)
 
 
 def pad(

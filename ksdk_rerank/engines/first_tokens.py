@@ -58,7 +58,7 @@ class FirstTokens:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._splits_any_word = isinstance(tokenizer.model, (models.BPE, models.Unigram))
-        self._idle = _idle(tokenizer)
+        self._shortenable = _shortenable_runs(tokenizer)
 
     def of(self, texts: Sequence[str], count: int) -> Iterator[tuple[Encoding, bool]]:
         """For each text, an encoding that begins with its first `count` tokens, and whether the text has more."""
@@ -81,8 +81,8 @@ class FirstTokens:
 
     def _of_long(self, text: str, count: int, cut: int, start: Encoding) -> tuple[Encoding, bool]:
         while not self._settled(text, start, count, cut):
-            if self._idle is not None:
-                text = self._idle.sub(r"\1\2", text)
+            if self._shortenable is not None:
+                text = self._shortenable.sub(r"\1\2", text)
             cut *= 8
             if cut >= len(text):
                 (whole,) = self._encoded([text])
@@ -112,15 +112,17 @@ class FirstTokens:
         return all(encoding.ids[: count + 1] == expected for encoding in cuts)
 
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encodings without offsets and word ids, which is faster."""
         encodings: list[Encoding] = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return encodings
 
     def _with_words(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encodings with offsets and word ids."""
         encodings: list[Encoding] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return encodings
 
 
-def _idle(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+def _shortenable_runs(tokenizer: Tokenizer) -> re.Pattern[str] | None:
     """A pattern for runs of characters that can be shortened to the matched group without changing the tokens.
 
     None if the tokenizer is not WordPiece with BERT's own normalizer and word rules.

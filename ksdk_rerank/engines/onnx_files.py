@@ -92,12 +92,14 @@ def missing(files: Files, settings: ModelSettings) -> str:
         return f"{settings.model} has no ONNX file with a tokenizer.json{where}"
     names = files.graphs()
     offered = f"it has {', '.join(names)}" if names else "it has no ONNX file"
-    if settings.onnx_file is not None and files.find(settings.onnx_file) is None:
-        return f"{settings.model} has no file {settings.onnx_file}{where}: {offered}"
-    if settings.onnx_file is not None and (path := files.find(settings.onnx_file)) is not None:
+    if settings.onnx_file is not None:
+        path = files.find(settings.onnx_file)
+        if path is None:
+            return f"{settings.model} has no file {settings.onnx_file}{where}: {offered}"
         graph = read_graph(path)
         precision = "int8" if graph.int8 else "floating point"
-        precision = "float16" if graph.float16 and settings.dtype == "float32" else precision
+        if graph.float16 and settings.dtype == "float32":
+            precision = "float16"
         return f"{path} uses {precision}, which backend={settings.backend!r} with dtype={settings.dtype!r} cannot run"
     kind = "int8 ONNX file" if settings.dtype == "int8" else "ONNX file"
     if not names:
