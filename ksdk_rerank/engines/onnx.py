@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +17,7 @@ from ksdk_rerank.engines.foreign_errors import out_of_memory
 from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.model_config import label_index
 from ksdk_rerank.engines.onnx_files import opened
-from ksdk_rerank.engines.onnx_graph import checked_inputs, checked_logits, feed, takes_one
+from ksdk_rerank.engines.onnx_graph import Graph, checked_inputs, checked_logits, feed, takes_one
 from ksdk_rerank.engines.onnx_head import head_of
 from ksdk_rerank.engines.onnx_mapping import graph_without_weights
 from ksdk_rerank.engines.telemetry import without_telemetry
@@ -27,6 +29,8 @@ with without_telemetry():
     import onnxruntime
 onnxruntime.disable_telemetry_events()  # for Windows, and in case it was imported before
 
+
+Provider = str | tuple[str, dict[str, str]]
 
 _log = logging.getLogger("ksdk_rerank")
 
@@ -69,6 +73,8 @@ class OnnxEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings would be printed
         options.inter_op_num_threads = 1
+        # A waiting thread must not spin on a core that other threads or programs need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if len(providers) == 1:
             self.streams, options.intra_op_num_threads = streams_and_threads()
             # On a CPU, the fused operator is slower than the two that it replaces (onnxruntime 1.32, AVX2 and MiniLM).
@@ -82,26 +88,11 @@ class OnnxEngine(Engine):
                 )
         elif kind != "dynamic":
             self.budget = GPU_TOKEN_BUDGET
-        # A waiting thread must not spin on a core that other threads or programs need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if kind == "weights":
             # Otherwise it would keep the weights in int8 and dequantize them for every batch. Doing so once, when they
             # are loaded, is faster and more exact.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        source: str | bytes = str(path)
-        if not graph.external:
-            file = path.resolve()  # a hub's cache has links to its files
-            source = graph_without_weights(file)
-            options.add_session_config_entry(_WEIGHTS_FOLDER, str(file.parent))
-        try:
-            self._session = onnxruntime.InferenceSession(source, sess_options=options, providers=providers)
-        except Exception as error:  # its errors have no common base class
-            if out_of_memory(error):
-                raise
-            raise UnsupportedModel(
-                f"onnxruntime {onnxruntime.__version__} cannot load {path} ({error}); fetch or export the model again,"
-                ' or pass backend="torch"'
-            ) from error
+        self._session = _session(path, graph, options, providers)
         _require_device(self._session.get_providers(), settings.device)
         inputs = {node.name: node.shape for node in self._session.get_inputs()}
         self._inputs = checked_inputs(inputs, path)
@@ -117,7 +108,27 @@ class OnnxEngine(Engine):
         return checked_logits(logits if self._head is None else self._head(logits, batch), batch, self._label)
 
 
-def _providers(device: str | None) -> list[str | tuple[str, dict[str, str]]]:
+def _session(
+    path: Path, graph: Graph, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
+) -> onnxruntime.InferenceSession:
+    """Load a graph, with its weights mapped into memory rather than copied."""
+    source: str | bytes = str(path)
+    if not graph.external:
+        file = path.resolve()  # a hub's cache has links to its files
+        source = graph_without_weights(file)
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(file.parent))
+    try:
+        return onnxruntime.InferenceSession(source, sess_options=options, providers=providers)
+    except Exception as error:  # its errors have no common base class
+        if out_of_memory(error):
+            raise
+        raise UnsupportedModel(
+            f"onnxruntime {onnxruntime.__version__} cannot load {path} ({error}); fetch or export the model again, or"
+            ' pass backend="torch"'
+        ) from error
+
+
+def _providers(device: str | None) -> list[Provider]:
     if device is None or device == "cpu":
         return ["CPUExecutionProvider"]
     _require_device(onnxruntime.get_available_providers(), device)
