@@ -10,10 +10,10 @@ import pytest
 from tiny_models import bert_tokenizer
 
 from ksdk_rerank import CrossEncoderReranker, Fallback, TEIReranker
+from ksdk_rerank.engines import select
 from ksdk_rerank.engines.batching import Batch
 from ksdk_rerank.engines.encoding import PairEncoder
 from ksdk_rerank.engines.engine import Engine
-from ksdk_rerank.engines.pool import ModelRunner
 from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import InferenceFailed, TimedOut
 from ksdk_rerank.rerankers import _batched
@@ -50,7 +50,7 @@ class Counting(Engine):
 def engine(monkeypatch: pytest.MonkeyPatch) -> Counting:
     engine = Counting()
     model = Model(engine, PairEncoder(engine.tokenizer, 64, "tiny"), pad_id=0)
-    monkeypatch.setattr(ModelRunner, "_loaded", lambda _: model)
+    monkeypatch.setattr(select, "load", lambda settings: model)
     return engine
 
 

@@ -90,7 +90,7 @@ def test_whatever_an_engine_raises_moves_a_fallback_on(
         raise error
 
     reranker = CrossEncoderReranker(tiny_bert, backend="onnx")
-    engine: Engine = reranker._runner().model(None).engine
+    engine: Engine = reranker._runner().model().engine
     monkeypatch.setattr(engine, "forward", fails)
     ranking = call(Fallback([reranker, "lexical"]).rank, "the key", TEXTS)
     assert (ranking.reranked_by, ranking.failures[0].error) == ("lexical", "InferenceFailed")
@@ -104,7 +104,7 @@ def test_an_interruption_is_not_an_engines_failure(tiny_bert: str, monkeypatch: 
         raise KeyboardInterrupt
 
     reranker = CrossEncoderReranker(tiny_bert, backend="onnx")
-    monkeypatch.setattr(reranker._runner().model(None).engine, "forward", interrupted)
+    monkeypatch.setattr(reranker._runner().model().engine, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Fallback([reranker, "lexical"]).rank("the key", TEXTS)
 

@@ -142,7 +142,7 @@ def test_where_ranges_are_known_documents_share_batches_and_a_score_is_still_the
     )
     reranker = CrossEncoderReranker(str(folder), backend="onnx", dtype="int8")
     together = reranker.score(QUERY, documents).raw
-    assert reranker._runner()._loaded().engine.budget > 1
+    assert reranker._runner().model().engine.budget > 1
     alone = [reranker.score(QUERY, [document]).raw[0] for document in documents]
     np.testing.assert_allclose(together, alone, atol=1e-4)
 

@@ -97,7 +97,7 @@ def test_batches_come_in_few_lengths_since_each_new_one_is_prepared_for_and_kept
     tiny_bert: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reranker = exact(tiny_bert)
-    engine = reranker._runner()._loaded().engine
+    engine = reranker._runner().model().engine
     lengths, forward = set(), engine.forward
 
     def watched(batch: Any) -> np.ndarray:

@@ -11,7 +11,6 @@ import pytest
 from tiny_models import MakeModel
 from tiny_modular import DOCUMENTS, QUERIES, expected_logits
 
-from ksdk_rerank.engines import pool
 from ksdk_rerank.errors import ModelError, UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -70,15 +69,14 @@ def test_a_model_saved_in_16_bits_runs_in_32_on_a_processor(make_model: MakeMode
     import torch
 
     folder = make_model(config={"dtype": "bfloat16", "torch_dtype": "bfloat16"})
-    CrossEncoderReranker(str(folder), backend="torch", device="cpu").rank(QUERY, ["invoice"])
-    (one,) = pool._runners.values()
-    assert one._loaded().engine._scorer.model.dtype == torch.float32  # type: ignore[attr-defined]
+    reranker = CrossEncoderReranker(str(folder), backend="torch", device="cpu")
+    assert reranker._runner().model().engine._scorer.model.dtype == torch.float32  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])  # torch's "meta" stands in for a GPU: it has shapes and no numbers
 def test_batches_are_larger_off_the_processor(tiny_bert: str, device: str) -> None:
     reranker = CrossEncoderReranker(tiny_bert, backend="torch", device=device)
-    assert reranker._runner()._loaded().engine.budget == {"cpu": 512, "meta": 16_384}[device]
+    assert reranker._runner().model().engine.budget == {"cpu": 512, "meta": 16_384}[device]
 
 
 def test_a_slow_tokenizer_is_refused_by_name(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
