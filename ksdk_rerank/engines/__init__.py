@@ -17,6 +17,7 @@ From texts to logits, the same for every engine:
     scheduler.py     fair queueing of the calls for one model
     scoring.py       one call, one forward pass for one or more calls, and the model that runs it
     encoding.py      text pairs to token ids; first_tokens.py tokenizes no more of a text than is read
+    separators.py    checks that a tokenizer puts a separator between query and document
     prompts.py       the same for language models, which read a pair in a prompt
     batching.py      token ids to padded batches under a token budget
     engine.py        the engine interface; onnx.py, openvino.py and torch.py implement it

@@ -4,11 +4,6 @@ The tokenizer's own post-processor lays out each pair, so both BERT's `[CLS] que
 `<s> query </s></s> document </s>` come out right. It runs once per query with a placeholder document; every document is
 then put between the same tokens. `Tokenizer.encode(query, document)` gives the same ids. But its truncation cuts the
 query too, and switching truncation on changes the tokenizer, which other threads may be using.
-
-A cross-encoder is trained on pairs with a separator between query and document: `[CLS] A [SEP] B [SEP]` (BERT),
-`<s> A </s></s> B </s>` (RoBERTa), `A </s> B </s>` (T5), `A <sep> B <sep> <cls>` (XLNet). A language model's tokenizer
-only puts its start token before each text, `<s> A <s> B` (Llama), or its end token after each. Neither is a separator,
-and a reranker built on such a model needs a prompt (`prompts.py`), so `check_pair` rejects it.
 """
 
 from __future__ import annotations
@@ -16,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,23 +22,7 @@ from tokenizers import Encoding, Tokenizer
 from ksdk_rerank.engines.first_tokens import FirstTokens
 from ksdk_rerank.errors import UnsupportedModel
 
-__all__ = ["Encoded", "Encoder", "NoInstruction", "PairEncoder", "WindowTooSmall", "check_pair"]
-
-_DECODERS = (
-    *("arcee", "biogpt", "bloom", "cohere", "ctrl", "deepseek", "diffllama", "doge"),
-    *("exaone", "falcon", "gemma", "glm", "gpt", "granite", "helium", "hunyuan"),
-    *("jamba", "jetmoe", "llama", "minicpm", "minimax", "ministral", "mistral", "mixtral"),
-    *("mpt", "nemotron", "olmo", "openai-gpt", "opt", "persimmon", "phi", "qwen"),
-    *("seed_oss", "smollm", "stablelm", "starcoder", "zamba"),
-)
-"""Prefixes of the `model_type` of language models: those that transformers 5.24.0 maps to `ForCausalLM` and to
-`ForSequenceClassification` but not to `ForMaskedLM`, without XLNet
-(github.com/huggingface/transformers/blob/main/src/transformers/models/auto/modeling_auto.py, 2026-11-26)."""
-
-_ADVICE = (
-    'pass backend="torch" if its chat template names query and document; otherwise use the reranker that it was'
-    " converted from, such as Qwen/Qwen3-Reranker-0.6B, serve this one with vLLM, or use a BERT-style cross-encoder"
-)
+__all__ = ["Encoded", "Encoder", "NoInstruction", "PairEncoder", "WindowTooSmall"]
 
 _log = logging.getLogger("ksdk_rerank")
 
@@ -163,19 +142,12 @@ class PairEncoder(Encoder):
 
     Raises:
         WindowTooSmall: `max_length` has no room for one token of each text.
-        UnsupportedModel: the tokenizer puts no special token between query and document.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, model: str) -> None:
         super().__init__(tokenizer, max_length, model)
         self._placeholder = tokenizer.encode("a", add_special_tokens=False)
-        frame = self._frame(self._placeholder)
-        if int(frame.before[0, -1]) == self._placeholder.ids[-1]:  # the query's last token is next to the document
-            raise UnsupportedModel(
-                f"the tokenizer of {model} puts no special token between query and document, so the model is probably"
-                f" an LLM-style reranker, which needs a prompt; {_ADVICE}"
-            )
-        special = frame.size - len(self._placeholder)
+        special = self._frame(self._placeholder).size - len(self._placeholder)
         if max_length < special + 2:
             raise WindowTooSmall(
                 f"max_length: {model} would read {max_length} tokens per pair, of which {special} are special tokens,"
@@ -209,55 +181,3 @@ class PairEncoder(Encoder):
         tokens = np.array([pair.ids, pair.type_ids], np.int32)
         document = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 1]
         return _Frame(tokens[:, : document[0]], tokens[:, document[-1] + 1 :], pair.type_ids[document[0]])
-
-
-def check_pair(
-    tokenizer: Tokenizer, config: Mapping[str, object], tokenizer_config: Mapping[str, object], model: str
-) -> None:
-    """Check that any special tokens between two texts really separate them.
-
-    A tokenizer that puts nothing between them passes here; `PairEncoder` rejects it.
-
-    Raises:
-        UnsupportedModel: the query does not come first, or the only tokens between the texts are those that open or end
-            every text.
-    """
-    pair = tokenizer.encode("a", "a")
-    first = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 0]
-    second = [position for position, sequence in enumerate(pair.sequence_ids) if sequence == 1]
-    if not first or not second or first[-1] > second[0]:
-        raise UnsupportedModel(
-            f"the tokenizer of {model} does not put the query before the document: it turns the pair ('a', 'a') into"
-            f" {pair.tokens}; use a BERT-style cross-encoder"
-        )
-    opening = set(pair.tokens[: first[0]])
-    between = set(pair.tokens[first[-1] + 1 : second[0]])
-    closing = {*pair.tokens[second[-1] + 1 :], _name(tokenizer_config, "eos_token")}
-    if not between or _name(tokenizer_config, "sep_token") in between:
-        return
-    if between <= opening:
-        reason = f"starts each text with {_joined(between)} and puts no separator between query and document"
-    elif _is_decoder(config) and between <= opening | closing:
-        reason = f"ends each text with {_joined(between - opening)} and puts no separator between query and document"
-    else:
-        return
-    raise UnsupportedModel(
-        f"the tokenizer of {model} {reason}, as language models' tokenizers do; rerankers built on language models need"
-        " their prompt, and without a chat template that names query and document only their authors know it;"
-        f" {_ADVICE}"
-    )
-
-
-def _is_decoder(config: Mapping[str, object]) -> bool:
-    kind = config.get("model_type")
-    return config.get("is_decoder") is True or (isinstance(kind, str) and kind.lower().startswith(_DECODERS))
-
-
-def _name(tokenizer_config: Mapping[str, object], field: str) -> str | None:
-    token = tokenizer_config.get(field)
-    name = token.get("content") if isinstance(token, dict) else token
-    return name if isinstance(name, str) else None
-
-
-def _joined(tokens: set[str]) -> str:
-    return " ".join(sorted(tokens))

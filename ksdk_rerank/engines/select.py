@@ -108,14 +108,15 @@ def _load(settings: ModelSettings) -> Model:
 
 def model_of(engine: Engine, files: Files, settings: ModelSettings) -> Model:
     """Combine an engine with an encoder, and with the window and padding token from the model's files."""
-    from ksdk_rerank.engines.encoding import Encoder, PairEncoder, check_pair
+    from ksdk_rerank.engines.encoding import Encoder, PairEncoder
+    from ksdk_rerank.engines.separators import check_separator
 
     config = read_json(files.find("config.json"))
     tokenizer_config = read_json(files.find("tokenizer_config.json"))
     max_length = window(config, tokenizer_config, settings.max_length, settings.model)
     encoder: Encoder
     if engine.prompt is None:
-        check_pair(engine.tokenizer, config, tokenizer_config, settings.model)
+        check_separator(engine.tokenizer, config, tokenizer_config, settings.model)
         encoder = PairEncoder(engine.tokenizer, max_length, settings.model)
     else:
         from ksdk_rerank.engines.prompts import PromptEncoder

@@ -8,7 +8,6 @@ import pytest
 from tokenizers import Tokenizer, processors
 
 from ksdk_rerank.engines.encoding import PairEncoder
-from ksdk_rerank.errors import UnsupportedModel
 
 QUERY = "how do i rotate an api key"
 
@@ -121,15 +120,6 @@ def test_truncation_and_padding_saved_with_the_tokenizer_are_switched_off(tiny_b
     PairEncoder(tokenizer, 64, "tiny")
     assert tokenizer.truncation is None
     assert tokenizer.padding is None
-
-
-def test_a_tokenizer_that_separates_nothing_is_refused(tiny_bert: str) -> None:
-    tokenizer = load(tiny_bert)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A", pair="[CLS] $A $B", special_tokens=[("[CLS]", 2)]
-    )
-    with pytest.raises(UnsupportedModel, match=r"tiny puts no special token between.*use a BERT-style cross-encoder"):
-        PairEncoder(tokenizer, 64, "tiny")
 
 
 def test_sixteen_threads_share_one_encoder_without_already_borrowed(tiny_bert: str, documents: list[str]) -> None:

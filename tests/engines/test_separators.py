@@ -9,7 +9,8 @@ import pytest
 from tiny_models import MakeModel, bert_tokenizer
 from tokenizers import AddedToken, Tokenizer, processors
 
-from ksdk_rerank.engines.encoding import PairEncoder, check_pair
+from ksdk_rerank.engines.encoding import PairEncoder
+from ksdk_rerank.engines.separators import check_separator
 from ksdk_rerank.errors import UnsupportedModel
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -53,7 +54,7 @@ def tokenizer_of(pair: str) -> Tokenizer:
 )
 def test_a_pair_with_a_separator_passes(pair: str, kind: str) -> None:
     tokenizer = tokenizer_of(pair)
-    check_pair(tokenizer, {"model_type": kind}, {}, "m")
+    check_separator(tokenizer, {"model_type": kind}, {}, "m")
     assert PairEncoder(tokenizer, 64, "m").encode("key", ["invoice"]).pairs
 
 
@@ -74,18 +75,23 @@ def test_a_pair_with_a_separator_passes(pair: str, kind: str) -> None:
 def test_a_language_models_pair_is_refused_with_the_reason(pair: str, kind: str | None, reason: str) -> None:
     config = {} if kind is None else {"model_type": kind}
     with pytest.raises(UnsupportedModel, match=rf"tokenizer of m {reason}.*language models.*BERT-style cross-encoder"):
-        check_pair(tokenizer_of(pair), config, {}, "m")
+        check_separator(tokenizer_of(pair), config, {}, "m")
+
+
+def test_a_pair_without_any_token_between_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"m puts no special token between.*use a BERT-style cross-encoder"):
+        check_separator(tokenizer_of("[CLS] A B"), {}, {}, "m")
 
 
 @pytest.mark.parametrize("token", ["<s>", {"content": "<s>"}])
 def test_a_token_that_the_files_call_a_separator_is_one(token: object) -> None:
-    check_pair(tokenizer_of("<s> A <s> B"), {"model_type": "bert"}, {"sep_token": token}, "m")
+    check_separator(tokenizer_of("<s> A <s> B"), {"model_type": "bert"}, {"sep_token": token}, "m")
 
 
 @pytest.mark.parametrize("token", [{"eos_token": "<eos>"}, {"eos_token": {"content": "<eos>"}}])
 def test_an_end_token_is_known_by_its_name_if_none_ends_the_pair(token: dict[str, object]) -> None:
     with pytest.raises(UnsupportedModel, match="ends each text with <eos>"):
-        check_pair(tokenizer_of("A <eos> B"), {"model_type": "qwen2"}, token, "m")
+        check_separator(tokenizer_of("A <eos> B"), {"model_type": "qwen2"}, token, "m")
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino", "torch"])
