@@ -101,8 +101,8 @@ class Job:
         missing: how many pairs have no logit yet.
         model: the model; None before the first `encode`.
         pairs: token ids and types of each query with each of its distinct documents.
-        shared: how many tokens all pairs begin with and are run once for all; 0 if that would not pay.
-        prefix: what the engine knows of these tokens; None before the first batch.
+        prefix_length: how many tokens all pairs begin with, which are run once for all; 0 if that would not pay.
+        prefix: what the engine returned for these tokens; None before the first batch.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Job:
         self.tokens_left = sum(estimated_work(text) for _, documents in questions for text in documents)
         self.model: Model | None = None
         self.pairs: list[NDArray[np.int32]] = []
-        self.shared = 0
+        self.prefix_length = 0
         self.prefix: object | None = None
         self._load = load
         self._questions = questions
@@ -151,7 +151,7 @@ class Job:
             lengths = [model.length(pair) for pair in self.pairs]
             self.batches.extend(split(lengths, model.engine.budget, max(1, model.engine.streams // calls)))
             self.tokens_left = sum(pair.shape[1] for pair in self.pairs)
-            self.shared = _shared(self.pairs) if model.engine.reads_prefixes else 0
+            self.prefix_length = _prefix_length(self.pairs) if model.engine.reads_prefixes else 0
             self.encoded = True
 
     def take(self) -> list[int]:
@@ -199,7 +199,9 @@ class ForwardPass:
         budget = self._model.engine.budget
         count, longest = len(self._parts[0][1]), self._longest(*self._parts[0])
         for other in others:
-            if other is job or other.model is not job.model or not other.batches or job.shared or other.shared:
+            if other is job or other.model is not job.model or not other.batches:
+                continue
+            if job.prefix_length or other.prefix_length:  # pairs of one batch come after one prefix
                 continue
             rows = other.batches[0]
             length = self._longest(other, rows)
@@ -220,9 +222,9 @@ class ForwardPass:
     def run(self) -> list[float]:
         """The logits of all its pairs. Raises `InferenceFailed` if the engine fails."""
         job, _ = self._parts[0]
-        if job.shared and job.prefix is None:
-            job.prefix = self._model.read_prefix(job.pairs[0][:, : job.shared])
-        pairs = [job.pairs[row][:, job.shared :] for job, rows in self._parts for row in rows]
+        if job.prefix_length and job.prefix is None:
+            job.prefix = self._model.read_prefix(job.pairs[0][:, : job.prefix_length])
+        pairs = [job.pairs[row][:, job.prefix_length :] for job, rows in self._parts for row in rows]
         logits = self._model.forward(pairs, job.prefix)
         result: list[float] = logits.tolist()
         return result
@@ -235,11 +237,11 @@ class ForwardPass:
             start += len(rows)
 
 
-def _shared(pairs: Sequence[NDArray[np.int32]]) -> int:
+def _prefix_length(pairs: Sequence[NDArray[np.int32]]) -> int:
     """How many tokens all `pairs` begin with, if running them once saves enough; else 0. Each pair keeps one token."""
     first, total = pairs[0][0], sum(pair.shape[1] for pair in pairs)
-    shared = min(pair.shape[1] for pair in pairs) - 1
+    length = min(pair.shape[1] for pair in pairs) - 1
     for pair in pairs:
-        differs = (pair[0, :shared] != first[:shared]).nonzero()[0]
-        shared = int(differs[0]) if len(differs) else shared
-    return shared if (len(pairs) - 1) * shared >= _WORTH * total else 0
+        differs = (pair[0, :length] != first[:length]).nonzero()[0]
+        length = int(differs[0]) if len(differs) else length
+    return length if (len(pairs) - 1) * length >= _WORTH * total else 0
