@@ -99,7 +99,7 @@ def test_several_graphs_are_listed_with_the_argument_that_chooses(make_model: Ma
         assert CrossEncoderReranker(str(folder), onnx_file=name).engine == "onnx"
 
 
-def test_a_usual_name_comes_before_others(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_usual_name_comes_before_others(make_model: MakeModel) -> None:
     folder = make_model()
     for name in ("onnx/model_O3.onnx", "onnx/model_O4.onnx"):
         (folder / name).write_bytes(b"never opened")

@@ -54,17 +54,6 @@ def test_sixteen_threads_get_what_one_thread_gets(tiny_bert: str, documents: lis
     assert len(loaded()) == 1
 
 
-async def test_async_gives_what_sync_gives(tiny_bert: str, documents: list[str]) -> None:
-    reranker = CrossEncoderReranker(tiny_bert)
-    rankings = await asyncio.gather(*(reranker.arank(f"{QUERY} {n}", documents, top_n=5) for n in range(8)))
-    assert rankings == [reranker.rank(f"{QUERY} {n}", documents, top_n=5) for n in range(8)]
-
-
-def test_one_reranker_serves_two_event_loops(tiny_bert: str) -> None:
-    reranker = CrossEncoderReranker(tiny_bert)
-    assert asyncio.run(reranker.arank(QUERY, ["key"])) == asyncio.run(reranker.arank(QUERY, ["key"]))
-
-
 async def test_the_event_loop_runs_on_while_a_model_loads_and_scores(tiny_bert: str) -> None:
     reranker = CrossEncoderReranker(tiny_bert)
     go_on = occupy(reranker)
@@ -155,13 +144,6 @@ def test_close_lets_the_weights_go_once_nobody_uses_them(tiny_bert: str) -> None
     gc.collect()
     assert engine() is None
     assert pool._runners == {}
-
-
-def test_a_closed_reranker_loads_again_when_used(tiny_bert: str) -> None:
-    reranker = CrossEncoderReranker(tiny_bert)
-    before = reranker.rank(QUERY, ["key", "invoice"])
-    reranker.close()
-    assert reranker.rank(QUERY, ["key", "invoice"]) == before
 
 
 async def test_aclose_and_the_context_managers_release_too(tiny_bert: str) -> None:
