@@ -101,7 +101,7 @@ def _load(settings: ModelSettings) -> Model:
     window(config, read_json(files.find("tokenizer_config.json")), settings.max_length, settings.model)
     if settings.backend is None:
         installed = _fastest_first(installed, files, settings)
-        if not installed:
+        if not installed:  # OpenVINO alone, which would be slower for this model
             raise _missing_extra("onnx", settings)
     return model_of(_engine(installed, files, settings), files, settings)
 
