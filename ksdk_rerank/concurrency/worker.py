@@ -132,7 +132,10 @@ class _Crew:
             pass
 
     def _work(self) -> bool:
-        """Wait for one piece of work and run it. False if there will be no more."""
+        """Wait for one piece of work and run it. False if there will be no more.
+
+        Not part of `_run`, so that an idle thread keeps nothing of its last work alive.
+        """
         with self._changed:
             self._idle += 1
             while not self._waiting and not self._ended:

@@ -24,9 +24,9 @@ __all__ = ["ModelKind", "Module", "label_index", "label_names", "model_kind", "m
 
 # Models whose positions start at pad_token_id + 1, so the positions below that are never used. These are the models in
 # transformers 5.23.0 that have a `create_position_ids_from_input_ids`.
-_POSITIONS_AFTER_PADDING = frozenset(
-    {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta"}
-    | {"roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
+_POSITIONS_AFTER_PADDING = (
+    *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 )
 _MOST_LABELS = 100
 _ADVICE = "use a cross-encoder with one logit, such as cross-encoder/ms-marco-MiniLM-L-6-v2"
@@ -237,7 +237,7 @@ def window(
     padding = _number(config, "pad_token_id", "config.json", model)
     if positions is not None and positions > 0:
         unused = (1 if padding is None else padding) + 1
-        limits.append(positions - unused if config.get("model_type") in list(_POSITIONS_AFTER_PADDING) else positions)
+        limits.append(positions - unused if config.get("model_type") in _POSITIONS_AFTER_PADDING else positions)
     length = _number(tokenizer_config, "model_max_length", "tokenizer_config.json", model)
     if length is not None and length > 0:  # 1e30 means "unknown"
         limits.append(length)

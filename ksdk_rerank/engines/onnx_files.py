@@ -46,12 +46,12 @@ def find_model(files: Files, settings: ModelSettings, backend: str) -> str | Non
         name = PurePosixPath(settings.onnx_file).as_posix()  # without "./"
         path = files.find(name)
         return name if path is not None and _suits(path, settings, backend) else None
-    usual = _usual(settings, backend)
-    for name in usual:
+    preferred = _preferred(settings, backend)
+    for name in preferred:
         path = files.find(name)
         if path is not None and _suits(path, settings, backend):
             return name
-    others = [name for name in files.graphs() if name not in usual]
+    others = [name for name in files.graphs() if name not in preferred]
     if not files.offline:
         if settings.dtype != "auto":  # trust the usual names of other types, rather than fetch gigabytes in vain
             others = [name for name in others if name not in _USUAL]
@@ -62,7 +62,7 @@ def find_model(files: Files, settings: ModelSettings, backend: str) -> str | Non
     return suitable[0] if len(suitable) == 1 else None
 
 
-def _usual(settings: ModelSettings, backend: str) -> tuple[str, ...]:
+def _preferred(settings: ModelSettings, backend: str) -> tuple[str, ...]:
     """The usual file names that suit these settings, preferred first."""
     kind = int8_kind()
     auto = settings.dtype == "auto" and settings.device in (None, "cpu")
