@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tokenizers import Tokenizer
@@ -42,14 +43,13 @@ def find_model(files: Files, settings: ModelSettings, backend: str) -> str | Non
     """
     if files.find("tokenizer.json") is None:
         return None
+    suits = partial(_suits, files, settings, backend)
     if settings.onnx_file is not None:
         name = PurePosixPath(settings.onnx_file).as_posix()  # without "./"
-        path = files.find(name)
-        return name if path is not None and _suits(path, settings, backend) else None
+        return name if suits(name) else None
     preferred = _preferred(settings, backend)
     for name in preferred:
-        path = files.find(name)
-        if path is not None and _suits(path, settings, backend):
+        if suits(name):
             return name
     others = [name for name in files.graphs() if name not in preferred]
     if not files.offline:
@@ -57,8 +57,7 @@ def find_model(files: Files, settings: ModelSettings, backend: str) -> str | Non
             others = [name for name in others if name not in _USUAL]
         if len(others) > 1:
             return None  # finding the suitable one would mean fetching them all
-    found = ((name, files.find(name)) for name in others)
-    suitable = [name for name, path in found if path is not None and _suits(path, settings, backend)]
+    suitable = [name for name in others if suits(name)]
     return suitable[0] if len(suitable) == 1 else None
 
 
@@ -74,8 +73,11 @@ def _preferred(settings: ModelSettings, backend: str) -> tuple[str, ...]:
     return names if settings.dtype == "int8" else names + _FP32
 
 
-def _suits(path: Path, settings: ModelSettings, backend: str) -> bool:
-    """Whether a graph runs in the precision that the settings ask for. OpenVINO never gets an int8 graph."""
+def _suits(files: Files, settings: ModelSettings, backend: str, name: str) -> bool:
+    """Whether the model has this graph, and it runs in the precision asked for. OpenVINO never gets an int8 graph."""
+    path = files.find(name)
+    if path is None:
+        return False
     graph = read_graph(path)
     if settings.dtype == "int8":
         return graph.int8
