@@ -13,7 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,15 +113,8 @@ class Encoder(ABC):
         return encoding, longer
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """What surrounds a document in a pair.
-
-    Attributes:
-        before: token ids and types before the document, of shape (2, tokens).
-        after: the same after it.
-        document_type: the token type of the document itself.
-    """
+class _Frame(NamedTuple):
+    """What surrounds a document in a pair: token ids and types before and after it, and the document's own type."""
 
     before: NDArray[np.int32]
     after: NDArray[np.int32]
