@@ -125,6 +125,7 @@ def chain_of(error: BaseException) -> Iterator[Exception]:
 
 
 def status_of(error: Exception) -> int | None:
+    """The HTTP status that the hub, or a proxy, replied with; None if there was no reply."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
