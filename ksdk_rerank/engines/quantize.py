@@ -177,9 +177,11 @@ def _batches(files: Files, settings: ModelSettings, name: str, texts: Sequence[t
     from ksdk_rerank.engines.files import read_json
     from ksdk_rerank.engines.model_config import pad_id, window
     from ksdk_rerank.engines.onnx_files import opened
+    from ksdk_rerank.engines.separators import check_separator
 
     _, _, tokenizer = opened(name, files)
     config, tokenizer_config = read_json(files.find("config.json")), read_json(files.find("tokenizer_config.json"))
+    check_separator(tokenizer, config, tokenizer_config, settings.model)
     encoder = PairEncoder(
         tokenizer, window(config, tokenizer_config, settings.max_length, settings.model), settings.model
     )
