@@ -76,33 +76,19 @@ class Many:
 
 
 class RanksMany(ABC):
-    """Adds `rank_many` and `arank_many` to a class that has `rank` and `arank`."""
+    """Adds `rank_many` and `arank_many` to a class that can answer one query."""
 
     @property
     @abstractmethod
     def name(self) -> str: ...
 
     @abstractmethod
-    def rank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        top_n: int | None = None,
-        min_score: float | None = None,
-        min_keep: int = 0,
-    ) -> Ranking: ...
+    def _ranked(self, request: RankRequest) -> Ranking:
+        """Answer one query."""
 
     @abstractmethod
-    async def arank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        *,
-        top_n: int | None = None,
-        min_score: float | None = None,
-        min_keep: int = 0,
-    ) -> Ranking: ...
+    async def _aranked(self, request: RankRequest) -> Ranking:
+        """Like `_ranked`, natively asynchronous."""
 
     @overload
     def rank_many(
@@ -238,24 +224,6 @@ class RanksMany(ABC):
                 many.put(position, await aoutcome_of(self._aranked(request)))
 
         await all_of(one_after_another() for _ in range(min(max_concurrency, len(many.requests))))
-
-    def _ranked(self, request: RankRequest) -> Ranking:
-        return self.rank(
-            request.query,
-            request.documents,
-            top_n=request.top_n,
-            min_score=request.min_score,
-            min_keep=request.min_keep,
-        )
-
-    async def _aranked(self, request: RankRequest) -> Ranking:
-        return await self.arank(
-            request.query,
-            request.documents,
-            top_n=request.top_n,
-            min_score=request.min_score,
-            min_keep=request.min_keep,
-        )
 
 
 def outcome_of(call: Callable[[], T]) -> T | Exception:

@@ -125,12 +125,7 @@ class Reranker(RanksMany, Closing):
                 negative.
             RerankError: the model or service failed; see `ksdk_rerank.errors`.
         """
-        request = RankRequest.checked(query, documents, top_n, min_score, min_keep)
-        with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
-            inner = self._rank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
-            ranking = self._located(request.query, request.finish(inner))
-            record(ranking)
-        return ranking
+        return self._ranked(RankRequest.checked(query, documents, top_n, min_score, min_keep))
 
     async def arank(
         self,
@@ -142,7 +137,16 @@ class Reranker(RanksMany, Closing):
         min_keep: int = 0,
     ) -> Ranking:
         """Like `rank`, without blocking the event loop. Cancelling it removes the call from the model's queue."""
-        request = RankRequest.checked(query, documents, top_n, min_score, min_keep)
+        return await self._aranked(RankRequest.checked(query, documents, top_n, min_score, min_keep))
+
+    def _ranked(self, request: RankRequest) -> Ranking:
+        with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
+            inner = self._rank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
+            ranking = self._located(request.query, request.finish(inner))
+            record(ranking)
+        return ranking
+
+    async def _aranked(self, request: RankRequest) -> Ranking:
         with traced(self.name, request.query, len(request.documents), request.top_n, self.instruction) as record:
             inner = await self._arank(request.query, texts) if (texts := request.texts) else Ranking((), self.name)
             ranking = await self._alocated(request.query, request.finish(inner))
