@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 
+from ksdk_rerank._arguments import number
 from ksdk_rerank.base import Reranker
-from ksdk_rerank.compose._cool_down import CoolDown, brief, checked_cool_down
+from ksdk_rerank.compose._circuit_breaker import CircuitBreaker
+from ksdk_rerank.compose._fallback_call import FallbackCall
 from ksdk_rerank.compose._wrapper import Wrapper, loaded_members
-from ksdk_rerank.errors import RerankError
-from ksdk_rerank.results import Failure, Ranking
+from ksdk_rerank.results import Ranking
 
 __all__ = ["Fallback"]
-
-_log = logging.getLogger("ksdk_rerank")
 
 
 class Fallback(Wrapper):
@@ -53,8 +49,8 @@ class Fallback(Wrapper):
 
     def __init__(self, rerankers: Sequence[str | Reranker], *, cool_down: float | None = 30.0) -> None:
         self.rerankers = loaded_members(rerankers)
-        self.cool_down = checked_cool_down(cool_down)
-        self._members = [_Member(reranker, self.cool_down or 0.0) for reranker in self.rerankers]
+        self.cool_down = _checked_cool_down(cool_down)
+        self._breakers = [CircuitBreaker(reranker, self.cool_down or 0.0) for reranker in self.rerankers]
 
     @property
     def name(self) -> str:
@@ -64,125 +60,40 @@ class Fallback(Wrapper):
         return {"rerankers": self.rerankers}  # caches never keep a ranking for which it moved on
 
     def _rank(self, query: str, documents: Sequence[str]) -> Ranking:
-        call = _Call(self._members)
-        for member in call.members():
-            with call.to(member):
-                return call.finished(member.reranker.rank(query, documents))
+        call = FallbackCall(self._breakers)
+        for breaker in call.to_try():
+            with call.trying(breaker):
+                return call.finished(breaker.reranker.rank(query, documents))
         raise call.error()
 
     async def _arank(self, query: str, documents: Sequence[str]) -> Ranking:
-        call = _Call(self._members)
-        for member in call.members():
-            with call.to(member):
-                return call.finished(await member.reranker.arank(query, documents))
+        call = FallbackCall(self._breakers)
+        for breaker in call.to_try():
+            with call.trying(breaker):
+                return call.finished(await breaker.reranker.arank(query, documents))
         raise call.error()
 
     def warm_up(self) -> None:
-        call = _Call(self._members)
-        for member in self._members:
-            with call.warming(member):
-                member.reranker.warm_up()
+        call = FallbackCall(self._breakers)
+        for breaker in self._breakers:
+            with call.warming(breaker):
+                breaker.reranker.warm_up()
         call.warmed()
 
     async def awarm_up(self) -> None:
-        call = _Call(self._members)
-        for member in self._members:
-            with call.warming(member):
-                await member.reranker.awarm_up()
+        call = FallbackCall(self._breakers)
+        for breaker in self._breakers:
+            with call.warming(breaker):
+                await breaker.reranker.awarm_up()
         call.warmed()
 
 
-class _Member:
-    """A reranker with its cool-down."""
-
-    def __init__(self, reranker: Reranker, seconds: float) -> None:
-        self.reranker = reranker
-        self.cool_down = CoolDown(reranker.name, seconds)
-
-
-class _Call:
-    """One call or warm-up of a `Fallback`: which rerankers it tries, and why the others did not answer."""
-
-    def __init__(self, members: Sequence[_Member]) -> None:
-        self._members = members
-        self._failures: dict[_Member, Failure] = {}
-        self._warnings: list[str] = []
-        self._last_error: tuple[_Member, RerankError] | None = None
-
-    def members(self) -> Iterator[_Member]:
-        """The rerankers to try, in order, as long as none answers."""
-        for member in self._members:
-            if failure := member.cool_down.skipped():
-                self._failures[member] = failure
-            else:
-                yield member
-        skipped = [member for member, failure in self._failures.items() if failure.skipped]
-        if skipped:
-            soonest = min(skipped, key=lambda member: member.cool_down.ends)
-            del self._failures[soonest]
-            yield soonest
-
-    @contextmanager
-    def to(self, member: _Member) -> Iterator[None]:
-        """Around the call to one reranker: records a failure, or raises it if the next reranker must not hide it."""
-        cool_down, began = member.cool_down, CoolDown.now()
-        try:
-            yield
-        except RerankError as error:
-            if not error.transient:
-                cool_down.abandoned(began)
-                raise
-            pause = cool_down.failed(error, began)
-            self._record(member, error)
-            skipped = "" if pause is None else f" and is skipped for {pause:g} s"
-            self._warnings.append(f"{member.reranker.name} failed ({brief(error)}){skipped}")
-        except BaseException:
-            cool_down.abandoned(began)
-            raise
-        else:
-            if cool_down.answered(began):
-                _log.info("%s answers again", member.reranker.name)
-
-    @contextmanager
-    def warming(self, member: _Member) -> Iterator[None]:
-        """Around warming up one reranker: like `to`, but it says nothing about whether a call would be answered."""
-        try:
-            yield
-        except RerankError as error:
-            if not error.transient:
-                raise
-            self._record(member, error)
-
-    def warmed(self) -> None:
-        """Log which rerankers could not be warmed up. Raises the last error if none could."""
-        if len(self._failures) == len(self._members):
-            raise self.error()
-        for failure in self._failures.values():
-            _log.warning(
-                "%s could not be warmed up (%s: %s); the first call to it tries again",
-                failure.reranker,
-                failure.error,
-                failure.message,
-            )
-
-    def _record(self, member: _Member, error: RerankError) -> None:
-        self._last_error = (member, error)
-        self._failures[member] = Failure(member.reranker.name, type(error).__name__, str(error))
-
-    def finished(self, ranking: Ranking) -> Ranking:
-        """The `ranking` of the reranker that answered, with the reasons why the others did not."""
-        if self._warnings:
-            _log.warning("%s; %s answered instead", ", ".join(self._warnings), ranking.reranked_by)
-        failures = [self._failures[member] for member in self._members if member in self._failures]
-        return replace(ranking, failures=(*failures, *ranking.failures)) if failures else ranking
-
-    def error(self) -> RerankError:
-        """The last error, with the reasons of all other rerankers as notes."""
-        assert self._last_error is not None, "at least one reranker was called"
-        last, error = self._last_error
-        for member in self._members:
-            if member is not last:
-                failure = self._failures[member]
-                outcome = "was" if failure.skipped else f"failed: {failure.error}:"
-                error.add_note(f"before that, {failure.reranker} {outcome} {failure.message}")
-        return error
+def _checked_cool_down(cool_down: object) -> float | None:
+    if cool_down is None:
+        return None
+    seconds = number("cool_down", cool_down)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(
+            f"cool_down must be a finite number of seconds, at least 0, got {cool_down!r}; None never skips"
+        )
+    return seconds

@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.now += 0.001  # as a real clock does between two readings
         return clock.now
 
-    monkeypatch.setattr("ksdk_rerank.compose._cool_down.monotonic", passing)
+    monkeypatch.setattr("ksdk_rerank.compose._circuit_breaker.monotonic", passing)
     return clock
 
 
@@ -187,7 +187,7 @@ async def test_a_forked_child_does_not_wait_for_its_parent_s_trial(
     trial = asyncio.ensure_future(fallback.arank("q", ["a"]))
     await asyncio.sleep(0)
     assert asked(fallback).reranked_by == "input-order"
-    monkeypatch.setattr("ksdk_rerank.compose._cool_down.os.getpid", lambda: -1)  # as in a child
+    monkeypatch.setattr("ksdk_rerank.compose._circuit_breaker.os.getpid", lambda: -1)  # as in a child
     assert asked(fallback).reranked_by == "service"
     service.may_go_on.set()
     await trial

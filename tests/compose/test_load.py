@@ -52,7 +52,7 @@ async def test_nothing_is_lost_every_call_is_in_time_and_the_dead_service_is_lef
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     passed = 0.0
-    monkeypatch.setattr("ksdk_rerank.compose._cool_down.monotonic", lambda: time.monotonic() + passed)
+    monkeypatch.setattr("ksdk_rerank.compose._circuit_breaker.monotonic", lambda: time.monotonic() + passed)
     seconds: list[float] = []
 
     async def rank(reranker: Fallback) -> Ranking:

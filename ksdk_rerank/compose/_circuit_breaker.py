@@ -1,4 +1,4 @@
-"""`CoolDown`: remembers that a reranker is down, so that a `Fallback` skips it for a while.
+"""`CircuitBreaker`: remembers that a reranker is down, so that a `Fallback` skips it for a while.
 
 Follows the circuit breaker pattern (https://learn.microsoft.com/azure/architecture/patterns/circuit-breaker, read
 2026-11-27): closed, open, and half-open while one trial call is under way. But: one failure opens it, since the leaf
@@ -11,28 +11,28 @@ import os
 from dataclasses import replace
 from time import monotonic
 
-from ksdk_rerank._arguments import number
+from ksdk_rerank.base import Reranker
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.errors import ConnectionFailed, QuotaExceeded, RateLimited, RerankError, ServiceError, TimedOut
 from ksdk_rerank.results import Failure
 
-__all__ = ["CoolDown", "brief", "checked_cool_down"]
+__all__ = ["CircuitBreaker", "brief"]
 
 _REFUSED = (QuotaExceeded, RateLimited)  # the service itself says that the next call will fail as well
 _UNREACHABLE = (TimedOut, ConnectionFailed)
 _LONGEST = 3600.0  # seconds: some services state a time where a wait belongs, or the days until a quota is renewed
 
 
-class CoolDown:
-    """The state of one reranker in one process. Safe to share between threads and event loops.
+class CircuitBreaker:
+    """A reranker, and whether calls in this process skip it. Safe to share between threads and event loops.
 
     Args:
-        name: the reranker's name.
+        reranker: the reranker.
         seconds: how long to skip it after a failure that began a cool-down; 0 never does.
     """
 
-    def __init__(self, name: str, seconds: float) -> None:
-        self._name = name
+    def __init__(self, reranker: Reranker, seconds: float) -> None:
+        self.reranker = reranker
         self._seconds = seconds
         self._lock = Lock()
         self._failure: Failure | None = None  # why it is skipped; None if it is not
@@ -83,7 +83,7 @@ class CoolDown:
                 return None
             if self._failure is None or on_trial:
                 self._began = now
-            self._failure = Failure(self._name, type(error).__name__, brief(error), skipped=True)
+            self._failure = Failure(self.reranker.name, type(error).__name__, brief(error), skipped=True)
             self._ends = max(self._ends, now + seconds)
             return seconds
 
@@ -107,15 +107,3 @@ def brief(error: RerankError) -> str:
     """The error's class and status. The message is left out: it may quote the reply, and with it a document."""
     status = getattr(error, "status", None)
     return type(error).__name__ if status is None else f"{type(error).__name__}, status {status}"
-
-
-def checked_cool_down(cool_down: object) -> float | None:
-    """Check `cool_down` of `Fallback`. Raises `ValueError` unless it is None or a finite number of at least 0."""
-    if cool_down is None:
-        return None
-    seconds = number("cool_down", cool_down)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(
-            f"cool_down must be a finite number of seconds, at least 0, got {cool_down!r}; None never skips"
-        )
-    return seconds
