@@ -17,7 +17,7 @@ from ksdk_rerank._exports import MODULES, exported
 from ksdk_rerank._version import __version__
 
 if TYPE_CHECKING:
-    from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker
+    from ksdk_rerank.base import Reranker, ScoringReranker
     from ksdk_rerank.compose.cached import Cached
     from ksdk_rerank.compose.calibrated import Calibrated, calibrated
     from ksdk_rerank.compose.cascade import Cascade
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ksdk_rerank.rerankers.vllm import VLLMReranker
     from ksdk_rerank.rerankers.voyage import VoyageReranker
     from ksdk_rerank.results import Failure, Ranked, Ranking
+    from ksdk_rerank.scores import ScoreKind, Scores
     from ksdk_rerank.timeout import Timeout
 
 __all__ = [

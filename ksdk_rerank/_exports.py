@@ -9,8 +9,8 @@ __all__ = ["MODULES", "exported"]
 
 MODULES: Mapping[str, str] = {
     "Reranker": "base",
-    "ScoreKind": "base",
-    "Scores": "base",
+    "ScoreKind": "scores",
+    "Scores": "scores",
     "ScoringReranker": "base",
     "Cached": "compose.cached",
     "Calibrated": "compose.calibrated",

@@ -8,9 +8,8 @@ from typing import overload
 
 from ksdk_rerank._arguments import flag, function_or_none, integer
 from ksdk_rerank._text.words import estimated_tokens
-from ksdk_rerank.errors import BadReply
 
-__all__ = ["Failure", "Ranked", "Ranking", "checked_spans", "fitting", "total_usage"]
+__all__ = ["Failure", "Ranked", "Ranking", "fitting", "total_usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +143,6 @@ class Ranking(Sequence[Ranked]):
 
     def __iter__(self) -> Iterator[Ranked]:
         return iter(self.results)
-
-
-def checked_spans(
-    spans: Sequence[tuple[tuple[int, int], ...]], documents: Sequence[str], name: str
-) -> Sequence[tuple[tuple[int, int], ...]]:
-    """`spans` as they are. Raises `BadReply` unless each lies in its document and holds a character."""
-    for index, (document, own) in enumerate(zip(documents, spans, strict=True)):
-        for start, end in own:
-            if not 0 <= start < end <= len(document):
-                place = f"documents[{index}], which has {len(document)} characters"
-                raise BadReply(f"{name} returned the span ({start}, {end}) of {place}", service=name)
-    return spans
 
 
 def total_usage(usages: Iterable[Mapping[str, float]]) -> dict[str, float]:

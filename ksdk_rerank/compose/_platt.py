@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from ksdk_rerank.base import sigmoid
+from ksdk_rerank.scores import sigmoid
 
 __all__ = ["fit", "rescaled"]
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from ksdk_rerank.base import Scores
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.engines.engine import ModelSettings
@@ -18,6 +17,7 @@ from ksdk_rerank.engines.hardware import streams_and_threads
 from ksdk_rerank.engines.scheduler import Scheduler
 from ksdk_rerank.engines.scoring import Job, Model, Question
 from ksdk_rerank.errors import TimedOut
+from ksdk_rerank.scores import Scores
 
 __all__ = ["ModelRunner", "acquire", "release"]
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from ksdk_rerank.base import Scores
 from ksdk_rerank.concurrency.locks import Lock
 from ksdk_rerank.concurrency.worker import Worker, pause_at_exit
 from ksdk_rerank.engines.scoring import ForwardPass, Job
 from ksdk_rerank.errors import Overloaded
+from ksdk_rerank.scores import Scores
 
 __all__ = ["Scheduler"]
 

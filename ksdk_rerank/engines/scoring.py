@@ -14,10 +14,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ksdk_rerank._text.words import estimated_tokens
-from ksdk_rerank.base import Scores
 from ksdk_rerank.engines.batching import OVERHEAD, pad, rounded, split
 from ksdk_rerank.engines.engine import Engine
 from ksdk_rerank.engines.foreign_errors import inference_errors
+from ksdk_rerank.scores import Scores
 
 if TYPE_CHECKING:
     import numpy as np

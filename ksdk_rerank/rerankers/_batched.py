@@ -10,10 +10,11 @@ from functools import partial
 from ksdk_rerank._many import Many, aoutcome_of, outcome_of
 from ksdk_rerank._request import RankRequest
 from ksdk_rerank._tracing import traced
-from ksdk_rerank.base import Scores, ScoringReranker
+from ksdk_rerank.base import ScoringReranker
 from ksdk_rerank.engines.scoring import Question, estimated_work
 from ksdk_rerank.errors import InferenceFailed
 from ksdk_rerank.results import Ranking
+from ksdk_rerank.scores import Scores
 
 __all__ = ["BatchedReranker"]
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ksdk_rerank._arguments import finite, number
-from ksdk_rerank.base import Reranker, ScoreKind, checked_kind, outside_its_range, unit_scores
+from ksdk_rerank.base import Reranker
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.rerankers._foreign_errors import foreign_errors
 from ksdk_rerank.results import Ranked, Ranking
+from ksdk_rerank.scores import ScoreKind, checked_kind, outside_its_range, unit_scores
 
 __all__ = ["BridgedReranker", "Returned", "SyncCalls"]
 

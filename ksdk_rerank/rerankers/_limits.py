@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ksdk_rerank.base import Scores
 from ksdk_rerank.results import total_usage
+from ksdk_rerank.scores import Scores
 
 __all__ = ["Limits", "merged", "shortened"]
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from ksdk_rerank.base import Reranker, ScoreKind, Scores, ScoringReranker, checked_kind, checked_scores
+from ksdk_rerank.base import Reranker, ScoringReranker
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply, InferenceFailed, RerankError
+from ksdk_rerank.scores import ScoreKind, Scores, checked_kind, checked_scores
 
 __all__ = ["PairScorer", "PairScoringReranker", "check_kind", "scores_of_pairs"]
 

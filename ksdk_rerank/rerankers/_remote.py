@@ -16,10 +16,11 @@ from ksdk_rerank._transport.pacing import pause_if_busy
 from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank._transport.sync_bridge import run_in_background
 from ksdk_rerank._transport.urls import endpoint_url
-from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker, outside_its_range
+from ksdk_rerank.base import ScoringReranker
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.rerankers._limits import Limits, merged, shortened
 from ksdk_rerank.rerankers._parsing import ListCut, field_at, has_results, scores_by_index, usage_of
+from ksdk_rerank.scores import ScoreKind, Scores, outside_its_range
 from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:

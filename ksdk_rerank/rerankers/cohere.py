@@ -10,10 +10,10 @@ import httpx
 
 from ksdk_rerank._arguments import flag, integer_or_none, number
 from ksdk_rerank._transport.json_reply import JsonReply
-from ksdk_rerank.base import Scores
 from ksdk_rerank.rerankers._cohere_sdk import Carrier, sdk_client
 from ksdk_rerank.rerankers._hosted import HostedReranker
 from ksdk_rerank.rerankers._parsing import spans_by_index
+from ksdk_rerank.scores import Scores
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import Self, get_args
 
 from ksdk_rerank._arguments import WrongType, integer, number, text, text_or_none
 from ksdk_rerank._tracing import traced
-from ksdk_rerank.base import ScoreKind, Scores
 from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
 from ksdk_rerank.engines.pool import ModelRunner, acquire, release
 from ksdk_rerank.engines.scoring import Question
 from ksdk_rerank.rerankers._batched import BatchedReranker
+from ksdk_rerank.scores import ScoreKind, Scores
 
 __all__ = ["CrossEncoderReranker"]
 

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from ksdk_rerank._arguments import text, text_or_none
 from ksdk_rerank._transport.auth import ApiKey, HeaderKey
 from ksdk_rerank._transport.urls import checked_url
-from ksdk_rerank.base import Scores
 from ksdk_rerank.rerankers._parsing import field_at, scores_by_index, usage_of
 from ksdk_rerank.rerankers._plain_data import plain_data, plain_texts
 from ksdk_rerank.rerankers._remote import RemoteReranker
+from ksdk_rerank.scores import Scores
 from ksdk_rerank.timeout import Timeout
 
 if TYPE_CHECKING:

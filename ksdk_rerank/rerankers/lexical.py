@@ -21,8 +21,9 @@ from collections.abc import Sequence
 
 from ksdk_rerank._arguments import number
 from ksdk_rerank._text.words import terms_of
-from ksdk_rerank.base import ScoreKind, Scores, ScoringReranker
+from ksdk_rerank.base import ScoringReranker
 from ksdk_rerank.concurrency.worker import Worker
+from ksdk_rerank.scores import ScoreKind, Scores
 
 __all__ = ["LexicalReranker"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.rerankers._hosted import HostedReranker
 from ksdk_rerank.rerankers._limits import Limits
+from ksdk_rerank.scores import ScoreKind
 
 __all__ = ["NVIDIAReranker"]
 

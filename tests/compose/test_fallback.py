@@ -22,7 +22,7 @@ from ksdk_rerank import (
     ScoringReranker,
     errors,
 )
-from ksdk_rerank.base import ScoreKind
+from ksdk_rerank.scores import ScoreKind
 from ksdk_rerank.testing.contract import SubclassContract
 
 Call = Callable[..., Any]

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from tiny_models import bert_tokenizer
 
-from ksdk_rerank.base import Scores
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.engines import scheduler as module
 from ksdk_rerank.engines.batching import Batch
@@ -22,6 +21,7 @@ from ksdk_rerank.engines.engine import Engine
 from ksdk_rerank.engines.scheduler import Scheduler
 from ksdk_rerank.engines.scoring import Job, Model
 from ksdk_rerank.errors import InferenceFailed, Overloaded
+from ksdk_rerank.scores import Scores
 
 
 class Slow(Engine):

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ksdk_rerank._fingerprint import identity
-from ksdk_rerank.base import ScoreKind
 from ksdk_rerank.rerankers.cross_encoder import CrossEncoderReranker
+from ksdk_rerank.scores import ScoreKind
 
 SECRET = "hf_do_not_show_me"
 

@@ -16,7 +16,7 @@ from langchain_core.documents import Document
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from ksdk_rerank import CrossEncoderReranker, LongDocuments
-from ksdk_rerank.base import Scores
+from ksdk_rerank.scores import Scores
 from langchain_ksdk_rerank import RerankCompressor
 from llamaindex_ksdk_rerank import RerankPostprocessor
 
