@@ -16,7 +16,8 @@ from ksdk_rerank._transport.json_reply import JsonReply
 from ksdk_rerank._transport.service import HttpService
 from ksdk_rerank._transport.urls import checked_url, endpoint_url, given_url, shown_url
 from ksdk_rerank.errors import SearchUnavailable
-from ksdk_rerank.knowledgesdk.search_results import SearchResults, parse_results
+from ksdk_rerank.knowledgesdk._parsing import parse_results
+from ksdk_rerank.knowledgesdk.search_results import SearchResults
 from ksdk_rerank.timeout import Timeout, checked_timeout
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ksdk_rerank import KnowledgeSDKClient, SearchHit, SearchResults, errors
-from ksdk_rerank.knowledgesdk.search_results import parse_results
+from ksdk_rerank.knowledgesdk._parsing import parse_results
 from ksdk_rerank.testing import LocalServer, Reply
 
 Call = Callable[..., Any]
