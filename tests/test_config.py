@@ -9,7 +9,6 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -184,14 +183,6 @@ def test_parameters_that_do_not_fit_are_type_errors_that_command_lines_report(
         with pytest.raises(TypeError, match=message) as raised:
             from_config(wrapped)
         assert isinstance(raised.value, ValueError)
-
-
-def test_a_configuration_from_before_fusion_had_only_one_method_is_still_read() -> None:
-    current = to_config(Fusion(["lexical"]))
-    parameters = cast(dict[str, object], current["parameters"])
-    assert to_config(from_config({"class": "Fusion", "parameters": {**parameters, "method": "rrf"}})) == current
-    with pytest.raises(TypeError, match="method"):
-        from_config({"class": "Fusion", "parameters": {**parameters, "method": "borda"}})
 
 
 def test_without_a_key_in_the_environment_the_error_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,6 @@ from ksdk_rerank.timeout import Timeout
 
 __all__ = ["from_config", "to_config"]
 
-_RETIRED = (("Fusion", "method", "rrf"), ("CohereReranker", "max_tokens_per_doc", None))
-"""Arguments that no longer exist and the value that changes nothing: older configurations still contain them."""
-
 _NOT_DATA = ("Cached.store",)
 """Arguments whose value is an object of the user's even if it is a mapping."""
 
@@ -127,9 +124,8 @@ def _read_object(value: Mapping[str, object]) -> object:
         make = others[name].build
     if set(value) - {"class", "parameters"} or not isinstance(parameters, Mapping):
         raise ValueError(f'the configuration of {name} must look like {{"class": {name!r}, "parameters": {{...}}}}')
-    current = {str(key): item for key, item in parameters.items() if (name, key, item) not in _RETIRED}
     try:
-        return make(**{key: _read(item) for key, item in current.items()})
+        return make(**{str(key): _read(item) for key, item in parameters.items()})
     except TypeError as error:
         raise WrongType(str(error)) from error
 
