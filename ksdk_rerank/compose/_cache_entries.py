@@ -54,9 +54,9 @@ class _Stored(BaseModel):
     truncated: NonNegativeInt
     duplicates: list[tuple[NonNegativeInt, NonNegativeInt]]
     query_truncated: bool
-    usage: dict[str, float] = {}
-    seconds: NonNegativeFloat = 0.0
-    first: bool = False
+    usage: dict[str, float]
+    seconds: NonNegativeFloat
+    first: bool
 
 
 def encoded(entry: Entry) -> str:

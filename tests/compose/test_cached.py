@@ -230,7 +230,7 @@ def test_a_diskcache_outlives_the_reranker_and_pickles_nothing(call: Call, tmp_p
 def entry(**changed: Any) -> str:
     """An entry about the text "a", with something `changed`."""
     sound = {"written": 0, "results": [[0, 0.5, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}
-    return json.dumps({**sound, "query_truncated": False, **changed})
+    return json.dumps({**sound, "query_truncated": False, "usage": {}, "seconds": 0.0, "first": False, **changed})
 
 
 @pytest.mark.parametrize(
@@ -242,10 +242,10 @@ def entry(**changed: Any) -> str:
         17,
         "[]",
         "{}",
-        '{"written": 0, "results": [], "reranked_by": "x", "truncated": 0, "duplicates": []}',
-        '{"written": 0, "results": [[0, NaN, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
-        '{"written": 0, "results": [[5, 0.5, 1.0, []]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
-        '{"written": 0, "results": [[0, 7, "x", null]], "reranked_by": "x", "truncated": 0, "duplicates": []}',
+        entry(results=[]),
+        entry(results=[[0, float("nan"), 1.0, []]]),
+        entry(results=[[5, 0.5, 1.0, []]]),
+        entry(results=[[0, 7, "x", None]]),
         "[" * 100_000,
         '{"written": ' * 100_000,
         b"\xff\xfe{\x00}\x00",
