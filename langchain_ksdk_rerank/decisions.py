@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -81,18 +80,9 @@ class DecisionReranker(ScoringReranker):
         if not self._is_async:
             return await self._sync_calls.run(lambda: self.score(query, documents))
         with foreign_errors(self.name):
-            responses = await self._asked(self._requests(query, documents))
+            requests = self._requests(query, documents)
+            responses = await all_of(map(self.model.ainvoke, requests), at_once=_AT_ONCE)
         return self._scores(responses, len(documents))
-
-    async def _asked(self, requests: Sequence[ClassifierRequest]) -> list[ClassifierResponse]:
-        """The responses to `requests`, in their order. The first failure or a cancellation ends all of them."""
-        at_once = asyncio.Semaphore(_AT_ONCE)
-
-        async def ask(request: ClassifierRequest) -> ClassifierResponse:
-            async with at_once:
-                return await self.model.ainvoke(request)
-
-        return await all_of(ask(request) for request in requests)
 
     def _requests(self, query: str, documents: Sequence[str]) -> list[ClassifierRequest]:
         requests: list[ClassifierRequest] = []

@@ -30,6 +30,7 @@ from ksdk_rerank._transport.pacing import pause_if_busy
 from ksdk_rerank._transport.retry import transient_errors_retried
 from ksdk_rerank._transport.slots import slots_for
 from ksdk_rerank._transport.sync_bridge import run_in_background, run_where_names_resolve
+from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.timeout import Timeout
 
 __all__ = ["HttpService"]
@@ -132,23 +133,11 @@ class HttpService:
 
         Up to eight run at once under one total deadline. The first failure cancels the others.
         """
-        at_once = asyncio.Semaphore(_REQUESTS_AT_ONCE)
-
-        async def in_turn(request: Coroutine[Any, Any, T]) -> T:
-            async with at_once:
-                return await request
-
         outer = _call_began.set(_call_began.get(time.monotonic()))
-        tasks = [asyncio.ensure_future(in_turn(request)) for request in requests]
         try:
-            return await asyncio.gather(*tasks)
+            return await all_of(requests, at_once=_REQUESTS_AT_ONCE)
         finally:
             _call_began.reset(outer)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for request in requests:
-                request.close()  # an unstarted one would warn that it was never awaited
 
     def close(self) -> None:
         """Close the connections that synchronous calls opened."""
