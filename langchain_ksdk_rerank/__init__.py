@@ -8,7 +8,8 @@ except ImportError as error:
     raise MissingExtra.of("langchain", "langchain_ksdk_rerank") from error
 
 from langchain_ksdk_rerank.bridge import CompressorReranker
-from langchain_ksdk_rerank.compressor import LangChainCrossEncoder, RerankCompressor, RerankerCrossEncoder
+from langchain_ksdk_rerank.compressor import RerankCompressor
+from langchain_ksdk_rerank.cross_encoders import LangChainCrossEncoder, RerankerCrossEncoder
 from langchain_ksdk_rerank.decisions import DecisionReranker
 from langchain_ksdk_rerank.retrievers import KnowledgeSDKRetriever, RerankedRetriever
 

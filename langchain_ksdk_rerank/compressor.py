@@ -1,4 +1,4 @@
-"""Rerankers as LangChain document compressors, and bridges from and to LangChain's cross-encoders."""
+"""`RerankCompressor`: any `Reranker` as a LangChain document compressor."""
 
 # No `from __future__ import annotations` here: LangChain infers a step's types from the evaluated annotations.
 from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +21,10 @@ from ksdk_rerank._metadata import (
 )
 from ksdk_rerank._request import checked_min_keep, checked_min_score, checked_top_n
 from ksdk_rerank.compose.passages import finding_passages
-from ksdk_rerank.rerankers._pair_scorer import PairScorer, PairScoringReranker, check_kind, scores_of_pairs
 from ksdk_rerank.results import fitting
+from langchain_ksdk_rerank.cross_encoders import LangChainCrossEncoder, PairScorer
 
-try:
-    from langchain_core.cross_encoders import BaseCrossEncoder
-except ImportError:  # langchain-core before 1.2.19, when langchain-classic (if installed) had the class
-    try:
-        from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
-    except ImportError:
-        BaseCrossEncoder = object  # type: ignore[assignment, misc]
-
-__all__ = ["LangChainCrossEncoder", "RerankCompressor", "RerankerCrossEncoder"]
+__all__ = ["RerankCompressor"]
 
 
 class RerankCompressor(
@@ -95,14 +87,14 @@ class RerankCompressor(
         given: dict[str, Any] = {"top_n": top_n, "min_score": min_score, "text": text, "reranker": reranker}
         given |= {"min_keep": min_keep, "max_tokens": max_tokens, "count_tokens": count_tokens}
         values: dict[str, Any] = {name: _CHECKS[name](value) for name, value in given.items()}
-        check_kind(values)
+        _check_scale(values)
         values |= {"passages": passages, "skip_oversized": skip_oversized}
         super().__init__(**values)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:
             value = _CHECKS[name](value)
-            check_kind({**self.__dict__, name: value})
+            _check_scale({**self.__dict__, name: value})
         super().__setattr__(name, value)
 
     def compress_documents(
@@ -177,6 +169,14 @@ def _checked_reranker(reranker: Any) -> Reranker:
     return LangChainCrossEncoder(reranker, score_kind=None)
 
 
+def _check_scale(options: Mapping[str, Any]) -> None:
+    """Refuse a `min_score` for a `reranker` whose kind of score is unknown: nobody can tell what it would mean."""
+    reranker = options["reranker"]
+    if options["min_score"] is not None and isinstance(reranker, LangChainCrossEncoder) and not reranker.kind_is_known:
+        advice = f"{type(reranker).__name__}(model, score_kind=...)"
+        raise ValueError(f"min_score needs scores of a known kind; state it: {advice}")
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "top_n": checked_top_n,
     "min_score": checked_min_score,
@@ -186,31 +186,3 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "max_tokens": checked_max_tokens,
     "count_tokens": checked_count,
 }
-
-
-class LangChainCrossEncoder(PairScoringReranker):
-    """Reranks with any LangChain cross-encoder (`BaseCrossEncoder`), such as `HuggingFaceCrossEncoder`.
-
-    Args:
-        model: the cross-encoder. It runs on one dedicated thread, and may return any array-like with one number per
-            pair; anything else raises `BadReply`. Any exception it raises becomes `InferenceFailed`.
-        score_kind: the kind of score the model returns; None if unknown. `ScoreKind.LOGIT` keeps the order of any
-            scores, but squeezes scores already in [0, 1] into [0.5, 0.74]: for those pass `ScoreKind.UNIT`.
-            sentence-transformers returns logits for `cross-encoder/ms-marco-*` and [0, 1] for most others.
-    """
-
-
-class RerankerCrossEncoder(BaseCrossEncoder):
-    """Wraps a reranker (or its name or configuration) as a `BaseCrossEncoder`, for LangChain's `CrossEncoderReranker`.
-
-    That class drops the scores, and supports neither `min_score` nor asynchronous calls. If you need any of these, use
-    `RerankCompressor` instead.
-    """
-
-    def __init__(self, reranker: Reranker | str | Mapping[str, object]) -> None:
-        self.reranker = load_reranker(reranker)
-        self.model_name = self.reranker.name
-
-    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
-        """Return the `raw_score` of each (query, text) pair; minus infinity if unscored, as for a blank text."""
-        return scores_of_pairs(self.reranker, text_pairs)

@@ -1,4 +1,4 @@
-"""Other libraries' cross-encoders, which score (query, document) pairs, as rerankers; and the reverse."""
+"""Bridges from and to LangChain's cross-encoders, which score (query, document) pairs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from ksdk_rerank.base import Reranker, ScoringReranker
+from ksdk_rerank import Reranker, ScoreKind, Scores, ScoringReranker, load_reranker
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply, InferenceFailed, RerankError
-from ksdk_rerank.scores import ScoreKind, Scores, checked_kind, checked_scores
+from ksdk_rerank.scores import checked_kind, checked_scores
 
-__all__ = ["PairScorer", "PairScoringReranker", "check_kind", "scores_of_pairs"]
+try:
+    from langchain_core.cross_encoders import BaseCrossEncoder
+except ImportError:  # langchain-core before 1.2.19, when langchain-classic (if installed) had the class
+    try:
+        from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
+    except ImportError:
+        BaseCrossEncoder = object  # type: ignore[assignment, misc]
+
+__all__ = ["LangChainCrossEncoder", "PairScorer", "RerankerCrossEncoder"]
 
 
 class PairScorer(Protocol):
@@ -21,12 +29,15 @@ class PairScorer(Protocol):
         """Return one score per (query, document) pair, in the order of the pairs."""
 
 
-class PairScoringReranker(ScoringReranker):
-    """Reranks with a `PairScorer` on one dedicated thread, because it may be neither thread-safe nor asynchronous.
+class LangChainCrossEncoder(ScoringReranker):
+    """Reranks with any LangChain cross-encoder (`BaseCrossEncoder`), such as `HuggingFaceCrossEncoder`.
 
     Args:
-        model: gives one number per pair, in any array-like.
-        score_kind: the kind of score that `model` gives; None if unknown, which keeps its order as logits do.
+        model: the cross-encoder. It runs on one dedicated thread, and may return any array-like with one number per
+            pair; anything else raises `BadReply`. Any exception it raises becomes `InferenceFailed`.
+        score_kind: the kind of score the model returns; None if unknown. `ScoreKind.LOGIT` keeps the order of any
+            scores, but squeezes scores already in [0, 1] into [0.5, 0.74]: for those pass `ScoreKind.UNIT`.
+            sentence-transformers returns logits for `cross-encoder/ms-marco-*` and [0, 1] for most others.
     """
 
     def __init__(self, model: PairScorer, *, score_kind: ScoreKind | None = ScoreKind.LOGIT) -> None:
@@ -68,14 +79,6 @@ class PairScoringReranker(ScoringReranker):
         return type(self), (self.model,), state
 
 
-def check_kind(options: Mapping[str, object]) -> None:
-    """Refuse a `min_score` for a `reranker` whose kind of score is unknown: nobody can tell what it would mean."""
-    reranker = options["reranker"]
-    if options["min_score"] is not None and isinstance(reranker, PairScoringReranker) and not reranker.kind_is_known:
-        advice = f"{type(reranker).__name__}(model, score_kind=...)"
-        raise ValueError(f"min_score needs scores of a known kind; state it: {advice}")
-
-
 def _flattened(scores: Any) -> list[Any] | None:
     """Flatten an array-like with at most one axis longer than one; None for anything else."""
     if not hasattr(scores, "tolist") and hasattr(scores, "__array__"):
@@ -94,17 +97,28 @@ def _flattened(scores: Any) -> list[Any] | None:
     return [item[0] for item in items if item]
 
 
-def scores_of_pairs(reranker: Reranker, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """The `raw_score` of each (query, document) pair; minus infinity if unscored, as for a blank document."""
-    scores = [-math.inf] * len(pairs)
-    positions: dict[str, list[int]] = {}
-    for position, (query, _) in enumerate(pairs):
-        positions.setdefault(query, []).append(position)
-    rankings = reranker.rank_many(
-        list(positions), [[pairs[position][1] for position in asked] for asked in positions.values()]
-    )
-    for asked, ranking in zip(positions.values(), rankings, strict=True):
-        found = {hit.index: hit.raw_score for hit in ranking if hit.raw_score is not None}
-        for index, position in enumerate(asked):
-            scores[position] = found.get(ranking.duplicates.get(index, index), -math.inf)
-    return scores
+class RerankerCrossEncoder(BaseCrossEncoder):
+    """Wraps a reranker (or its name or configuration) as a `BaseCrossEncoder`, for LangChain's `CrossEncoderReranker`.
+
+    That class drops the scores, and supports neither `min_score` nor asynchronous calls. If you need any of these, use
+    `RerankCompressor` instead.
+    """
+
+    def __init__(self, reranker: Reranker | str | Mapping[str, object]) -> None:
+        self.reranker = load_reranker(reranker)
+        self.model_name = self.reranker.name
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+        """Return the `raw_score` of each (query, text) pair; minus infinity if unscored, as for a blank text."""
+        scores = [-math.inf] * len(text_pairs)
+        positions: dict[str, list[int]] = {}
+        for position, (query, _) in enumerate(text_pairs):
+            positions.setdefault(query, []).append(position)
+        rankings = self.reranker.rank_many(
+            list(positions), [[text_pairs[position][1] for position in asked] for asked in positions.values()]
+        )
+        for asked, ranking in zip(positions.values(), rankings, strict=True):
+            found = {hit.index: hit.raw_score for hit in ranking if hit.raw_score is not None}
+            for index, position in enumerate(asked):
+                scores[position] = found.get(ranking.duplicates.get(index, index), -math.inf)
+        return scores
