@@ -119,18 +119,23 @@ class RemoteReranker(ScoringReranker):
         if query_truncated:
             self._warn()
         longest = min(filter(None, (self._limits.characters, self.max_chars_per_document)), default=None)
-        cut = [shortened(document, longest) for document in documents]
-        texts = [text for text, _ in cut]
-        most = (self.max_documents_per_request or self._limits.documents) if self.pointwise else None
-        parts = [texts] if most is None else self._limits.split(query, texts, most)
+        texts, truncated = zip(*(shortened(document, longest) for document in documents), strict=True)
+        scores = await self._scores_of(query, texts)
+        starts = map(str.index, documents, texts)  # a truncated document is sent without its leading white space
+        spans = [tuple((a + n, b + n) for a, b in own) for own, n in zip(scores.spans, starts, strict=False)]
+        return replace(
+            scores, truncated=scores.truncated + sum(truncated), query_truncated=query_truncated, spans=spans
+        )
+
+    async def _scores_of(self, query: str, texts: Sequence[str]) -> Scores:
+        """The scores from one request, or from as many as the service's limits require."""
+        most = self.max_documents_per_request or self._limits.documents
+        if most is None or not self.pointwise:
+            return await self._ask(query, texts)
+        parts = self._limits.split(query, texts, most)
         if len(parts) == 1:
-            scores = await self._ask(query, parts[0])
-        else:
-            scores = merged(await self._service.together([self._ask(query, part) for part in parts]))
-        truncated = scores.truncated + sum(shorter for _, shorter in cut)
-        skipped = map(str.index, documents, texts)  # a truncated document is sent without its leading white space
-        spans = [tuple((a + n, b + n) for a, b in own) for own, n in zip(scores.spans, skipped, strict=False)]
-        return replace(scores, truncated=truncated, query_truncated=query_truncated, spans=spans)
+            return await self._ask(query, texts)
+        return merged(await self._service.together([self._ask(query, part) for part in parts]))
 
     def _warn(self) -> None:
         """Log a truncated query, once per reranker."""
