@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from ksdk_rerank._closing import Closing
 from ksdk_rerank._many import RanksMany
@@ -28,7 +29,9 @@ from ksdk_rerank.scores import (
     unit_scores,
 )
 
-__all__ = ["Reranker", "ScoringReranker", "members_of", "with_members"]
+__all__ = ["Reranker", "ScoringReranker", "built", "members_of", "with_members"]
+
+R = TypeVar("R")
 
 
 class Reranker(RanksMany, Closing):
@@ -196,6 +199,11 @@ class ScoringReranker(Reranker):
             truncated=scores.truncated,
             query_truncated=scores.query_truncated,
         )
+
+
+def built(kind: Callable[..., R], parameters: Mapping[str, object]) -> R:
+    """Build a reranker from its `parameters`. For `__reduce__`, which can only pass positional arguments."""
+    return kind(**parameters)
 
 
 def members_of(reranker: Reranker) -> list[Reranker]:

@@ -9,6 +9,7 @@ import langchain_core
 
 from ksdk_rerank import ScoreKind, Scores, ScoringReranker
 from ksdk_rerank._arguments import integer
+from ksdk_rerank.base import built
 from ksdk_rerank.concurrency.tasks import all_of
 from ksdk_rerank.errors import BadReply, MissingExtra
 from ksdk_rerank.rerankers._bridge import SyncCalls
@@ -108,8 +109,4 @@ class DecisionReranker(ScoringReranker):
         return f"DecisionReranker(<{self.name}>, max_documents_per_request={self.max_documents_per_request})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _built, (self.model, self.max_documents_per_request)
-
-
-def _built(model: BaseDecisionModel, max_documents_per_request: int) -> DecisionReranker:
-    return DecisionReranker(model, max_documents_per_request=max_documents_per_request)
+        return built, (type(self), self.parameters())

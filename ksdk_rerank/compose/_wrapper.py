@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 
 from ksdk_rerank._arguments import ordered
-from ksdk_rerank.base import Reranker, members_of
+from ksdk_rerank.base import Reranker, built, members_of
 from ksdk_rerank.loading import load_reranker
 
 __all__ = ["Wrapper", "loaded_members", "resolved"]
@@ -44,11 +44,7 @@ class Wrapper(Reranker):
             self._release()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _built, (type(self), self.parameters())
-
-
-def _built(kind: type[Wrapper], parameters: Mapping[str, object]) -> Wrapper:
-    return kind(**parameters)
+        return built, (type(self), self.parameters())
 
 
 def loaded_members(rerankers: Sequence[str | Reranker]) -> tuple[Reranker, ...]:

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ksdk_rerank._arguments import finite, number
-from ksdk_rerank.base import Reranker
+from ksdk_rerank.base import Reranker, built
 from ksdk_rerank.concurrency.worker import Worker
 from ksdk_rerank.errors import BadReply
 from ksdk_rerank.rerankers._foreign_errors import foreign_errors
@@ -166,11 +166,7 @@ class BridgedReranker(Reranker, Generic[Item]):
         return f"{type(self).__name__}(<{self.name}>, score_kind={self.score_kind}, upper_bound={self.upper_bound})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _built, (type(self), self.parameters())
-
-
-def _built(kind: Callable[..., BridgedReranker[Any]], parameters: Mapping[str, object]) -> BridgedReranker[Any]:
-    return kind(**parameters)
+        return built, (type(self), self.parameters())
 
 
 def _name_of(wrapped: object) -> str:
