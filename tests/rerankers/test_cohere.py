@@ -63,27 +63,19 @@ def test_a_thousand_documents_go_in_one_request_and_more_in_two(call: Call, cohe
     assert ranking.usage == {"search_units": 2.0}
 
 
-def test_the_sdk_asks_the_address_that_was_given(call: Call, cohere: Any) -> None:
+def test_the_sdk_asks_the_address_that_was_given(call: Call, cohere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CO_API_URL", "http://127.0.0.1:9")  # an address that is given wins
     paths = {
         "": "/v2/rerank",
         "/v1": "/v2/rerank",
-        "/v2/rerank": "/v2/rerank",
-        "/gateway": "/gateway/v2/rerank",
+        "/gateway/v2": "/gateway/v2/rerank",
         "/v1/account/gateway/cohere": "/v1/account/gateway/cohere/v2/rerank",
-        "/v1/rerank/": "/v1/rerank",
         "/providers/cohere/v2/rerank?api-version=2024-05-01": "/providers/cohere/v2/rerank?api-version=2024-05-01",
     }
     for path in paths:
         with cohere.reranker(cohere.server.url + path) as leaf:
             call(leaf.rank, "q", ["a"])
     assert [request.path for request in cohere.server.requests] == list(paths.values())
-
-
-def test_a_prefix_in_the_address_stays(cohere: Any) -> None:
-    with cohere.reranker(cohere.server.url + "/gateway/v2") as leaf, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CO_API_URL", "http://127.0.0.1:9")  # an address that is given wins
-        leaf.rank("q", ["a"])
-    assert [request.path for request in cohere.server.requests] == ["/gateway/v2/rerank"]
 
 
 def test_the_address_and_the_key_may_come_from_the_sdk_s_variables(
@@ -98,14 +90,9 @@ def test_the_address_and_the_key_may_come_from_the_sdk_s_variables(
     assert [request.json()["model"] for request in cohere.server.requests] == ["rerank-v3.5", "rerank-english-v3.0"]
 
 
-def test_without_a_key_the_message_names_both_variables() -> None:
-    with pytest.raises(errors.MissingKey, match=r"set CO_API_KEY \(COHERE_API_KEY also accepted\)"):
-        CohereReranker()
-
-
 @pytest.mark.parametrize("url", ["https://api.cohere.ai/v1", "https://API.cohere.com:443/v2/rerank", None])
 def test_the_hosted_api_wants_a_key(url: str | None) -> None:
-    with pytest.raises(errors.MissingKey, match="CO_API_KEY"):
+    with pytest.raises(errors.MissingKey, match=r"set CO_API_KEY \(COHERE_API_KEY also accepted\)"):
         CohereReranker(base_url=url)
 
 
@@ -127,14 +114,6 @@ def test_without_the_sdk_the_message_is_the_line_to_install_it(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "cohere", None)
     with pytest.raises(errors.MissingExtra, match=r'pip install "ksdk-rerank\[cohere\]"'):
         CohereReranker(api_key="test-key")
-
-
-@pytest.mark.parametrize(
-    "option", [{"max_tokens_per_document": 0}, {"max_documents_per_request": True}, {"timeout": 0}]
-)
-def test_numbers_that_make_no_sense_are_refused_at_once(option: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        CohereReranker(api_key="test-key", **option)
 
 
 def test_a_copy_from_a_pickle_takes_the_key_of_where_it_wakes_up(cohere: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,15 +39,6 @@ class TestContract(SubclassContract):
             yield leaf
 
 
-def test_documents_beyond_the_limit_go_in_several_requests(call: Call, jina: Any) -> None:
-    documents = [f"{index / 100} text" for index in range(25)]
-    with jina.reranker(max_documents_per_request=10) as leaf:
-        ranking = call(leaf.rank, "q", documents)
-    assert sorted(len(request.json()["documents"]) for request in jina.server.requests) == [5, 10, 10]
-    assert ranking.indices == tuple(range(24, -1, -1))
-    assert ranking.usage == {"total_tokens": 183.0}  # 61 a request
-
-
 @pytest.mark.parametrize("model", ["jina-reranker-v3", "jinaai/jina-reranker-v3", "jina-reranker-v3-turbo"])
 def test_a_listwise_model_is_never_split(call: Call, jina: Any, model: str) -> None:
     with jina.reranker(model=model, max_documents_per_request=2) as leaf:
@@ -70,14 +61,6 @@ def test_a_negative_cosine_orders_by_itself_and_scores_nothing(call: Call, jina:
         ranking = call(leaf.rank, "q", ["-0.2 a", "-0.1 b", "0.3 c"])
     assert [(r.index, r.raw_score, r.score) for r in ranking] == [(2, 0.3, 0.3), (1, -0.1, 0.0), (0, -0.2, 0.0)]
     assert leaf.score_kind is ScoreKind.COSINE
-
-
-def test_nothing_is_appended_twice(jina: Any) -> None:
-    paths = {"": "/v1/rerank", "/v2/": "/v2/rerank", "/v1/rerank": "/v1/rerank", "/gateway/v1": "/gateway/v1/rerank"}
-    for path in paths:
-        with jina.reranker(jina.server.url + path) as leaf:
-            leaf.rank("q", ["a"])
-    assert [request.path for request in jina.server.requests] == list(paths.values())
 
 
 @pytest.mark.parametrize("url", ["https://api.jina.ai", "https://API.Jina.AI./v1", "https://eu.api.jina.ai/v1/rerank"])
