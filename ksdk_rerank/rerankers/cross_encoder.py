@@ -6,21 +6,18 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Self, get_args
+from typing import Self
 
-from ksdk_rerank._arguments import WrongType, integer, number, text, text_or_none
+from ksdk_rerank._arguments import integer, number, text_or_none
 from ksdk_rerank._tracing import traced
 from ksdk_rerank.engines.engine import Backend, Dtype, ModelSettings
 from ksdk_rerank.engines.pool import ModelRunner, acquire, release
 from ksdk_rerank.engines.scoring import Question
 from ksdk_rerank.rerankers._batched import BatchedReranker
+from ksdk_rerank.rerankers._model_settings import checked_label, checked_model, checked_settings
 from ksdk_rerank.scores import ScoreKind, Scores
 
 __all__ = ["CrossEncoderReranker"]
-
-_RUNS: dict[Dtype, tuple[Backend, ...]] = {"float16": ("torch",), "bfloat16": ("openvino", "torch")}
-"""The backends that support a dtype, for dtypes that not every backend supports."""
 
 _WARM_UP: Sequence[Question] = [("warm up", [f"{number} {'warm up ' * 55}" for number in range(8)])]
 """Eight documents of about 110 tokens: full batches, for which an engine allocates what most calls need."""
@@ -104,9 +101,9 @@ class CrossEncoderReranker(BatchedReranker):
         instruction: str | None = None,
         label: int | str | None = None,
     ) -> None:
-        self._settings = _checked(
+        self._settings = checked_settings(
             ModelSettings(
-                model=_checked_model(model),
+                model=checked_model(model),
                 backend=backend,
                 device=device,
                 dtype=dtype,
@@ -116,7 +113,7 @@ class CrossEncoderReranker(BatchedReranker):
                 local_files_only=local_files_only,
                 onnx_file=onnx_file,
                 trust_remote_code=trust_remote_code,
-                label=None if label is None else _checked_label(label),
+                label=None if label is None else checked_label(label),
                 token=token,
             )
         )
@@ -218,54 +215,8 @@ class CrossEncoderReranker(BatchedReranker):
         return self.__copy__()
 
 
-def _checked(settings: ModelSettings) -> ModelSettings:
-    if not settings.model.strip():
-        raise ValueError("model is blank; pass a folder or a hub id such as cross-encoder/ms-marco-MiniLM-L-6-v2")
-    if settings.backend not in (None, *get_args(Backend)):
-        raise ValueError(f'backend must be "openvino", "onnx", "torch" or None, got {settings.backend!r}')
-    if settings.dtype not in get_args(Dtype):
-        raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {settings.dtype!r}")
-    if settings.backend in ("onnx", "openvino") and settings.trust_remote_code:
-        raise ValueError('trust_remote_code=True needs backend="torch"; ONNX files contain no Python code to trust')
-    if settings.dtype == "int8" and (settings.backend not in (None, "onnx") or settings.trust_remote_code):
-        raise ValueError('dtype="int8" needs backend="onnx", without trust_remote_code')
-    if settings.onnx_file is not None:
-        _check_onnx_file(settings.onnx_file, settings)
-    if settings.backend not in (None, *_RUNS.get(settings.dtype, get_args(Backend))):
-        needed = " or ".join(f'backend="{backend}"' for backend in _RUNS[settings.dtype])
-        raise ValueError(f"dtype={settings.dtype!r} needs {needed}; {settings.backend} does not support it")
-    return settings
-
-
-def _checked_model(model: object) -> str:
-    path = os.fspath(model) if isinstance(model, os.PathLike) else model
-    if not isinstance(path, str):
-        raise WrongType(f"model must be a string or a path, got {model!r:.80}; pass a folder or a hub id")
-    return path
-
-
-def _checked_label(label: object) -> int | str:
-    return text("label", label) if isinstance(label, str) else integer("label", label, at_least=0, or_none=True)
-
-
 def _checked_timeout(timeout: float) -> float:
     seconds = number("timeout", timeout)
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"timeout must be a positive, finite number of seconds or None, got {timeout!r}")
     return seconds
-
-
-def _check_onnx_file(name: str, settings: ModelSettings) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"onnx_file must be a path in the model's folder, got {name!r}")
-    for path in (PurePosixPath(name), PureWindowsPath(name)):
-        if path.is_absolute() or path.drive or path.root or ".." in path.parts or path.suffix.lower() != ".onnx":
-            raise ValueError(
-                "onnx_file must be the path of an .onnx file in the model's folder, such as onnx/model.onnx,"
-                f" got {name!r}"
-            )
-    if settings.backend == "torch" or settings.trust_remote_code or settings.dtype == "float16":
-        raise ValueError(
-            f'onnx_file={name!r} needs backend="onnx" or "openvino", but the other arguments require torch; remove'
-            " onnx_file, or remove backend, dtype and trust_remote_code"
-        )
