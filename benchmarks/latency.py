@@ -10,9 +10,8 @@ machine.
 FlashRank and fastembed read the files that `export` wrote, so they too calculate the last layer for one token.
 
 The share of the matrix limit makes figures from different machines comparable. It is the operations that the pairs need
-without padding, all tokens in all layers, per second, over those of a large matrix product in the same number format,
-which takes turns with the libraries (`matrix_limit.py`). `of_limit` is from the fastest call of each,
-`of_limit_by_processor` from processor time.
+without padding, per second, over those of a large matrix product in the same number format, which takes turns with the
+libraries (`matrix_limit.py`). `of_limit` is from the fastest call of each, `of_limit_by_processor` from processor time.
 
 `--budgets` compares token budgets per batch instead. `tests/test_benchmarks.py` holds the library's own to the results.
 """
@@ -260,7 +259,9 @@ def shares_of_limit(
     if number_format not in limits:
         return {}
     folder = folder_of("embedded" if name in EMBEDDED else model_folder())
-    work = operations(json.loads((folder / "config.json").read_text(encoding="utf-8")), lengths)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    exported = name not in EMBEDDED and name.startswith(("onnx", "openvino", "fastembed", "FlashRank"))
+    work = operations(config, lengths, last_layer_whole=not exported)
     return {
         share: round(work / took[seconds] / limits[number_format][seconds], 3)
         for share, seconds in (("of_limit", "fastest_s"), ("of_limit_by_processor", "processor_s"))

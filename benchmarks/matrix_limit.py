@@ -86,13 +86,19 @@ def _on_each_core(product: Callable[[], object]) -> None:
         list(pool.map(repeated, range(cores())))
 
 
-def operations(config: Mapping[str, int], lengths: Sequence[int]) -> int:
+def operations(config: Mapping[str, int], lengths: Sequence[int], *, last_layer_whole: bool = True) -> int:
     """Multiplications and additions in a BERT with this `config` for pairs of these `lengths`, in its matrix products.
 
-    Worked example, one pair of n tokens and one layer of width h with an inner width i: the four projections of
-    attention take 8nh² operations, its two products 4n²h, and the feed-forward part 4nhi. The head is left out.
+    Unless `last_layer_whole`, the last layer is calculated for the first token alone, as in exported graphs.
+
+    Worked example, one pair of n tokens and one layer of width h with an inner width i: keys and values take 4nh²
+    operations, queries and the output of attention another 4nh², its two products 4n²h, and the feed-forward part 4nhi.
+    With one query only, it is 4nh² + 4h² + 4nh + 4hi. The head is left out.
     """
     width, layers = config["hidden_size"], config["num_hidden_layers"]
     inner = config.get("intermediate_size", 4 * width)
-    per_token = 8 * width**2 + 4 * width * inner
-    return layers * sum(length * per_token + 4 * length**2 * width for length in lengths)
+
+    def layer(length: int, queries: int) -> int:
+        return 4 * width * (length * width + queries * width + queries * length + queries * inner)
+
+    return sum((layers - 1) * layer(n, n) + layer(n, n if last_layer_whole else 1) for n in lengths)

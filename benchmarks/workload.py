@@ -34,8 +34,8 @@ QUERY = "how do I rotate a signing key without losing events"
 PACKAGES = "ksdk-rerank httpx onnxruntime openvino torch sentence-transformers tokenizers"
 PACKAGES += " langchain-classic langchain-community llama-index-core FlashRank fastembed"
 FLAGS = ("avx2", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-INT8 = {"amx": {"amx_int8"}, "vnni": {"avx512_vnni", "avx_vnni"}, "avx2": {"avx2"}}
-"""Kinds of processor by their instructions for int8, fastest first."""
+INT8 = {"amx": "amx_int8", "avx_vnni": "avx_vnni", "vnni": "avx512_vnni", "avx2": "avx2"}
+"""Kinds of processor by their instructions for int8, newest first."""
 
 
 class SyncReranker(ScoringReranker):
@@ -191,7 +191,7 @@ def processor_flags() -> list[str]:
 def processor_key(name: str, count: int, flags: Sequence[str]) -> str:
     """What results are stored under: the processor's name, its cores, and its best instructions for int8."""
     short = re.sub(r"\((R|TM)\)| CPU\b.*| \d+-Core Processor", "", name)
-    best = next((kind for kind, needed in INT8.items() if needed & set(flags)), "")
+    best = next((kind for kind, needed in INT8.items() if needed in flags), "")
     return slug(f"{short} {count} cores {best}")
 
 

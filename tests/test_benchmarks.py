@@ -65,6 +65,13 @@ def test_operations_are_two_per_weight_and_token_and_those_of_attention() -> Non
     assert matrix_limit.operations(config, [3, 50]) == 2 * 53 * sum(products) + attention
 
 
+def test_a_restricted_last_layer_needs_all_tokens_for_keys_and_values_only() -> None:
+    config = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    both, rest, attention = 2 * 2 * 32 * 32, 2 * (2 * 32 * 32 + 2 * 32 * 64), 2 * 2 * 32
+    expected = 50 * both + rest + 50 * attention
+    assert matrix_limit.operations(config, [50], last_layer_whole=False) == expected
+
+
 @pytest.mark.parametrize("machine", BUDGETS)
 def test_the_token_budget_costs_at_most_a_tenth_more_than_the_best_that_was_measured(machine: str) -> None:
     over = {
