@@ -24,7 +24,11 @@ From texts to logits, the same for every engine:
     onnx_head.py     runs the head of a model whose graph lacks it; torch_prompts.py runs language models
     telemetry.py     switches off the telemetry of those libraries; foreign_errors.py maps what they raise
 
-    export.py        exports any cross-encoder to ONNX files, float32 and int8
+From a model to faster files:
+
+    export.py        exports any cross-encoder to ONNX files, float32 and int8; new_folder.py writes all or nothing
+    quantize.py      makes the int8 file from a float32 one, without torch, with the three modules int8_*.py
+    last_layer.py    drops from a graph what the head does not read
 
 Most of these modules need an extra, so this package imports none of them.
 """
