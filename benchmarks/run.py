@@ -29,6 +29,7 @@ RUNS = {
     "last_layer": "last_layer.py",
     "latency": "latency.py",
     "many_queries": "many_queries.py",
+    "many_queries-minilm": "many_queries.py --model minilm --output many_queries-minilm",
     "memory": "memory.py",
     "passages-cost": "passages.py --parts cost --cost 10 --output passages-cost --data {data}",
     "passages-own": "passages.py --parts own --output passages-own --data {data}",
