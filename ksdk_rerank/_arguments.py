@@ -136,28 +136,27 @@ def ordered(name: str, value: Iterable[T]) -> list[T]:
     return list(value)
 
 
-def text(name: str, value: object, *, or_none: bool = True) -> str:
+def text(name: str, value: object) -> str:
     """Check that `value` is a text with more than white space in it, and return it unchanged.
-
-    Args:
-        name: the argument's name in the message.
-        value: the value that was passed.
-        or_none: whether the message offers None, which `text_or_none` handles.
 
     Raises:
         WrongType: `value` is not a string.
         ValueError: `value` is blank.
     """
+    return _checked_text(name, value)
+
+
+def text_or_none(name: str, value: object) -> str | None:
+    """Like `text`, but None is allowed and returned."""
+    return None if value is None else _checked_text(name, value, or_none=True)
+
+
+def _checked_text(name: str, value: object, *, or_none: bool = False) -> str:
     if not isinstance(value, str):
         raise WrongType(f"{name} must be a string{' or None' if or_none else ''}, got {_shown(value)}")
     if not value.strip():
         raise ValueError(f"{name} is blank; pass a text{', or None' if or_none else ''}")
     return value
-
-
-def text_or_none(name: str, value: object) -> str | None:
-    """Like `text`, but None is allowed and returned."""
-    return None if value is None else text(name, value)
 
 
 def finite(value: object) -> float | None:

@@ -67,7 +67,7 @@ class Passages(Wrapper):
     ) -> None:
         self.reranker = load_reranker(reranker)
         self.max_tokens_per_document = integer("max_tokens_per_document", max_tokens_per_document, unit="token")
-        self.language = text("language", language, or_none=False)
+        self.language = text("language", language)
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ksdk_rerank._arguments import text
+from ksdk_rerank._arguments import text_or_none
 from ksdk_rerank._transport.auth import ApiKey, Authentication, HeaderKey, key_for
 from ksdk_rerank._transport.urls import checked_url, given_url
 from ksdk_rerank.rerankers._remote import RemoteReranker
@@ -67,7 +67,7 @@ class HostedReranker(RemoteReranker):
         client_factory: Callable[[], httpx.AsyncClient] | None = None,
         max_concurrency: int | None = None,
     ) -> None:
-        self.model = self._default_model if model is None else text("model", model)
+        self.model = text_or_none("model", model) or self._default_model
         self._adapt_to_model()
         origin, self.base_url = given_url(base_url, self._url_variable, self._default_url)
         url = checked_url(self.base_url, origin, example=self._default_url)

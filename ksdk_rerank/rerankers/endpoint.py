@@ -98,7 +98,7 @@ class RerankEndpoint(RemoteReranker):
         self.model = text_or_none("model", model)
         self.api_key_variable = text_or_none("api_key_variable", api_key_variable)
         self.scores: Literal["unit", "logit"] = scores
-        self.documents_field = text("documents_field", documents_field, or_none=False)
+        self.documents_field = text("documents_field", documents_field)
         self.extra_headers = plain_texts("extra_headers", extra_headers)
         self.extra_body = plain_data("extra_body", extra_body)
         self.extra_query = plain_texts("extra_query", extra_query)
