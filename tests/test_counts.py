@@ -252,14 +252,20 @@ async def test_adapters_copy_only_what_they_return_and_never_its_text() -> None:
 
 
 def peak_kilobytes(call: Callable[[], object]) -> int:
-    """The memory of Python and NumPy at the peak of a call that is not the first, beyond what was there before it."""
+    """The memory of Python and NumPy at the peak of a call that is not the first, beyond what was there before it.
+
+    The least of three: what other threads of the process take meanwhile, or a table that grows, is counted as well.
+    """
     call()
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1] // 1000
-    finally:
-        tracemalloc.stop()
+    peaks = []
+    for _ in range(3):
+        tracemalloc.start()
+        try:
+            call()
+            peaks.append(tracemalloc.get_traced_memory()[1] // 1000)
+        finally:
+            tracemalloc.stop()
+    return min(peaks)
 
 
 def test_a_call_allocates_little_however_long_the_texts_are(work: Work, tiny_bert: str) -> None:
