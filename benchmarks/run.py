@@ -40,6 +40,9 @@ RUNS = {
     "prompt_prefix": "prompt_models.py --prefix --layers 4 --rounds 2",
     "quality-embedded": "quality.py embedded --queries 200 --depth 50 --together trec-dl-2019 wikiqa"
     " --output quality-embedded --data {data}",
+    "quality-minilm-l12": "quality.py embedded cross-encoder/ms-marco-MiniLM-L-12-v2 --queries 200 --depth 50"
+    " --collections scifact trec-dl-2019 squad-dev wikiqa cranfield --together trec-dl-2019 wikiqa --no-baselines"
+    " --output quality-minilm-l12 --data {data}",
     "quality-lexical": "quality.py lexical --output quality-lexical --data {data}",
     "quality-stock": "quality.py {exported} --stock --collections trec-dl-2019 wikiqa --queries 40 --depth 30"
     " --output quality-stock --data {data}",

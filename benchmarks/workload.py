@@ -163,7 +163,7 @@ def command() -> str:
     words = iter(sys.argv[1:])
     hidden = ("--data", "--output")
     shown = [
-        f"FOLDER/{Path(word).name}" if os.sep in word else word
+        f"FOLDER/{Path(word).name}" if os.sep in word and Path(word.partition("@")[0]).exists() else word
         for word in words
         if not (word in hidden and next(words))
     ]

@@ -57,6 +57,15 @@ def test_a_result_goes_beside_those_of_other_machines(tmp_path: Path, monkeypatc
     assert latest["command"] == "python benchmarks/latency.py --rounds 5"
 
 
+def test_a_stored_command_names_models_of_the_hub_but_no_folder_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["org/model", "org/model@onnx:int8", str(tmp_path), f"{tmp_path}@onnx:int8"]
+    monkeypatch.setattr("sys.argv", ["benchmarks/quality.py", *names, "--data", str(tmp_path), "--depth", "50"])
+    known, folder = "org/model org/model@onnx:int8", f"FOLDER/{tmp_path.name}"
+    assert workload.command() == f"python benchmarks/quality.py {known} {folder} {folder}@onnx:int8 --depth 50"
+
+
 def test_operations_are_two_per_weight_and_token_and_those_of_attention() -> None:
     weights = make_weights("bert", vocabulary=100, labels=1)
     config = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": LAYERS}
