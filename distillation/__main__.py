@@ -57,7 +57,6 @@ def main() -> None:
     teachers = Teachers(*(to(one, torch.bfloat16 if gpu or has_bfloat16() else torch.float32) for one in teachers))
     if chosen.shares:
         return print_table(teachers, held_out)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # it would plan anew for each batch, as no two have the same lengths
     run, workers = work / f"{chosen.layers}-layers-seed-{chosen.seed}", (os.cpu_count() or 3) - 2 if gpu else 0
     budget = {"pairs": chosen.pairs, "seconds": 60 * chosen.minutes}
     train(student, teachers, groups, held_out, run, **budget, rate=chosen.rate, workers=workers)

@@ -1,7 +1,4 @@
-"""Groups of pairs: a query with candidates that are right, nearly right, hard and easy.
-
-A group depends only on the corpus and a seed, so nothing has to be stored to resume.
-"""
+"""Groups of pairs: a query with right, nearly right, hard and easy candidates, all drawn from the corpus and a seed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,9 +18,7 @@ LENGTHS = ((8, 32), (32, 64), (64, 128), (128, 256), (256, 440))  # of passages,
 
 
 class Kind(NamedTuple):
-    """How a kind of text is drawn: shares of the queries, of the similarity in what the teachers say, of the groups
-    whose passages have titles in front, and of each of `LENGTHS`.
-    """
+    """Shares: of the queries, of the similarity in what the teachers say, of titles in front, of each of `LENGTHS`."""
 
     share: float
     similarity: float
@@ -32,12 +27,12 @@ class Kind(NamedTuple):
 
 
 MIXTURE = {
-    "squad": Kind(0.40, 0.25),
-    "medquad": Kind(0.16, 0.25, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
-    "science": Kind(0.10, 0.4, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
-    "wordnet": Kind(0.09, 0.25),
+    "squad": Kind(0.36, 0.4),
+    "medquad": Kind(0.15, 0.3, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
+    "science": Kind(0.16, 0.6, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
+    "wordnet": Kind(0.08, 0.5),
     "prose": Kind(0.15, 0.4),
-    "code": Kind(0.10, 0.5),
+    "code": Kind(0.10, 0.8),
 }
 
 
@@ -52,6 +47,7 @@ class Batch(NamedTuple):
     texts: Tensor
     text_starts: Tensor
     similarity: Tensor  # its share, for each pair
+    near_miss: Tensor  # whether each group's last candidate is one
 
     def to(self, device: torch.device) -> "Batch":
         """Return it on a device, where it may arrive later."""
@@ -83,13 +79,13 @@ class Groups:
         rng = np.random.default_rng((*self.seed, step))
         kinds = rng.choice([*self.shares], self.size, p=np.array([*self.shares.values()]) / sum(self.shares.values()))
         groups = [self._group(rng, kind) for kind in kinds]
-        pairs = [(query, passage) for query, passages in groups for passage in passages]
-        texts = [(text,) for query, passages in groups for text in (query, *passages)]
+        pairs = [(query, passage) for query, passages, _ in groups for passage in passages]
+        texts = [(text,) for query, passages, _ in groups for text in (query, *passages)]
         similarity = torch.tensor([MIXTURE[kind].similarity for kind in kinds]).repeat_interleave(CANDIDATES)
-        return Batch(*pack(pairs), *pack(texts), similarity)
+        return Batch(*pack(pairs), *pack(texts), similarity, torch.tensor([near_miss for *_, near_miss in groups]))
 
-    def _group(self, rng: np.random.Generator, kind: str) -> tuple[Ids, list[Ids]]:
-        """Return one of the queries with `CANDIDATES` passages, the one that answers it first."""
+    def _group(self, rng: np.random.Generator, kind: str) -> tuple[Ids, list[Ids], bool]:
+        """Return a query, `CANDIDATES` passages, the one that answers it first, and whether the last nearly does."""
         number = int(rng.choice(self.queries[kind]))
         gold = int(self.corpus.gold[number])
         query, title = self._query(rng, number, gold), self.corpus.titles[gold]
@@ -108,7 +104,7 @@ class Groups:
             passages[-1] = self.change.of_query(rng, query)
         elif form < 0.8:  # a question as a passage
             passages[-1] = self.corpus.queries[int(rng.choice(self.queries[kind]))]
-        return query, [passage[: LONGEST_PAIR - 3 - len(query)] for passage in passages]
+        return query, [passage[: LONGEST_PAIR - 3 - len(query)] for passage in passages], form < 0.8
 
     def _query(self, rng: np.random.Generator, number: int, gold: int) -> Ids:
         """Return the query as it is, as keywords or without its question mark, or a sentence or the title instead."""

@@ -31,16 +31,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, starts: Tensor) -> Tensor:
         begin = torch.arange(texts + 1, dtype=torch.int32, device=query.device) if single else starts
         return varlen_attn(query, key, value, begin, starts, 1 if single else LONGEST_PAIR, LONGEST_PAIR)
     lengths = starts.diff().tolist()
-    each = zip(query.split(1 if single else lengths), key.split(lengths), value.split(lengths), strict=True)
-    found = [functional.scaled_dot_product_attention(*(part.transpose(0, 1)[None] for part in one)) for one in each]
-    return torch.cat(found, 2)[0].transpose(0, 1)
+    query, key, value = query.transpose(0, 1) * query.shape[-1] ** -0.5, key.permute(1, 2, 0), value.transpose(0, 1)
+    each = zip(query.split(1 if single else lengths, 1), key.split(lengths, 2), value.split(lengths, 1), strict=True)
+    return torch.cat([(one @ other).softmax(-1) @ values for one, other, values in each], 1).transpose(0, 1)
 
 
 def encode(weights: Weights, tokens: Tensor, starts: Tensor, first_only: bool = False) -> list[Tensor]:
-    """Return the states (tokens, width) after each layer; after the last one perhaps those of `[CLS]` alone.
-
-    `tokens` and `starts` are texts as `pack` lays them out.
-    """
+    """Return the states (tokens, width) of packed texts after each layer; of `[CLS]` alone after the last, if asked."""
 
     def linear(name: str, states: Tensor) -> Tensor:
         return functional.linear(states, weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -103,5 +100,5 @@ def save(network: Weights, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {"num_hidden_layers": layers(network), "vocab_size": len(network["bert.embeddings.word_embeddings.weight"])}
     (folder / "config.json").write_text(json.dumps(CONFIG | sizes, indent=2) + "\n", encoding="utf-8")
-    weights = {name: values.detach() for name, values in network.items()}
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    file = folder / "model.safetensors"
+    save_file({name: values.detach() for name, values in network.items()}, file, {"format": "pt"})

