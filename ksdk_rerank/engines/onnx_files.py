@@ -94,15 +94,18 @@ def missing(files: Files, settings: ModelSettings) -> str:
         return f"{settings.model} has no ONNX file with a tokenizer.json{where}"
     names = files.graphs()
     offered = f"it has {', '.join(names)}" if names else "it has no ONNX file"
-    if settings.onnx_file is not None:
-        path = files.find(settings.onnx_file)
+    only = settings.onnx_file or (names[0] if files.offline and len(names) == 1 else None)
+    if only is not None:
+        path = files.find(only)
         if path is None:
-            return f"{settings.model} has no file {settings.onnx_file}{where}: {offered}"
+            return f"{settings.model} has no file {only}{where}: {offered}"
         graph = read_graph(path)
         precision = "int8" if graph.int8 else "floating point"
         if graph.float16 and settings.dtype == "float32":
             precision = "float16"
-        return f"{path} uses {precision}, which backend={settings.backend!r} with dtype={settings.dtype!r} cannot run"
+        asked = {"backend": settings.backend, "device": settings.device, "dtype": settings.dtype}
+        listed = ", ".join(f"{name}={value!r}" for name, value in asked.items() if value is not None)
+        return f"{path} uses {precision}, which does not suit {listed}"
     kind = "int8 ONNX file" if settings.dtype == "int8" else "ONNX file"
     if not names:
         return f"{settings.model} has no {kind} with a tokenizer.json{where}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -212,11 +213,14 @@ def _missing_extra(backend: Backend, settings: ModelSettings) -> MissingExtra:
 
 def _unsupported(files: Files, settings: ModelSettings) -> ModelError:
     """The error to raise when no installed engine can run the files that the model offers."""
-    from ksdk_rerank.engines.onnx_files import missing
+    from ksdk_rerank.engines.onnx_files import find_model, missing
 
     said = missing(files, settings)
     if settings.onnx_file is not None:
         return ModelNotFound(said) if files.find(settings.onnx_file) is None else UnsupportedModel(said)
+    defaults = replace(settings, backend=None, device=None, dtype="auto")
+    if settings.dtype != "int8" and files.offline and find_model(files, defaults, "onnx") is not None:
+        return UnsupportedModel(f"{said}; leave backend, device and dtype at their defaults")
     return UnsupportedModel(
         f"{said}; no other engine that these settings allow is installed. Create one with: ksdk-rerank export"
         f' {settings.model} FOLDER, then pass that folder; or pip install "ksdk-rerank[torch]" and use'

@@ -49,6 +49,7 @@ def check_files(files: Files, modules: Sequence[Module] = ()) -> None:
 
     Raises:
         ModelNotFound: a file cannot be fetched.
+        UnsupportedModel: it has only ONNX files.
         ModelError: a file is damaged.
     """
     for name in _OBJECTS:
@@ -69,6 +70,11 @@ def check_files(files: Files, modules: Sequence[Module] = ()) -> None:
             read_json(files.find(module.file("config.json")))
             found = (files.find(module.file(name)) for name in _WEIGHTS_OF_MODULE)
             weights += [path for path in found if path is not None][:1]
+    if not weights and (graphs := files.graphs()):
+        raise UnsupportedModel(
+            f"{files.location} has no weights that torch can load, only {', '.join(graphs)}; leave backend, device and"
+            ' dtype at their defaults, and pip install "ksdk-rerank[local]"'
+        )
     for path in weights:
         check_start(path)
         if path.suffix == ".safetensors":

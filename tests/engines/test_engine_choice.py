@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 from tiny_models import MakeModel
 
 from ksdk_rerank.engines import hardware, select
@@ -105,8 +106,26 @@ def test_a_model_that_only_torch_can_run_says_how_to_get_an_onnx_file(
         CrossEncoderReranker(str(folder)).rank("key", ["invoice"])
 
 
+def test_a_folder_with_nothing_but_int8_says_so_to_every_other_wish(make_model: MakeModel) -> None:
+    folder = make_model()
+    quantize_dynamic(folder / "onnx/model.onnx", folder / "onnx/model_qint7.onnx")
+    (folder / "onnx/model.onnx").unlink()
+    (folder / "model.safetensors").unlink()
+    wishes: list[tuple[str, dict[str, Any]]] = [
+        ("openvino", {"backend": "openvino"}),
+        ("onnxruntime", {"backend": "onnx", "dtype": "float32"}),
+        ("sentence_transformers", {"backend": "torch"}),
+        ("sentence_transformers", {"dtype": "float16"}),
+    ]
+    assert CrossEncoderReranker(str(folder)).engine_file == "onnx/model_qint7.onnx"
+    for package, wish in wishes:
+        if find_spec(package):
+            with pytest.raises(UnsupportedModel, match=r"onnx/model_qint7\.onnx.*; leave backend, device and dtype at"):
+                CrossEncoderReranker(str(folder), **wish).rank("key", ["invoice"])
+
+
 def test_int8_is_never_replaced_by_another_type(tiny_bert: str) -> None:
-    with pytest.raises(UnsupportedModel, match="has no int8 ONNX file"):
+    with pytest.raises(UnsupportedModel, match=r"uses floating point, which does not suit dtype='int8'; .* export"):
         CrossEncoderReranker(tiny_bert, dtype="int8").rank("key", ["invoice"])
 
 

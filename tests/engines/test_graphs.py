@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -69,6 +71,26 @@ def to_float16(folder: Path, name: str) -> None:
     onnx.save(model, folder / name)
 
 
+def to_int8_weights(folder: Path, name: str) -> None:
+    """Round the weights of the folder's graph to 8 bits, and add a version that stores them so."""
+    exact = onnx.load(folder / "onnx/model.onnx")
+    stored = onnx.load(folder / "onnx/model.onnx")
+    multiplied = {node.input[1] for node in exact.graph.node if node.op_type == "MatMul"}
+    for tensor in [tensor for tensor in exact.graph.initializer if tensor.name in multiplied]:
+        weights = onnx.numpy_helper.to_array(tensor)
+        scales = np.abs(weights).max(axis=0) / 127
+        integers = np.round(weights / scales).astype(np.int8)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(integers * scales, tensor.name))
+        parts = [f"{tensor.name}_{part}" for part in ("integers", "scales", "zero_points")]
+        for part, values in zip(parts, (integers, scales, np.zeros(len(scales), np.int8)), strict=True):
+            stored.graph.initializer.append(onnx.numpy_helper.from_array(values, part))
+        stored.graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", parts, [tensor.name], axis=1))
+    for tensor in [tensor for tensor in stored.graph.initializer if tensor.name in multiplied]:
+        stored.graph.initializer.remove(tensor)
+    onnx.save(exact, folder / "onnx/model.onnx")
+    onnx.save(stored, folder / name)
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_the_only_graph_is_taken_whatever_its_name(make_model: MakeModel, tiny_bert: str, name: str) -> None:
     folder = move(make_model(), name)
@@ -119,11 +141,9 @@ def test_the_type_asked_for_is_what_is_calculated_in_whatever_the_name_says(make
     wrong: list[tuple[Path, Any]] = [(floats, "int8"), (ints, "float32")]
     for folder, dtype in right:
         assert CrossEncoderReranker(str(folder), dtype=dtype).rank(QUERY, TEXTS)
-    for folder, dtype in wrong:
-        with pytest.raises(UnsupportedModel, match=rf"has no .*suits dtype='{dtype}'.*it has {name}"):
-            CrossEncoderReranker(str(folder), dtype=dtype).rank(QUERY, TEXTS)
+    for (folder, dtype), chosen in itertools.product(wrong, (None, name)):
         with pytest.raises(UnsupportedModel, match=rf"{name} uses (int8|floating point), .*dtype='{dtype}'"):
-            CrossEncoderReranker(str(folder), dtype=dtype, onnx_file=name).rank(QUERY, TEXTS)
+            CrossEncoderReranker(str(folder), dtype=dtype, onnx_file=chosen).rank(QUERY, TEXTS)
 
 
 def test_of_several_the_only_one_of_the_type_asked_for_is_taken(make_model: MakeModel) -> None:
@@ -146,12 +166,27 @@ def test_weights_in_float16_are_run_but_not_called_float32(make_model: MakeModel
         CrossEncoderReranker(str(folder), dtype="float32", onnx_file="model_fp16.onnx").rank(QUERY, TEXTS)
 
 
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_weights_in_int8_alone_are_calculated_with_in_float32(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, backend: Any
+) -> None:
+    monkeypatch.undo()
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    folder = make_model()
+    to_int8_weights(folder, "model_w8.onnx")
+    expected, found = (
+        CrossEncoderReranker(str(folder), backend=backend, dtype="float32", onnx_file=name).score(QUERY, TEXTS).raw
+        for name in ("onnx/model.onnx", "model_w8.onnx")
+    )
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
 def test_openvino_takes_floats_and_says_so_of_int8(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     folder = make_model()
     quantize(folder, "model_Q.onnx")
-    with pytest.raises(UnsupportedModel, match=r"model_Q\.onnx uses int8, which backend='openvino'"):
+    with pytest.raises(UnsupportedModel, match=r"model_Q\.onnx uses int8, which does not suit backend='openvino'"):
         CrossEncoderReranker(str(folder), backend="openvino", onnx_file="model_Q.onnx").rank(QUERY, TEXTS)
     assert CrossEncoderReranker(str(folder), onnx_file="model_Q.onnx").engine == "onnx"
     move(folder, "model_O3.onnx")
