@@ -1,4 +1,7 @@
-"""Groups of pairs: a query with right, nearly right, hard and easy candidates, all drawn from the corpus and a seed."""
+"""Groups of pairs: a query with candidates that are right, nearly right, hard and easy.
+
+A group depends only on the corpus and a seed, so nothing has to be stored to resume.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -13,7 +13,8 @@ SHARES, GROUPS = [place / 10 for place in range(11)], 256  # groups of each kind
 def print_table(teachers: Teachers, held_out: Groups) -> None:
     """Print the gold's nDCG by kind of text and share, and below it each teacher's mean and deviation."""
     device, everything = teachers.cross["classifier.weight"].device, []
-    print("| kind |", *(f"{share} |" for share in SHARES), "\n" + "|---" * (1 + len(SHARES)) + "|")
+    print("| kind |", *(f"{share} |" for share in SHARES))
+    print("|---" * (1 + len(SHARES)) + "|")
     for kind in list(held_out.shares):
         held_out.shares = {kind: 1.0}
         batches = [held_out[step].to(device) for step in range(-(-GROUPS // held_out.size))]

@@ -73,7 +73,7 @@ def check_files(files: Files, modules: Sequence[Module] = ()) -> None:
     if not weights and (graphs := files.graphs()):
         raise UnsupportedModel(
             f"{files.location} has no weights that torch can load, only {', '.join(graphs)}; leave backend, device and"
-            ' dtype at their defaults, and pip install "ksdk-rerank[local]"'
+            " dtype at their defaults"
         )
     for path in weights:
         check_start(path)

@@ -71,6 +71,26 @@ def test_a_batch_has_each_pair_as_a_cross_encoder_reads_it_and_each_text_apart(
     assert pairs == expected
 
 
+def test_what_is_not_called_a_near_miss_stands_in_the_corpus_and_most_near_misses_do_not(
+    corpus: Corpus, tokenizer: Tokenizer
+) -> None:
+    def joined(one: NDArray[np.uint16]) -> str:
+        return f" {' '.join(map(str, one.tolist()))} "
+
+    groups, sentences = Groups(corpus, tokenizer, held_out=False, size=1, seed=0), joined(corpus.sentences.ids)
+    titles = ["", *{joined(corpus.titles[unit])[1:] for unit in range(len(corpus.kind))}]
+    found: dict[bool, list[bool]] = {False: [], True: []}
+    for step in range(100):
+        _, passages, near_miss = groups._group(np.random.default_rng(step), "squad")
+        last = joined(passages[-1])
+        found[near_miss].append(
+            any(last.startswith(f" {title}") and last[len(title) :] in sentences for title in titles)
+        )
+    assert all(found[False])
+    assert np.mean(found[True]) < 0.5
+    assert 10 < len(found[False]) < 30  # a fifth
+
+
 def test_texts_are_packed_with_the_positions_and_types_that_a_tokenizer_gives_them(tokenizer: Tokenizer) -> None:
     pairs = [("the river", "was a lake"), ("village", "of 1901 and of 1902")]
     (found, positions, types), starts = pack([(ids(tokenizer, query), ids(tokenizer, text)) for query, text in pairs])
