@@ -21,21 +21,22 @@ LENGTHS = ((8, 32), (32, 64), (64, 128), (128, 256), (256, 440))  # of passages,
 
 
 class Kind(NamedTuple):
-    """Shares: of the queries, of the similarity in what the teachers say, of titles in front, of each of `LENGTHS`."""
+    """Shares: of queries, of the similarity and of the known answer in the target, of titles, of each of `LENGTHS`."""
 
     share: float
     similarity: float
+    gold: float = 0.0
     titled: float = 0.3
     lengths: tuple[float, ...] = (0.20, 0.30, 0.25, 0.15, 0.10)
 
 
 MIXTURE = {
-    "squad": Kind(0.36, 0.4),
-    "medquad": Kind(0.15, 0.3, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
-    "science": Kind(0.16, 0.6, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
-    "wordnet": Kind(0.08, 0.5),
-    "prose": Kind(0.15, 0.4),
-    "code": Kind(0.10, 0.8),
+    "squad": Kind(0.24, 0.4),
+    "medquad": Kind(0.12, 0.3, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
+    "science": Kind(0.40, 0.6, 0.3, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
+    "wordnet": Kind(0.06, 0.5),
+    "prose": Kind(0.10, 0.4),
+    "code": Kind(0.08, 0.8),
 }
 
 
@@ -50,6 +51,7 @@ class Batch(NamedTuple):
     texts: Tensor
     text_starts: Tensor
     similarity: Tensor  # its share, for each pair
+    gold: Tensor  # the share of the known answer, for each group
     near_miss: Tensor  # whether each group's last candidate is one
 
     def to(self, device: torch.device) -> "Batch":
@@ -84,8 +86,9 @@ class Groups:
         groups = [self._group(rng, kind) for kind in kinds]
         pairs = [(query, passage) for query, passages, _ in groups for passage in passages]
         texts = [(text,) for query, passages, _ in groups for text in (query, *passages)]
-        similarity = torch.tensor([MIXTURE[kind].similarity for kind in kinds]).repeat_interleave(CANDIDATES)
-        return Batch(*pack(pairs), *pack(texts), similarity, torch.tensor([near_miss for *_, near_miss in groups]))
+        similarity, gold = torch.tensor([(MIXTURE[kind].similarity, MIXTURE[kind].gold) for kind in kinds]).T
+        near_miss = torch.tensor([near_miss for *_, near_miss in groups])
+        return Batch(*pack(pairs), *pack(texts), similarity.repeat_interleave(CANDIDATES), gold, near_miss)
 
     def _group(self, rng: np.random.Generator, kind: str) -> tuple[Ids, list[Ids], bool]:
         """Return a query, `CANDIDATES` passages, the one that answers it first, and whether the last nearly does."""

@@ -39,7 +39,7 @@ def test_steps_lower_the_loss(teachers: Teachers, groups: Groups) -> None:
 def test_the_whole_teacher_as_the_student_loses_nothing(
     teachers: Teachers, groups: Groups, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = {name: kind._replace(similarity=0.0) for name, kind in MIXTURE.items()}  # the cross-encoder has none
+    kinds = {name: kind._replace(similarity=0.0, gold=0.0) for name, kind in MIXTURE.items()}  # the cross-encoder has none
     monkeypatch.setattr("distillation.groups.MIXTURE", kinds)
     groups = Groups(groups.corpus, tokenizer, held_out=False, size=4, seed=0)
     student, batch = student_of(teachers.cross, 4), groups[0]
