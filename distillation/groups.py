@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 MIXTURE = {
     "squad": Kind(0.24, 0.4),
     "medquad": Kind(0.12, 0.3, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
-    "science": Kind(0.40, 0.6, 0.3, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
+    "science": Kind(0.40, 0.6, 0.5, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
     "wordnet": Kind(0.06, 0.5),
     "prose": Kind(0.10, 0.4),
     "code": Kind(0.08, 0.8),
@@ -50,8 +50,7 @@ class Batch(NamedTuple):
     pair_starts: Tensor  # where each pair starts, and where the last one ends
     texts: Tensor
     text_starts: Tensor
-    similarity: Tensor  # its share, for each pair
-    gold: Tensor  # the share of the known answer, for each group
+    shares: Tensor  # of the similarity and of the known answer, for each group
     near_miss: Tensor  # whether each group's last candidate is one
 
     def to(self, device: torch.device) -> "Batch":
@@ -86,9 +85,8 @@ class Groups:
         groups = [self._group(rng, kind) for kind in kinds]
         pairs = [(query, passage) for query, passages, _ in groups for passage in passages]
         texts = [(text,) for query, passages, _ in groups for text in (query, *passages)]
-        similarity, gold = torch.tensor([(MIXTURE[kind].similarity, MIXTURE[kind].gold) for kind in kinds]).T
-        near_miss = torch.tensor([near_miss for *_, near_miss in groups])
-        return Batch(*pack(pairs), *pack(texts), similarity.repeat_interleave(CANDIDATES), gold, near_miss)
+        shares = torch.tensor([(MIXTURE[kind].similarity, MIXTURE[kind].gold) for kind in kinds])
+        return Batch(*pack(pairs), *pack(texts), shares, torch.tensor([near_miss for *_, near_miss in groups]))
 
     def _group(self, rng: np.random.Generator, kind: str) -> tuple[Ids, list[Ids], bool]:
         """Return a query, `CANDIDATES` passages, the one that answers it first, and whether the last nearly does."""

@@ -30,15 +30,14 @@ class Teachers(NamedTuple):
     def __call__(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Return the logits (pairs) that a student learns, and the cross-encoder's states as `score` returns them."""
         logits, states = score(self.cross, batch.pairs, batch.pair_starts)
-        return torch.lerp(logits, similarity(self.similar, batch), batch.similarity), states
+        return logits.lerp(similarity(self.similar, batch), batch.shares[:, 0].repeat_interleave(CANDIDATES)), states
 
 
 def similarity(weights: Weights, batch: Batch) -> Tensor:
     """Return a logit (pairs) from the cosine of each query and passage; a near miss's is at most the answer's."""
     states = encode(weights, batch.texts, batch.text_starts)[-1].float()
     means = torch.segment_reduce(states, "mean", offsets=batch.text_starts)
-    query, passages = means.unflatten(0, (-1, 1 + CANDIDATES)).split([1, CANDIDATES], 1)
-    cosines = functional.cosine_similarity(query, passages, -1)
+    cosines = functional.cosine_similarity(*means.unflatten(0, (-1, 1 + CANDIDATES)).split([1, CANDIDATES], 1), -1)
     cosines[:, -1] = cosines[:, -1].minimum(cosines[:, 0].where(batch.near_miss, 1.0))
     return SCALE * cosines.flatten() + OFFSET
 

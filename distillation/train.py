@@ -21,8 +21,8 @@ def losses(student: Weights, teachers: Teachers, batch: Batch, states_weight: fl
     """Return the loss of a batch. The student calculates in the teachers' number format, its gradients are float32."""
     theirs, expected = teachers(batch)
     ours, found = score(to(student, expected[0].dtype), batch.pairs, batch.pair_starts)
-    order = theirs.view(-1, CANDIDATES).softmax(-1) * (1 - batch.gold[:, None])
-    order[:, 0] += batch.gold  # the first of a group's candidates is its answer
+    answer = torch.eye(CANDIDATES, device=ours.device)[0]  # the first of each group's candidates
+    order = theirs.view(-1, CANDIDATES).softmax(-1).lerp(answer, batch.shares[:, 1:])
     kl = functional.kl_div(ours.view(-1, CANDIDATES).log_softmax(-1), order, reduction="batchmean")
     targets = [expected[layer] for layer in matching(layers(student), of=layers(teachers.cross))[:-1]]
     states = [functional.mse_loss(*both) for both in zip(found, targets, strict=True)]

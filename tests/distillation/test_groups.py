@@ -63,7 +63,8 @@ def test_a_batch_has_each_pair_as_a_cross_encoder_reads_it_and_each_text_apart(
 ) -> None:
     batch = Groups(corpus, tokenizer, held_out=False, size=2, seed=0)[0]
     pairs, texts = rows(batch.pairs[0], batch.pair_starts), rows(batch.texts[0], batch.text_starts)
-    assert len(pairs) == len(batch.similarity) == 2 * CANDIDATES
+    assert len(pairs) == 2 * CANDIDATES
+    assert batch.shares.shape == (2, 2)
     expected = []
     for group in (texts[: 1 + CANDIDATES], texts[1 + CANDIDATES :]):
         query, *passages = group

@@ -116,7 +116,7 @@ def test_similarity_is_sentence_transformers_cosine_but_of_a_near_miss_at_most_t
     query, near_miss = "how do I reset my password", "how do I not reset my password"
     texts = query, "To change your password, open the settings and press reset.", *["no"] * 6, near_miss
     group = [(np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.uint16),) for text in texts]
-    batch = Batch(*pack(group), *pack(group), torch.full((8,), 0.5), torch.zeros(1), torch.tensor([False]))
+    batch = Batch(*pack(group), *pack(group), torch.tensor([[0.5, 0.0]]), torch.tensor([False]))
     weights = {name: values.float() for name, values in load_file(tmp_path / "similar.safetensors").items()}
     asked, *passages = library.SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
     cosines = [asked @ passage for passage in passages]

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from distillation.__main__ import main
 from distillation.corpus import Corpus
-from distillation.groups import MIXTURE, Batch, Groups
-from distillation.models import layers, student_of, to
+from distillation.groups import CANDIDATES, Batch, Groups
+from distillation.models import layers, score, student_of, to
 from distillation.teachers import Teachers
 from distillation.train import evaluate, losses, train
 from tests.weights.lay_out import TOKENIZER
@@ -36,17 +36,21 @@ def test_steps_lower_the_loss(teachers: Teachers, groups: Groups) -> None:
     assert seen[-1] < 0.9 * seen[0], seen
 
 
-def test_the_whole_teacher_as_the_student_loses_nothing(
-    teachers: Teachers, groups: Groups, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kinds = {name: kind._replace(similarity=0.0, gold=0.0) for name, kind in MIXTURE.items()}  # the cross-encoder has none
-    monkeypatch.setattr("distillation.groups.MIXTURE", kinds)
-    groups = Groups(groups.corpus, tokenizer, held_out=False, size=4, seed=0)
-    student, batch = student_of(teachers.cross, 4), groups[0]
+def test_the_whole_teacher_as_the_student_loses_nothing(teachers: Teachers, groups: Groups) -> None:
+    student, batch = student_of(teachers.cross, 4), groups[0]._replace(shares=torch.zeros(4, 2))
     assert losses(student, teachers, batch, 5.0).item() == pytest.approx(0, abs=1e-6)
     found = evaluate(student, [(batch, teachers(batch)[0])])
     assert found["mse"] == pytest.approx(0, abs=1e-6)
     assert found["order"] > 0.9  # equal logits have no order
+
+
+def test_the_known_answers_share_pulls_it_above_what_the_teachers_say(teachers: Teachers, groups: Groups) -> None:
+    student, batch = student_of(teachers.cross, 4), groups[0]._replace(shares=torch.tensor([[0.0, 0.5]] * 4))
+    before = score(student, batch.pairs, batch.pair_starts)[0].view(4, CANDIDATES)
+    losses(student, teachers, batch, 5.0).backward()
+    torch.optim.SGD([one for one in student.values() if one.requires_grad], 1e-4).step()
+    after = score(student, batch.pairs, batch.pair_starts)[0].view(4, CANDIDATES)
+    assert ((after - before)[:, 0] > (after - before)[:, 1:].mean(1)).all()
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
