@@ -31,12 +31,12 @@ class Kind(NamedTuple):
 
 
 MIXTURE = {
-    "squad": Kind(0.24, 0.4),
-    "medquad": Kind(0.12, 0.3, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
-    "science": Kind(0.40, 0.6, 0.5, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
-    "wordnet": Kind(0.06, 0.5),
-    "prose": Kind(0.10, 0.4),
-    "code": Kind(0.08, 0.8),
+    "squad": Kind(0.33, 0.4, 0.2),
+    "medquad": Kind(0.13, 0.3, 0.2, lengths=(0.10, 0.20, 0.25, 0.25, 0.20)),
+    "science": Kind(0.25, 0.6, 0.5, 0.7, (0.05, 0.05, 0.10, 0.30, 0.50)),  # mostly whole abstracts
+    "wordnet": Kind(0.08, 0.5, 0.2),
+    "prose": Kind(0.12, 0.4, 0.2),
+    "code": Kind(0.09, 0.8, 0.2),
 }
 
 
