@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 
     share: float
     similarity: float
-    gold: float = 0.0
+    gold: float
     titled: float = 0.3
     lengths: tuple[float, ...] = (0.20, 0.30, 0.25, 0.15, 0.10)
 

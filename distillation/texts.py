@@ -59,7 +59,7 @@ def _all(content: Callable[[str], bytes], rng: random.Random) -> Iterator[Unit]:
         question = re.sub(r"[\s?]+$", "?", one["question"]).replace("is (are)", rng.choice(["is", "are"]))
         yield Unit("medquad", one["focus"].lower(), one["focus"], split(one["answer"])[:SENTENCES], [question])
     for one in scifact:
-        queries = [*12 * one["claims"], one["title"]]  # there are five times as many titles as claims
+        queries = [*12 * one["claims"], one["title"]]  # there are five titles to a claim
         yield Unit("science", one["title"], one["title"], split(one["text"]), queries)
     yield from _wordnet(content("wordnet"), rng)
     for wheel in (name for name, (what, _, _) in files().items() if what == "docstrings and source"):

@@ -1,4 +1,4 @@
-"""Training: the student's logits, order and states are pulled to the teachers', on ever new pairs."""
+"""Training: the student's logits, order and states are pulled to the teachers' and to known answers."""
 
 import time
 from pathlib import Path

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from distillation.corpus import Corpus
-from distillation.groups import CANDIDATES, Groups, pack
+from distillation.groups import CANDIDATES, MIXTURE, Groups, pack
 from distillation.near_misses import NearMisses
 
 
@@ -64,7 +64,8 @@ def test_a_batch_has_each_pair_as_a_cross_encoder_reads_it_and_each_text_apart(
     batch = Groups(corpus, tokenizer, held_out=False, size=2, seed=0)[0]
     pairs, texts = rows(batch.pairs[0], batch.pair_starts), rows(batch.texts[0], batch.text_starts)
     assert len(pairs) == 2 * CANDIDATES
-    assert batch.shares.shape == (2, 2)
+    known = torch.tensor([(kind.similarity, kind.gold) for kind in MIXTURE.values()])
+    assert [any(torch.equal(shares, kind) for kind in known) for shares in batch.shares] == [True, True]
     expected = []
     for group in (texts[: 1 + CANDIDATES], texts[1 + CANDIDATES :]):
         query, *passages = group
