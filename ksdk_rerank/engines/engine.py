@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ksdk_rerank._arguments import WrongType, flag, text_or_none
-from ksdk_rerank.models import EMBEDDED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,15 +50,6 @@ class ModelSettings:
             text_or_none(name, getattr(self, name))
         if self.token is not None and not isinstance(self.token, str):  # never shown
             raise WrongType(f"token must be a string or None, got a {type(self.token).__name__}")
-
-    @property
-    def mixes_queries(self) -> bool:
-        """Whether pairs of different queries may share a batch at no cost.
-
-        The bundled model reads the query once per batch if all pairs have the same: mixed batches take 1.4 times as
-        long (`benchmarks/many_queries.py`).
-        """
-        return self.model != EMBEDDED
 
 
 class Engine(ABC):

@@ -34,14 +34,6 @@ Provider = str | tuple[str, dict[str, str]]
 
 _log = logging.getLogger("ksdk_rerank")
 
-_BUDGETS = {"dynamic": 1, "static": 768, "weights": TOKEN_BUDGET, "none": TOKEN_BUDGET}
-"""Maximum padded tokens per batch, by what the graph quantizes.
-
-Dynamic quantization uses one scale for all activations of a batch, so a pair's logit would depend on the rest of its
-batch: by 0.1 with MiniLM. So every pair gets its own batch. Static quantization has fixed ranges, or one per token, so
-batches are safe. They may be larger because `embedded` reads the query once per batch.
-`python benchmarks/latency.py --budgets` shows what other budgets cost."""
-
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """Where a graph that is passed as bytes finds its weights. Before 1.21, some of onnxruntime's optimizers ignored it."""
 
@@ -68,7 +60,9 @@ class OnnxEngine(Engine):
         self.file = name
         path, graph, self.tokenizer = opened(name, files)
         kind = graph.quantization
-        self.budget = _BUDGETS[kind]
+        # Dynamic quantization has one scale for all activations of a batch, so a pair's logit would depend on the rest
+        # of its batch: by 0.1 with MiniLM. So every pair gets its own.
+        self.budget = 1 if kind == "dynamic" else TOKEN_BUDGET
         providers = _providers(settings.device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; warnings would be printed
@@ -89,8 +83,7 @@ class OnnxEngine(Engine):
         elif kind != "dynamic":
             self.budget = GPU_TOKEN_BUDGET
         if kind == "weights":
-            # Otherwise it would keep the weights in int8 and dequantize them for every batch. Doing so once, when they
-            # are loaded, is faster and more exact.
+            # Otherwise it may round the activations, too, and multiply in int8, even if float32 was asked for.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = _session(path, graph, options, providers)
         _require_device(self._session.get_providers(), settings.device)

@@ -136,8 +136,9 @@ def _shape(port: openvino.Output) -> list[int | None]:
 def _fold(model: openvino.Model) -> None:
     """Fold constants, such as the float weights dequantized from int8.
 
-    `compile_model` folds them too, but for all streams at once, and sometimes mixes up their results: in one process of
-    four, the scores were wrong (2026.4.1, NUM_STREAMS of 2 and more).
+    Weights that stay in int8 are multiplied with rounded activations, even if float32 was asked for. `compile_model`
+    folds them too, but for all streams at once, and sometimes mixes up their results: in one process of four, the
+    scores were wrong (2026.4.1, NUM_STREAMS of 2 and more).
     """
     manager = Manager()
     manager.register_pass(ConstantFolding())

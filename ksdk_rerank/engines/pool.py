@@ -34,7 +34,7 @@ class ModelRunner:
         streams, _ = streams_and_threads()
         self.worker = Worker("ksdk-rerank-model", streams)
         self.holders: weakref.WeakSet[object] = weakref.WeakSet()
-        self._scheduler = Scheduler(self.worker, settings.model, settings.mixes_queries)
+        self._scheduler = Scheduler(self.worker, settings.model)
         self._settings = settings
         self._loading = Lock()
         self._model: Model | None = None

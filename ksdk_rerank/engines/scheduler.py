@@ -33,13 +33,11 @@ class Scheduler:
     Args:
         worker: owns the threads that do the work.
         name: the model's name, for messages.
-        mixes_queries: see `ModelSettings.mixes_queries`.
     """
 
-    def __init__(self, worker: Worker, name: str = "the model", mixes_queries: bool = True) -> None:
+    def __init__(self, worker: Worker, name: str = "the model") -> None:
         self._worker = worker
         self._name = name
-        self._mixes_queries = mixes_queries
         self._lock = Lock()
         self._jobs: list[Job] = []  # in order of arrival
         self._running = 0  # how many threads run a forward pass
@@ -95,7 +93,7 @@ class Scheduler:
                 job.encoding = True
                 return partial(self._encode, job, len(self._jobs))
             self._running += 1
-            mixes = self._mixes_queries and len(ready) > job.streams  # else there is a thread for each
+            mixes = len(ready) > job.streams  # else there is a thread for each
             return partial(self._run, ForwardPass(job, ready if mixes else ()))
 
     def _ready(self, job: Job) -> bool:

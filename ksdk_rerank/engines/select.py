@@ -15,7 +15,7 @@ from ksdk_rerank.engines.hub import Hub
 from ksdk_rerank.engines.model_config import ModelKind, model_kind, pad_id, window
 from ksdk_rerank.engines.scoring import Model
 from ksdk_rerank.errors import InferenceFailed, MissingExtra, ModelError, ModelNotFound, RerankError, UnsupportedModel
-from ksdk_rerank.models import EMBEDDED, folder_of
+from ksdk_rerank.models import folder_of
 
 if TYPE_CHECKING:
     from ksdk_rerank.engines.engine import Engine
@@ -133,14 +133,13 @@ def _allowed(settings: ModelSettings) -> tuple[Backend, ...]:
         UnsupportedModel: the model is an ONNX file, which torch cannot run, and the other settings require torch.
     """
     wanted = _wanted(settings)
-    if settings.model != EMBEDDED and settings.onnx_file is None:
+    if settings.onnx_file is None:
         return wanted
     others = tuple(backend for backend in wanted if backend != "torch")
     if not others:
-        what = f"onnx_file={settings.onnx_file!r}" if settings.onnx_file else 'the model "embedded"'
         raise UnsupportedModel(
-            f'{what} needs the "onnx" or "openvino" engine, but on this machine the other settings require torch;'
-            " leave backend, dtype and device at their defaults"
+            f'onnx_file={settings.onnx_file!r} needs the "onnx" or "openvino" engine, but on this machine the other'
+            " settings require torch; leave backend, dtype and device at their defaults"
         )
     return others
 

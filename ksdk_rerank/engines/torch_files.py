@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,9 +72,10 @@ def check_files(files: Files, modules: Sequence[Module] = ()) -> None:
             found = (files.find(module.file(name)) for name in _WEIGHTS_OF_MODULE)
             weights += [path for path in found if path is not None][:1]
     if not weights and (graphs := files.graphs()):
+        install = "" if find_spec("onnxruntime") else 'pip install "ksdk-rerank[local]", and '
         raise UnsupportedModel(
-            f"{files.location} has no weights that torch can load, only {', '.join(graphs)}; leave backend, device and"
-            " dtype at their defaults"
+            f"{files.location} has no weights that torch can load, only {', '.join(graphs)}; {install}leave backend,"
+            " device and dtype at their defaults"
         )
     for path in weights:
         check_start(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["EMBEDDED", "folder_of"]
 
 EMBEDDED = "embedded"
-"""Name of the bundled model. It has only ONNX files, so it runs with the onnx and openvino engines."""
+"""Name of the bundled model. It has only an int8 ONNX file, so only the onnx engine runs it."""
 
 _HERE = Path(__file__).parent
 

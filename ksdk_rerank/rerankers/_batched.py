@@ -46,14 +46,7 @@ class BatchedReranker(ScoringReranker):
     async def ascore(self, query: str, documents: Sequence[str]) -> Scores:
         return (await self.ascore_many([(query, documents)]))[0]
 
-    @property
-    def _shares_batches(self) -> bool:
-        """Whether pairs of different queries may share a batch at no cost."""
-        return True
-
     def _rank_many(self, many: Many, max_concurrency: int) -> None:
-        if not self._shares_batches:
-            return super()._rank_many(many, max_concurrency)
         for group in _passes(many.requests):
             with self._span(group):
                 scores = outcome_of(partial(self.score_many, _questions(group)))
@@ -64,8 +57,6 @@ class BatchedReranker(ScoringReranker):
                     many.put(position, outcome_of(partial(self._finished, request, scores, number)))
 
     async def _arank_many(self, many: Many, max_concurrency: int) -> None:
-        if not self._shares_batches:
-            return await super()._arank_many(many, max_concurrency)
         for group in _passes(many.requests):
             with self._span(group):
                 scores = await aoutcome_of(self.ascore_many(_questions(group)))

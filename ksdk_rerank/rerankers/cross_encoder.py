@@ -171,10 +171,6 @@ class CrossEncoderReranker(BatchedReranker):
             questions, instruction=self.instruction, seconds=self.timeout, max_waiting=self.max_waiting
         )
 
-    @property
-    def _shares_batches(self) -> bool:
-        return self._settings.mixes_queries
-
     def warm_up(self) -> None:
         """Load the weights and run a few batches, so that the first `rank` takes no longer than the second.
 

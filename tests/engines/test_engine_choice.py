@@ -12,7 +12,7 @@ import pytest
 from onnxruntime.quantization import quantize_dynamic
 from tiny_models import MakeModel
 
-from ksdk_rerank.engines import hardware, select
+from ksdk_rerank.engines import hardware, select, torch_files
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
@@ -24,7 +24,8 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend that packages are not installed."""
 
     def without(*missing: str) -> None:
-        monkeypatch.setattr(select, "find_spec", lambda name: None if name in missing else find_spec(name))
+        for module in (select, torch_files):
+            monkeypatch.setattr(module, "find_spec", lambda name: None if name in missing else find_spec(name))
 
     return without
 
@@ -122,6 +123,17 @@ def test_a_folder_with_nothing_but_int8_says_so_to_every_other_wish(make_model: 
         if find_spec(package):
             with pytest.raises(UnsupportedModel, match=r"onnx/model_qint7\.onnx.*; leave backend, device and dtype at"):
                 CrossEncoderReranker(str(folder), **wish).rank("key", ["invoice"])
+
+
+def test_where_only_torch_is_installed_such_a_folder_says_what_to_install(
+    make_model: MakeModel, without: Callable[..., None]
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    without("onnxruntime", "openvino")
+    folder = make_model()
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UnsupportedModel, match=r'only onnx/model\.onnx; pip install "ksdk-rerank\[local\]", and leave'):
+        CrossEncoderReranker(str(folder)).rank("key", ["invoice"])
 
 
 def test_int8_is_never_replaced_by_another_type(tiny_bert: str) -> None:

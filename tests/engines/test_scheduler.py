@@ -118,15 +118,6 @@ def test_callers_that_wait_share_a_batch(bench: Bench) -> None:
     assert len(bench.engine.batches) < 5
 
 
-def test_calls_share_no_batch_if_the_model_reads_the_query_once_per_batch(bench: Bench) -> None:
-    bench.scheduler = Scheduler(bench.worker, mixes_queries=False)
-    calls = [bench.join("key", [words(10)]) for _ in range(4)]
-    for _ in calls:
-        bench.engine.permits.release()
-    assert [call.result(10)[0].raw for call in calls] == [[10.0]] * 4
-    assert bench.engine.batches == [[10]] * 4
-
-
 def test_an_engine_with_a_budget_of_one_gets_every_pair_alone(bench: Bench) -> None:
     bench.engine.budget = 1
     calls = [bench.join("key", [words(length)]) for length in (10, 10, 10)]
@@ -225,7 +216,7 @@ def test_no_more_threads_calculate_than_the_engine_has_streams() -> None:
 
 def test_a_call_is_spread_over_the_threads_only_if_no_other_call_keeps_them_busy() -> None:
     engine, worker = Slow(streams=2), Worker("test", threads=2)
-    model, scheduler = model_of(engine), Scheduler(worker, mixes_queries=False)
+    model, scheduler = model_of(engine), Scheduler(worker)
     for _ in range(99):
         engine.permits.release()
     assert scheduler.join(Job(lambda: model, [("key", SMALL)])).result(10)[0].raw == [20.0, 19.0]

@@ -13,11 +13,9 @@ from ksdk_rerank import CrossEncoderReranker
 PAIRS = json.loads(Path(__file__).with_name("sanity_pairs.json").read_text(encoding="utf-8"))
 
 KNOWN_TO_FAIL = {  # MODEL_CARD.md lists them, too
-    "I love you",
     "birds that cannot fly",
     "What is the package httpx?",
     "How do I delete a project?",
-    "opening hours of the library",
     "side effects of aspirin",
     "How long does it take to fly from London to New York?",
     "Why is the sky blue?",
@@ -29,11 +27,10 @@ KNOWN_TO_FAIL = {  # MODEL_CARD.md lists them, too
     "How do I install the agent on Linux?",
     "symptoms of measles",
     "treaty of Versailles consequences",
-    "rotate an API key",
+    "How do I undo the last git commit?",
     "jaguar top speed animal",
     "apple harvest season",
     "python bite treatment",
-    "cheap hotel near the station",
 }
 
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from distillation.groups import Groups
-from distillation.models import score
-from distillation.teachers import Teachers, similarity
-from distillation.train import ndcg
+from training.groups import Groups
+from training.models import score
+from training.teachers import Teachers, similarity
+from training.train import ndcg
 
 SHARES, GROUPS = [place / 10 for place in range(11)], 256  # groups of each kind
 

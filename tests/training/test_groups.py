@@ -4,9 +4,9 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distillation.corpus import Corpus
-from distillation.groups import CANDIDATES, MIXTURE, Groups, pack
-from distillation.near_misses import NearMisses
+from training.corpus import Corpus
+from training.groups import CANDIDATES, MIXTURE, Groups, pack
+from training.near_misses import NearMisses
 
 
 def ids(tokenizer: Tokenizer, text: str) -> NDArray[np.uint16]:
@@ -114,5 +114,5 @@ def test_a_pair_that_is_too_long_loses_the_end_of_its_passage(
 
     whole = drawn()
     assert max(map(len, whole)) > 40
-    monkeypatch.setattr("distillation.groups.LONGEST_PAIR", 40)
+    monkeypatch.setattr("training.groups.LONGEST_PAIR", 40)
     assert drawn() == [row if len(row) <= 40 else [*row[:39], row[-1]] for row in whole]

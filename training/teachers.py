@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from distillation.groups import CANDIDATES, Batch
-from distillation.models import Weights, encode, score, to
 from tests.weights.lay_out import TOKENIZER, floats
+from training.groups import CANDIDATES, Batch
+from training.models import Weights, encode, score, to
 
 SCALE, OFFSET = 28.0, -14.7
 """Turn a cosine into a logit: over the candidates of held-out queries both have the same mean and deviation then."""

@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from distillation.groups import Batch, pack
-from distillation.models import Weights, layers, matching, save, score, student_of
-from distillation.teachers import OFFSET, SCALE, Teachers, similarity, unpack
 from ksdk_rerank import CrossEncoderReranker
 from tests.weights.lay_out import TOKENIZER, floats
+from training.groups import Batch, pack
+from training.models import Weights, layers, matching, save, score, student_of
+from training.teachers import OFFSET, SCALE, Teachers, similarity, unpack
 
 
 def test_an_int8_graph_becomes_floats_by_scale_and_zero_point() -> None:

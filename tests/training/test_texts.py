@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distillation import inputs, texts
+from training import inputs, texts
 
 MODULE = '''
 \x0c

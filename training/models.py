@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from distillation.groups import LONGEST_PAIR
 from tests.weights.lay_out import CONFIG
+from training.groups import LONGEST_PAIR
 
 Weights = dict[str, Tensor]
 HEADS, EPSILON = 12, 1e-12

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from distillation.corpus import Corpus, Ids
-from distillation.near_misses import NearMisses
+from training.corpus import Corpus, Ids
+from training.near_misses import NearMisses
 
 CANDIDATES, LONGEST_QUERY, LONGEST_PAIR = 8, 64, 512
 CLS, SEP = np.array([101], np.uint16), np.array([102], np.uint16)

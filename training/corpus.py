@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from distillation.texts import Unit
+from training.texts import Unit
 
 Ids = NDArray[np.uint16]
 TOP = 24

@@ -12,7 +12,7 @@ import re
 import numpy as np
 from tokenizers import Tokenizer
 
-from distillation.corpus import Ids
+from training.corpus import Ids
 
 VERBS = "is are was were can could will would should must may might has have had does did".split()  # noqa: SIM905
 STOP = (  # noqa: SIM905 - keywords go without these

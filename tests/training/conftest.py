@@ -12,9 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from distillation.corpus import Corpus
-    from distillation.models import Weights
-    from distillation.teachers import Teachers
+    from training.corpus import Corpus
+    from training.models import Weights
+    from training.teachers import Teachers
 
 if not all(map(find_spec, ("torch", "onnx", "safetensors", "tokenizers", "bm25s", "transformers"))):
     collect_ignore_glob = ["test_*.py"]
@@ -38,7 +38,7 @@ def one_thread() -> Iterator[None]:
 def tokenizer() -> Tokenizer:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    from distillation.near_misses import STOP, UNRELATED, VERBS
+    from training.near_misses import STOP, UNRELATED, VERBS
 
     reserved = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]"]
     others = " ".join(UNRELATED.replace("{}", "").replace(".", "").split("|")).split()
@@ -52,8 +52,8 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def corpus(tokenizer: Tokenizer) -> Corpus:
-    from distillation.corpus import prepare
-    from distillation.texts import Unit
+    from training.corpus import prepare
+    from training.texts import Unit
 
     rng = random.Random(0)
 
@@ -78,7 +78,7 @@ def wide(tokenizer: Tokenizer) -> Weights:
 @pytest.fixture
 def teachers(tokenizer: Tokenizer) -> Teachers:
     """Narrow ones, which are fast."""
-    from distillation.teachers import Teachers
+    from training.teachers import Teachers
 
     narrow = {"hidden_size": 48, "intermediate_size": 96}
     return Teachers(network(4, tokenizer, **narrow), network(2, tokenizer, **narrow))
