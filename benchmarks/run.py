@@ -29,7 +29,6 @@ RUNS = {
     "last_layer": "last_layer.py",
     "latency": "latency.py",
     "many_queries": "many_queries.py",
-    "many_queries-minilm": "many_queries.py --model minilm --output many_queries-minilm",
     "memory": "memory.py",
     "passages-cost": "passages.py --parts cost --cost 10 --output passages-cost --data {data}",
     "passages-own": "passages.py --parts own --output passages-own --data {data}",
@@ -40,6 +39,10 @@ RUNS = {
     "prompt_prefix": "prompt_models.py --prefix --layers 4 --rounds 2",
     "quality-embedded": "quality.py embedded --queries 200 --depth 50 --together trec-dl-2019 wikiqa"
     " --output quality-embedded --data {data}",
+    "quality-embedded-full": "quality.py embedded cross-encoder/ms-marco-MiniLM-L-12-v2"
+    " --collections trec-dl-2019 wikiqa --no-baselines --output quality-embedded-full --data {data}",
+    "quality-engines": "quality.py {exported} {exported}@onnx:float32 --queries 100 --depth 20 --no-baselines"
+    " --collections scifact trec-dl-2019 squad-dev wikiqa cranfield --output quality-engines --data {data}",
     "quality-minilm-l12": "quality.py embedded cross-encoder/ms-marco-MiniLM-L-12-v2 --queries 200 --depth 50"
     " --collections scifact trec-dl-2019 squad-dev wikiqa cranfield --together trec-dl-2019 wikiqa --no-baselines"
     " --output quality-minilm-l12 --data {data}",
@@ -63,7 +66,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
     parser.add_argument("--data", metavar="FOLDER", help="the unpacked collections, as quality.py describes them")
     parser.add_argument(
-        "--exported", metavar="FOLDER", help="embedded in float32, as `python -m training --out` wrote it"
+        "--exported",
+        metavar="FOLDER",
+        help="embedded with its float32 file; training/README.md makes it",
     )
     options = parser.parse_args()
     if unknown := set(options.names) - RUNS.keys():

@@ -3,9 +3,7 @@
 Each reads a copy of `onnx/model.onnx`, the float32 graph, and keeps its own defaults for maximum length, truncation and
 batch size. Only `top_n` is overridden, so that no document is dropped.
 
-The bundled model's `config.json` names a model type that no other library supports. Its graph has BERT's inputs and
-outputs, so the copy declares BERT. For LangChain and LlamaIndex, sentence-transformers then loads the graph with
-Optimum.
+For LangChain and LlamaIndex, sentence-transformers loads the graph with Optimum.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ from pathlib import Path
 
 from workload import SyncReranker
 
-import ksdk_rerank
 from ksdk_rerank import Reranker, ScoreKind, Scores
 
 Ranker = Callable[[str, Sequence[str]], list[int]]
@@ -54,7 +51,7 @@ def wrappers(names: Sequence[str], scratch: Path) -> Wrappers:
             installed[wrapper] = load
     found: dict[str, dict[str, Reranker]] = {}
     for name in names:
-        source = Path(ksdk_rerank.__file__).parent / "models" / "embedded" if name == "embedded" else Path(name)
+        source = Path(name)
         if (source / "onnx" / "model.onnx").is_file():
             home = scratch / str(len(found))
             found[name] = {wrapper: Stock(partial(load, source, home)) for wrapper, load in installed.items()}
@@ -160,8 +157,6 @@ def _copy(source: Path, home: Path, graph: str = "onnx/model.onnx") -> str:
         shutil.copyfile(weights, target.parent / weights.name)
     shutil.copyfile(source / "tokenizer.json", home / "tokenizer.json")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    if config["model_type"] == "ksdk-rerank-cross-encoder":
-        config |= {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
     special = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
     tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs, **special}

@@ -32,8 +32,8 @@ of 32 pairs with 512 tokens each, so a GPU with enough memory for that has enoug
 
 OVERHEAD = 0.06
 """What a batch costs beyond its padded tokens, as a share of the budget. `python benchmarks/profiling.py` printed 19
-tokens for MiniLM in int8, and 58 for `embedded`, which reads the query once per batch (2 cores of an AMD EPYC with
-VNNI, 2026-11-27)."""
+tokens for MiniLM in int8 with VNNI (2026-11-27), and 5 for `embedded` with AVX-VNNI (2026-11-28), each on 2 cores of an
+AMD EPYC."""
 
 _FEW = 32
 """Pairs per thread above which there are so many batches that it hardly matters how evenly the last ones are spread."""
