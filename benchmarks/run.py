@@ -43,6 +43,8 @@ RUNS = {
     " --collections trec-dl-2019 wikiqa --no-baselines --output quality-embedded-full --data {data}",
     "quality-engines": "quality.py {exported} {exported}@onnx:float32 --queries 100 --depth 20 --no-baselines"
     " --collections scifact trec-dl-2019 squad-dev wikiqa cranfield --output quality-engines --data {data}",
+    "quality-engines-full": "quality.py {exported} {exported}@onnx:float32 --collections trec-dl-2019 wikiqa"
+    " --no-baselines --output quality-engines-full --data {data}",
     "quality-minilm-l12": "quality.py embedded cross-encoder/ms-marco-MiniLM-L-12-v2 --queries 200 --depth 50"
     " --collections scifact trec-dl-2019 squad-dev wikiqa cranfield --together trec-dl-2019 wikiqa --no-baselines"
     " --output quality-minilm-l12 --data {data}",
