@@ -12,7 +12,7 @@ import pytest
 from onnxruntime.quantization import quantize_dynamic
 from tiny_models import MakeModel
 
-from ksdk_rerank.engines import hardware, select, torch_files
+from ksdk_rerank.engines import hardware, select
 from ksdk_rerank.engines.engine import ModelSettings
 from ksdk_rerank.engines.select import locate
 from ksdk_rerank.errors import MissingExtra, UnsupportedModel
@@ -24,8 +24,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend that packages are not installed."""
 
     def without(*missing: str) -> None:
-        for module in (select, torch_files):
-            monkeypatch.setattr(module, "find_spec", lambda name: None if name in missing else find_spec(name))
+        monkeypatch.setattr(select, "find_spec", lambda name: None if name in missing else find_spec(name))
 
     return without
 
@@ -126,10 +125,13 @@ def test_a_folder_with_nothing_but_int8_says_so_to_every_other_wish(make_model: 
 
 
 def test_where_only_torch_is_installed_such_a_folder_says_what_to_install(
-    make_model: MakeModel, without: Callable[..., None]
+    make_model: MakeModel, without: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("sentence_transformers")
+    from ksdk_rerank.engines import torch_files
+
     without("onnxruntime", "openvino")
+    monkeypatch.setattr(torch_files, "find_spec", lambda name: None)
     folder = make_model()
     (folder / "model.safetensors").unlink()
     with pytest.raises(UnsupportedModel, match=r'only onnx/model\.onnx; pip install "ksdk-rerank\[local\]", and leave'):
