@@ -255,7 +255,7 @@ def shares_of_limit(
         return {}
     folder = folder_of("embedded" if name in EMBEDDED else model_folder())
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    exported = name not in EMBEDDED and name.startswith(("onnx", "openvino", "fastembed", "FlashRank"))
+    exported = name.startswith(("embedded", "onnx", "openvino", "fastembed", "FlashRank"))
     work = operations(config, lengths, last_layer_whole=not exported)
     return {
         share: round(work / took[seconds] / limits[number_format][seconds], 3)
