@@ -182,6 +182,20 @@ def test_weights_in_int8_alone_are_calculated_with_in_float32(
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
+def test_openvino_scores_them_the_same_however_often_they_are_loaded(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    folder = make_model()
+    to_int8_weights(folder, "model_w8.onnx")
+    found = set()
+    for _ in range(12):
+        with CrossEncoderReranker(str(folder), backend="openvino", onnx_file="model_w8.onnx") as reranker:
+            found.add(tuple(reranker.score(QUERY, TEXTS).raw))
+    assert len(found) == 1
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
 def test_openvino_takes_floats_and_says_so_of_int8(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     folder = make_model()
